@@ -69,8 +69,8 @@ class MapSurface:
         self._handle: Any = None
         self._samples: Any = None
         self._first: tuple[Any, ...] = ()
-        self._named: tuple[str, ...] = ()
-        self._has_told = False
+        self._seen: tuple[str, ...] = ()
+        self._has_shown_hint = False
 
     def draw(self, snapshot: MapSnapshot, /) -> float:
         """Update the bar and return the seconds until the next update. Without a bar, only report new batches, once each."""
@@ -83,11 +83,11 @@ class MapSurface:
             bar.bar_format = _WAITING_FORMAT if snapshot.waiting else None
             self._refresh(bar)
             self._show_first(snapshot)
-            if not self.is_live and not self._has_told and snapshot.elapsed >= A_WHILE:
-                self._has_told = True
+            if not self.is_live and not self._has_shown_hint and snapshot.elapsed >= A_WHILE:
+                self._has_shown_hint = True
                 bar.write(self._how_to_stop("Ctrl-C stops it"), file=sys.stderr)
-        elif snapshot.batches != self._named and snapshot.waiting and not self._draws and not self._is_quiet:
-            self._named = snapshot.batches
+        elif snapshot.batches != self._seen and snapshot.waiting and not self._draws and not self._is_quiet:
+            self._seen = snapshot.batches
             self._say(snapshot.waiting)
         return _INTERVAL
 
@@ -127,7 +127,7 @@ class MapSurface:
             ncols=_LINE_CHARS,
             postfix=describe_progress(snapshot),
         )
-        self._handle = _shown(render_notice(f"{meter} · {self._remark}"), self._handle)
+        self._handle = _update_display(render_notice(f"{meter} · {self._remark}"), self._handle)
 
     def _open(self, snapshot: MapSnapshot) -> Any:
         settings: dict[str, Any] = {
@@ -194,7 +194,7 @@ class MapSurface:
         bundle = render_rows(
             [("First answers", [(str(row), excerpt(text, _SHOWN_CHARS)) for row, text in snapshot.first])]
         )
-        self._samples = _shown(bundle, self._samples)
+        self._samples = _update_display(bundle, self._samples)
 
     def _say(self, line: str) -> None:
         if self._front_end is not None:
@@ -203,7 +203,7 @@ class MapSurface:
             print(fit_lines(line, sys.stderr), file=sys.stderr)
 
 
-def _shown(bundle: Bundle, handle: Any) -> Any:
+def _update_display(bundle: Bundle, handle: Any) -> Any:
     """Update the display of a handle, or create a new display if it is None; return the handle."""
     if handle is None:
         from IPython.display import display

@@ -42,13 +42,13 @@ from ..runtime import (
     usd,
     worst_case,
 )
-from ._batch_notes import BEAT, BatchNote, BatchNotes, custom_id, key_of, now
+from ._batch_notes import HEARTBEAT_INTERVAL, BatchNote, BatchNotes, custom_id, key_of, now
 from ._engine import Task
 from ._journal import JournalError
 
-SETTLING: Final = 300.0
+SETTLING_TIME: Final = 300.0
 """Seconds after the sender's last heartbeat before a batch that is missing from the list counts as not created."""
-_GRACE: Final = 2.0
+_CANCEL_GRACE: Final = 2.0
 """Seconds that an interrupt waits for a POST in flight, so that the batch's id is recorded."""
 
 _T = TypeVar("_T")
@@ -58,10 +58,10 @@ def _digest(text: str) -> str:
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-_NAMELESS: Final = _digest("|")
+_NO_ACCOUNT: Final = _digest("|")
 
 
-class Heard:
+class HeaderObserver:
     """An observer of API calls that records facts from response headers.
 
     Attributes:
@@ -71,7 +71,7 @@ class Heard:
     """
 
     def __init__(self, *, is_simulated: bool) -> None:
-        self._names = ""
+        self._account_hash = ""
         self.clock_offset: float | None = None
         self.retry_after: float | None = None
         self.is_simulated = is_simulated
@@ -84,18 +84,18 @@ class Heard:
         self.is_simulated |= SIMULATOR_HEADER in headers
         if event.status == 200:
             names = (headers.get(f"anthropic-{name}-id", "") for name in ("organization", "workspace"))
-            self._names = _digest("|".join(names))
+            self._account_hash = _digest("|".join(names))
             with contextlib.suppress(ValueError, TypeError):
                 self.clock_offset = parsedate_to_datetime(headers.get("date", "")).timestamp() - now()
 
     @property
-    def names_account(self) -> bool:
+    def identifies_account(self) -> bool:
         """Whether the server sends the headers that identify the account; gateways may not."""
-        return self._names not in ("", _NAMELESS)
+        return self._account_hash not in ("", _NO_ACCOUNT)
 
     def account(self, server: str) -> str:
         """Return an identifier of the account at a server, with a hash in place of the account's ids."""
-        return f"{server}|{self._names}"
+        return f"{server}|{self._account_hash}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class BatchContext:
         since: When the journal was read, in seconds since the epoch.
         server: Name of the server.
         ledger: Ledger that admits batches and books their rows.
-        heard: Facts from the server's headers.
+        observer: Facts from the server's headers.
     """
 
     task: Task
@@ -140,12 +140,12 @@ class BatchContext:
     since: float
     server: str
     ledger: Ledger
-    heard: Heard
+    observer: HeaderObserver
 
     @property
     def account(self) -> str:
         """An identifier of the account at the server."""
-        return self.heard.account(self.server)
+        return self.observer.account(self.server)
 
 
 async def in_thread(work: Callable[[], _T]) -> _T:
@@ -162,9 +162,9 @@ class Delivery:
 
     def __init__(self, context: BatchContext) -> None:
         self._context = context
-        self._committed: dict[str, float] = {}
-        self._strangers: set[str] = set()
-        self._missed: dict[str, tuple[float, float]] = {}
+        self._reserved: dict[str, float] = {}
+        self._other_batches: set[str] = set()
+        self._missing_since: dict[str, tuple[float, float]] = {}
 
     # Sending...
 
@@ -175,43 +175,43 @@ class Delivery:
             JournalError: The outcome cannot be recorded. The next run finds it out.
             ClaudeError: The batch was certainly not created. Its rows are released.
         """
-        context, is_leaving = self._context, False
-        beating = asyncio.get_running_loop().create_task(self._beat(tag))
+        context, is_recorded = self._context, False
+        heartbeats = asyncio.get_running_loop().create_task(self._send_heartbeats(tag))
         try:
-            await self._note_departure(tag, rows)
-            is_leaving = True
+            await self._record_sending(tag, rows)
+            is_recorded = True
             await self._create(
                 tag, batch_body(batch_entry(custom_id(tag, row.key), row.params) for row in rows)
             )
         except JournalError:  # the batch is in the state that the journal has, or a later one
-            if not is_leaving:
+            if not is_recorded:
                 context.ledger.settle_batch(tag)
             raise
         except ClaudeError as error:
-            if not (is_leaving and may_be_created(error)):
-                await self._withdraw(tag)
+            if not (is_recorded and may_be_created(error)):
+                await self._release(tag)
                 raise
         except BaseException:
-            if not is_leaving:
-                await asyncio.shield(self._withdraw(tag))
+            if not is_recorded:
+                await asyncio.shield(self._release(tag))
             raise
         finally:
-            beating.cancel()
+            heartbeats.cancel()
 
-    async def _withdraw(self, tag: str) -> None:
+    async def _release(self, tag: str) -> None:
         context = self._context
         context.ledger.settle_batch(tag)
-        self._committed.pop(tag, None)
+        self._reserved.pop(tag, None)
         if (note := await in_thread(lambda: context.notes.get(tag))) is not None:
             await in_thread(lambda: context.notes.drop(note))
 
-    async def _beat(self, tag: str) -> None:
+    async def _send_heartbeats(self, tag: str) -> None:
         while True:
-            await asyncio.sleep(BEAT)
+            await asyncio.sleep(HEARTBEAT_INTERVAL)
             with contextlib.suppress(ClaudeError):  # such as a journal that is locked for a while
                 await in_thread(lambda: self._context.notes.beat(tag))
 
-    async def _note_departure(self, tag: str, rows: Sequence[BatchRow]) -> None:
+    async def _record_sending(self, tag: str, rows: Sequence[BatchRow]) -> None:
         """Admit a batch, and record durably that it is about to be sent, with what is needed to find it again.
 
         Raises:
@@ -220,7 +220,7 @@ class Delivery:
         context = self._context
         try:
             async with contextlib.aclosing(
-                context.client.batches.list(most=1, observer=context.heard)
+                context.client.batches.list(most=1, observer=context.observer)
             ) as batches:
                 newest = await anext(batches, None)
         except NotFoundError:
@@ -234,7 +234,7 @@ class Delivery:
                 account=context.account,
                 fence=None if newest is None else newest.id,
                 fenced=None if newest is None else newest.created,
-                clock_offset=context.heard.clock_offset,
+                clock_offset=context.observer.clock_offset,
             )
         )
         if not is_mine:
@@ -249,15 +249,15 @@ class Delivery:
         Raises:
             BudgetExceededError: The maximum cost exceeds `max_cost` or the budget.
         """
-        context, most = self._context, self._context.task.max_cost
-        worst, committed = _worst_of(rows), sum(self._committed.values())
+        context, max_cost = self._context, self._context.task.max_cost
+        worst, reserved = _sum_worst_cases(rows), sum(self._reserved.values())
         what = f"This batch of {len(rows):,} requests"
-        if most is not None and (worst is None or committed + worst.total > most):
+        if max_cost is not None and (worst is None or reserved + worst.total > max_cost):
             cost = "an amount that nobody knows" if worst is None else f"up to {format_usd(worst.total)}"
-            sent = f", {format_usd(committed)} of it for batches before" if committed else ""
+            sent = f", {format_usd(reserved)} of it for batches before" if reserved else ""
             raise BudgetExceededError(
                 f"{what} could cost {cost} if each answer were as long as max_tokens ({context.task.request.max_tokens:,}) allows, and "
-                f"max_cost is {format_usd(most)}{sent}. A batch cannot be stopped at an amount, so it was not sent. Lower max_tokens, "
+                f"max_cost is {format_usd(max_cost)}{sent}. A batch cannot be stopped at an amount, so it was not sent. Lower max_tokens, "
                 "or raise max_cost."
             )
         await context.ledger.admit_batch(
@@ -266,9 +266,9 @@ class Delivery:
             context.task.request,
             worst,
             what=what,
-            is_simulated=context.heard.is_simulated,
+            is_simulated=context.observer.is_simulated,
         )
-        self._committed[tag] = 0.0 if worst is None else worst.total
+        self._reserved[tag] = 0.0 if worst is None else worst.total
 
     async def _create(self, tag: str, body: bytes) -> None:
         """Create a batch, and record its id. An interrupt waits up to 2 s for that."""
@@ -276,7 +276,7 @@ class Delivery:
 
         async def create() -> None:
             batch = await context.client.batches.create(
-                body, betas=context.task.request.betas, observer=context.heard
+                body, betas=context.task.request.betas, observer=context.observer
             )
             results.batches = (*results.batches, batch.id)
             results.waiting = f"{counted(batch.request_counts.total, 'row')} sent in {batch.id}"
@@ -286,7 +286,7 @@ class Delivery:
         try:
             await asyncio.shield(creating)
         except asyncio.CancelledError:
-            await asyncio.wait({creating}, timeout=_GRACE)
+            await asyncio.wait({creating}, timeout=_CANCEL_GRACE)
             creating.cancel()
             await asyncio.wait({creating})
             raise
@@ -305,30 +305,30 @@ class Delivery:
         """
         notes = self._context.notes
         known = {each.id for each in await in_thread(notes.all) if each.id is not None}
-        undecided: list[str] = []
+        candidates: list[str] = []
         for batch in [batch async for batch in self._newer_than_fence(note)]:
-            if batch.id in known or batch.id in self._strangers or not _may_be(batch, note):
+            if batch.id in known or batch.id in self._other_batches or not _may_match(batch, note):
                 continue
             if not batch.has_ended:
-                undecided.append(batch.id)
-            elif await self._is_it(batch, note):
+                candidates.append(batch.id)
+            elif await self._matches_note(batch, note):
                 await in_thread(partial(notes.sent, note.tag, batch.id, batch.expires))
                 return 0.0, ""
             else:
-                self._strangers.add(batch.id)
+                self._other_batches.add(batch.id)
         rows = f"the sending of {counted(note.requests, 'row')} broke off"
-        if undecided:
-            return None, f"{rows}; {', '.join(undecided[:3])} may be them, its results will tell"
-        beat, missed = self._missed.get(note.tag, (math.nan, 0.0))
+        if candidates:
+            return None, f"{rows}; {', '.join(candidates[:3])} may be them, its results will tell"
+        beat, missed = self._missing_since.get(note.tag, (math.nan, 0.0))
         is_again = beat == note.beat
         missed = min(missed, now()) if is_again else now()
-        self._missed[note.tag] = note.beat, missed
+        self._missing_since[note.tag] = note.beat, missed
         # A heartbeat in the future means that the clock was set back.
-        rest = min(note.beat, missed) + SETTLING - now()
+        rest = min(note.beat, missed) + SETTLING_TIME - now()
         # After a machine slept, all heartbeats are old. A second search gives a live process time for a new one.
         if rest > 0 or not is_again:
             why = f"{rows}; the server does not list them, they are sent again once that is certain"
-            return max(rest, 2 * BEAT), why
+            return max(rest, 2 * HEARTBEAT_INTERVAL), why
         await in_thread(lambda: notes.drop(note))
         return 0.0, ""
 
@@ -340,7 +340,7 @@ class Delivery:
         """
         context = self._context
         async with contextlib.aclosing(
-            context.client.batches.list(is_poll=True, observer=context.heard)
+            context.client.batches.list(is_poll=True, observer=context.observer)
         ) as batches:
             batch = await anext(batches, None)
             if context.account != note.account:
@@ -351,11 +351,11 @@ class Delivery:
                     return
                 yield batch
                 batch = await anext(batches, None)
-            if note.fence is not None and not context.heard.names_account:
+            if note.fence is not None and not context.observer.identifies_account:
                 # Possibly another account: the fence is missing, and no header identifies the account.
                 raise _other_account(note)
 
-    async def _is_it(self, batch: MessageBatch, note: BatchNote) -> bool:
+    async def _matches_note(self, batch: MessageBatch, note: BatchNote) -> bool:
         """Return whether the first result of a batch shows that it is the one of a note.
 
         Raises:
@@ -363,7 +363,7 @@ class Delivery:
         """
         try:
             async with contextlib.aclosing(
-                self._context.client.batches.results(batch.id, observer=self._context.heard)
+                self._context.client.batches.results(batch.id, observer=self._context.observer)
             ) as results:
                 first = await anext(results, None)
         except NotFoundError:
@@ -385,7 +385,7 @@ def _other_account(note: BatchNote) -> ConfigurationError:
     )
 
 
-def worst_of_all(empty: MessageRequest, rows: int, chars: int) -> float | None:
+def max_batch_cost(empty: MessageRequest, rows: int, chars: int) -> float | None:
     """Return the maximum cost of rows in USD, before their requests are built; None if the model has no known price.
 
     Args:
@@ -399,7 +399,7 @@ def worst_of_all(empty: MessageRequest, rows: int, chars: int) -> float | None:
     return rows * worst.per_attempt + BATCH_SHARE * usd(4 * chars, max(price.input, price.write_1h))
 
 
-def _worst_of(rows: Sequence[BatchRow]) -> WorstCase | None:
+def _sum_worst_cases(rows: Sequence[BatchRow]) -> WorstCase | None:
     cases = [row.worst for row in rows if row.worst is not None]
     if len(cases) < len(rows):
         return None
@@ -412,10 +412,10 @@ def _worst_of(rows: Sequence[BatchRow]) -> WorstCase | None:
     )
 
 
-def _may_be(batch: MessageBatch, note: BatchNote) -> bool:
+def _may_match(batch: MessageBatch, note: BatchNote) -> bool:
     """Whether a batch newer than the fence may be the one of a note."""
     if batch.request_counts.total not in (0, note.requests):
         return False
     if note.clock_offset is None or batch.created is None:
         return True
-    return batch.created <= note.beat + note.clock_offset + SETTLING
+    return batch.created <= note.beat + note.clock_offset + SETTLING_TIME

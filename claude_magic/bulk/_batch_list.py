@@ -14,7 +14,7 @@ from ._batch_notes import RESULTS_KEPT, BatchNote, BatchNotes, now
 from ._journal import Journal, JournalError, journal_path
 from ._runs import Runs, moment
 
-_MOST: Final = 100
+_MAX_SHOWN: Final = 100
 _TIMEOUT: Final = 60.0
 """Seconds to wait for the server's response."""
 _COLUMNS: Final = ("batch", "state", "done", "failed", "left", "age", "until", "map")
@@ -68,7 +68,7 @@ class BatchList(Sequence[BatchRecord]):
         """Render the batches as a table."""
         if not self._records:
             return render_rows([], notes=["There are no batches in this workspace."])
-        notes = [f"The server has older ones; the newest {_MOST} are shown."] if self._has_more else []
+        notes = [f"The server has older ones; the newest {_MAX_SHOWN} are shown."] if self._has_more else []
         if any(record.prompt and "not fetched" in record.state for record in self):
             notes.append("What is not fetched comes with the line of its map, run again.")
         notes.append(
@@ -105,7 +105,7 @@ class BatchDesk:
         """
 
         async def listed(client: ClaudeClient) -> Sequence[MessageBatch]:
-            async with contextlib.aclosing(client.batches.list(most=_MOST + 1)) as batches:
+            async with contextlib.aclosing(client.batches.list(most=_MAX_SHOWN + 1)) as batches:
                 return [batch async for batch in batches]
 
         try:
@@ -118,11 +118,11 @@ class BatchDesk:
         by_id = {note.id: note for note in notes if note.id is not None}
         records = [
             _record(batch, by_id.get(batch.id), _prompt_of(by_id.get(batch.id), prompts))
-            for batch in batches[:_MOST]
+            for batch in batches[:_MAX_SHOWN]
         ]
         lost = [note for note in notes if note.state in ("claimed", "sending")]
-        unheard = [_unheard(note, _prompt_of(note, prompts)) for note in reversed(lost)]
-        return BatchList([*unheard, *records], has_more=len(batches) > _MOST)
+        unconfirmed = [_unconfirmed(note, _prompt_of(note, prompts)) for note in reversed(lost)]
+        return BatchList([*unconfirmed, *records], has_more=len(batches) > _MAX_SHOWN)
 
     def cancel(self, batch_id: str) -> MessageBatch:
         """Start to cancel a batch. Requests completed before that have answers and are billed.
@@ -211,7 +211,7 @@ def _record(batch: MessageBatch, note: BatchNote | None, prompt: str) -> BatchRe
     )
 
 
-def _unheard(note: BatchNote, prompt: str) -> BatchRecord:
+def _unconfirmed(note: BatchNote, prompt: str) -> BatchRecord:
     state = "being sent" if note.is_being_sent else "sending broke off"
     return BatchRecord(
         id=note.tag,
@@ -223,13 +223,13 @@ def _unheard(note: BatchNote, prompt: str) -> BatchRecord:
 
 
 def _row(record: BatchRecord) -> tuple[str, ...]:
-    age = "" if record.created is None else _span(now() - record.created)
+    age = "" if record.created is None else _format_age(now() - record.created)
     until = "" if record.until is None else moment(record.until)
     counts = (f"{count:,}" for count in (record.done, record.failed, record.left))
     return (record.id, record.state, *counts, age, until, excerpt(record.prompt, 40))
 
 
-def _span(seconds: float) -> str:
+def _format_age(seconds: float) -> str:
     minutes = max(0.0, seconds) / 60
     if minutes < 120:
         return f"{minutes:.0f} min"

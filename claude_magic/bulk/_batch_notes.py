@@ -27,9 +27,9 @@ from ._journal import Journal, select_by_key
 OPEN: Final = ("claimed", "sending", "sent")
 RESULTS_KEPT: Final = 29 * 86_400.0
 """Seconds after its creation for which the server keeps the results of a batch."""
-BEAT: Final = 5.0
+HEARTBEAT_INTERVAL: Final = 5.0
 """Seconds between two heartbeats of a process that sends a batch."""
-STALE: Final = 20.0
+HEARTBEAT_TIMEOUT: Final = 20.0
 """Seconds without a heartbeat after which a process is presumed dead."""
 
 _PROCESS: Final = secrets.token_hex(8)
@@ -96,7 +96,7 @@ class BatchNote(NamedTuple):
         if self.owner == owner():
             return self.tag in _sending
         # A heartbeat far in the future means that the clock was set back.
-        return abs(now() - self.beat) < STALE
+        return abs(now() - self.beat) < HEARTBEAT_TIMEOUT
 
 
 _ARE_OPEN: Final = f"state IN {OPEN}"
@@ -108,7 +108,7 @@ def owner() -> str:
 
 
 @contextlib.contextmanager
-def is_sending(tag: str) -> Iterator[None]:
+def sending_batch(tag: str) -> Iterator[None]:
     """Mark a batch as being sent by this process inside the `with` block."""
     _sending.add(tag)
     try:
@@ -234,7 +234,7 @@ class BatchNotes:
         self, tag: str, *, account: str, fence: str | None, fenced: float | None, clock_offset: float | None
     ) -> bool:
         """Record durably that the batch is about to be sent. Return False if another process presumed this one dead, and dropped the batch."""
-        return self._move(
+        return self._transition(
             tag,
             "claimed",
             "sending",
@@ -262,11 +262,11 @@ class BatchNotes:
 
     def merged(self, tag: str) -> None:
         """Record that all answers of the batch are stored."""
-        self._move(tag, "sent", "merged")
+        self._transition(tag, "sent", "merged")
 
     def drop(self, note: BatchNote) -> bool:
         """Release the rows of a batch. Return False if its state or heartbeat changed after `note` was read."""
-        return self._move(note.tag, note.state, "dropped", note.beat)
+        return self._transition(note.tag, note.state, "dropped", note.beat)
 
     def drop_demos(self, server: str) -> None:
         """Release the rows of demo batches whose simulator ended with its process.
@@ -278,7 +278,7 @@ class BatchNotes:
             if note.server.startswith("demo") and note.server != server and not note.is_being_sent:
                 self.drop(note)
 
-    def _move(
+    def _transition(
         self,
         tag: str,
         before: str,

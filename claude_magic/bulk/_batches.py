@@ -33,28 +33,28 @@ from ..client import (
 from ..render import counted
 from ..runtime import BATCH_SHARE, BillLine, bill_of, total, worst_case
 from ._batch_delivery import BatchContext, BatchRow, Delivery, in_thread
-from ._batch_notes import BEAT, RESULTS_KEPT, BatchNote, is_sending, key_of, new_tag, now
-from ._engine import RowJob, fault, in_one_line, problem_of
+from ._batch_notes import HEARTBEAT_INTERVAL, RESULTS_KEPT, BatchNote, key_of, new_tag, now, sending_batch
+from ._engine import RowJob, as_claude_error, in_one_line, problem_of
 from ._journal import Answer
 from ._writer import AnswerWriter
 
-FIRST_LOOK: Final = 60.0
+FIRST_POLL: Final = 60.0
 """Seconds until the first poll of a new batch."""
-LONGEST_WAIT: Final = 600.0
+MAX_POLL_INTERVAL: Final = 600.0
 """Maximum number of seconds between two polls, unless the server requests a longer wait."""
-_FIRST_SIMULATED: Final = 1.0
-"""The same as `FIRST_LOOK` for a simulator, which takes seconds."""
+_FIRST_POLL_SIMULATED: Final = 1.0
+"""The same as `FIRST_POLL` for a simulator, which takes seconds."""
 _SHARE_OF_AGE: Final = 0.25
 """Time to the next poll, as a share of the batch's age."""
-_MOST_DOWNLOADS: Final = 3
+_MAX_DOWNLOADS: Final = 3
 """Maximum number of complete downloads of results in which rows are missing."""
-_AGAIN: Final = 5.0
+_DOWNLOAD_RETRY: Final = 5.0
 """Seconds until an interrupted download is retried; doubled after each failure."""
 
-_TOO_LARGE: Final = 413
-_MOST_TOO_LARGE: Final = 20
+_STATUS_TOO_LARGE: Final = 413
+_MAX_TOO_LARGE: Final = 20
 """Number of batches with a single row rejected as too large, without a success in between, after which sending stops: size is not the cause."""
-_NEARLY: Final = 0.05
+_TOLERANCE: Final = 0.05
 """Tolerance in seconds when comparing times."""
 _OVERHEAD: Final = 1_000
 
@@ -78,15 +78,16 @@ async def sleep(seconds: float) -> None:
 
 @dataclass(slots=True)
 class _Chunk:
-    """The rows of a batch that is being filled, up to `most` bytes."""
+    """The rows of a batch that is being filled, up to `max_bytes` bytes."""
 
-    most: float = math.inf
+    max_bytes: float = math.inf
     rows: list[BatchRow] = field(default_factory=list)
     size: int = _OVERHEAD
 
     def has_room_for(self, row: BatchRow) -> bool:
         """Return whether a row fits; an empty chunk accepts any row."""
-        fits = len(self.rows) < MAX_BATCH_REQUESTS and self.size + row.size <= min(MAX_BATCH_BYTES, self.most)
+        max_bytes = min(MAX_BATCH_BYTES, self.max_bytes)
+        fits = len(self.rows) < MAX_BATCH_REQUESTS and self.size + row.size <= max_bytes
         return fits or not self.rows
 
     def add(self, row: BatchRow) -> None:
@@ -100,27 +101,27 @@ class BatchEngine:
 
     Args:
         context: Task, client and journal of the run.
-        tell: Called after each change.
+        on_change: Called after each change.
         find_places: Function that returns all unanswered requests: number and place, by key. Called on a worker thread.
     """
 
     def __init__(
         self,
         context: BatchContext,
-        tell: Callable[[], None],
+        on_change: Callable[[], None],
         find_places: Callable[[], dict[bytes, tuple[int, int]]],
     ) -> None:
         self._context = context
         self._delivery = Delivery(context)
         self._task = context.task
         self._notes = context.notes
-        self._tell = tell
+        self._on_change = on_change
         self._find_places = find_places
         self._places: dict[bytes, tuple[int, int]] = {}
         self._watched: dict[str, BatchNote] = {}
         self._due: dict[str, tuple[float, float]] = {}
-        self._why = ""
-        self._most_bytes = math.inf
+        self._status = ""
+        self._max_bytes = math.inf
         self._too_large = 0
         self._refusal: ClaudeError | None = None
         self._stop: ClaudeError | None = None
@@ -141,16 +142,16 @@ class BatchEngine:
         await self._watch_open()
         await self._submit(self._task.feed)
         while self._watched and self._stop is None:
-            self._why = ""
+            self._status = ""
             for note in tuple(self._watched.values()):
-                if self._until_due(note.tag) <= _NEARLY:
-                    seconds = await self._look(note)
+                if self._until_due(note.tag) <= _TOLERANCE:
+                    seconds = await self._poll(note)
                     self._due[note.tag] = now(), now() + seconds
             seconds = min(map(self._until_due, self._watched), default=0.0)
-            if seconds > _NEARLY and self._stop is None:
+            if seconds > _TOLERANCE and self._stop is None:
                 await self._wait(seconds)
         self._task.results.waiting = ""
-        self._name_batches()
+        self._publish_ids()
         if self.error is not None:
             raise self.error
 
@@ -173,12 +174,12 @@ class BatchEngine:
             try:
                 rows = await in_thread(read)
             except Exception as failure:  # an error in the user's expressions or table
-                self._refusal = fault(failure)
+                self._refusal = as_claude_error(failure)
                 return
             for row in rows or ():
                 if not chunk.has_room_for(row):
                     await self._send(chunk.rows)
-                    chunk = _Chunk(self._most_bytes)
+                    chunk = _Chunk(self._max_bytes)
                 chunk.add(row)
             if rows is None:
                 break
@@ -203,15 +204,15 @@ class BatchEngine:
         waiting = [rows]
         while waiting and self.error is None:
             part, tag = waiting.pop(0), new_tag()
-            with is_sending(tag):
+            with sending_batch(tag):
                 refused = await self._claim_and_send(tag, part)
             if refused is not None and len(part) > 1:
-                self._most_bytes = min(self._most_bytes, _OVERHEAD + sum(row.size for row in part) / 2)
+                self._max_bytes = min(self._max_bytes, _OVERHEAD + sum(row.size for row in part) / 2)
                 waiting[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
             elif refused is not None:
                 self._set_problem(part[0].key, f"Too large for a batch: {in_one_line(refused)}")
                 self._too_large += 1
-                self._refusal = refused if self._too_large >= _MOST_TOO_LARGE else None
+                self._refusal = refused if self._too_large >= _MAX_TOO_LARGE else None
 
     async def _claim_and_send(self, tag: str, rows: Sequence[BatchRow]) -> ClaudeError | None:
         """Claim rows and send them as one batch.
@@ -228,16 +229,16 @@ class BatchEngine:
         )
         if len(mine) < len(keys):  # they are in a batch already, or another kernel claimed them first
             await self._watch_open()
-            await self._take_known([key for key in keys if key not in mine])
+            await self._load_known([key for key in keys if key not in mine])
         if not mine:
             return None
         self._task.results.waiting = f"sending {counted(len(mine), 'row')}"
-        self._tell()
+        self._on_change()
         try:
             await self._delivery.send(tag, [row for row in rows if row.key in mine])
         except ClaudeError as error:
             refusal = error.with_traceback(None)
-            if isinstance(error, APIError) and error.status == _TOO_LARGE:
+            if isinstance(error, APIError) and error.status == _STATUS_TOO_LARGE:
                 return refusal
             self._refusal = self._refusal or refusal
         else:
@@ -250,57 +251,57 @@ class BatchEngine:
     def _until_due(self, tag: str) -> float:
         """Return the seconds until the next poll of a batch; 0 if the clock was set back, since the wait would grow by that time."""
         decided, due = self._due.get(tag, (0.0, 0.0))
-        return due - now() if decided <= now() + _NEARLY else 0.0
+        return due - now() if decided <= now() + _TOLERANCE else 0.0
 
     async def _wait(self, seconds: float) -> None:
         """Wait until the next poll, and report its time and the batches."""
         notes, results = tuple(self._watched.values()), self._task.results
-        ids = self._name_batches()
+        ids = self._publish_ids()
         named = ids[0] if len(ids) == 1 else f"{len(ids)} batches" if ids else "a batch"
         at = time.strftime("%H:%M:%S", time.localtime(now() + seconds))
         rows = f"{counted(sum(note.requests for note in notes), 'row')} in {named}"
         # The most important part comes first, because narrow terminals truncate the line.
-        results.waiting = " · ".join(part for part in (f"next look {at}", self._why, rows) if part)
-        self._tell()
+        results.waiting = " · ".join(part for part in (f"next look {at}", self._status, rows) if part)
+        self._on_change()
         await sleep(seconds)
 
-    def _name_batches(self) -> tuple[str, ...]:
+    def _publish_ids(self) -> tuple[str, ...]:
         """Publish and return the ids of the batches with rows of this map that are not merged."""
         ids = tuple(note.id for note in self._watched.values() if note.id is not None)
         self._task.results.batches = ids
         return ids
 
-    async def _look(self, note: BatchNote) -> float:
+    async def _poll(self, note: BatchNote) -> float:
         """Handle one batch according to its state, and return the seconds until the next poll."""
         if self._stop is not None:
             return 0.0
         try:
             fresh = await in_thread(lambda: self._notes.get(note.tag))
             if fresh is None or fresh.state in ("merged", "dropped"):
-                await self._leave(note, is_dropped=fresh is not None and fresh.state == "dropped")
+                await self._unwatch(note, is_dropped=fresh is not None and fresh.state == "dropped")
                 return 0.0
             self._watched[note.tag] = fresh
             if fresh.state == "sent":
-                return await self._look_at_sent(fresh)
+                return await self._poll_sent(fresh)
             if fresh.is_being_sent:
-                self._why = "another kernel is sending it"
-                return BEAT
+                self._status = "another kernel is sending it"
+                return HEARTBEAT_INTERVAL
             if fresh.state == "claimed":  # its process died before sending anything
                 await in_thread(lambda: self._notes.drop(fresh))
                 return 0.0
-            seconds, self._why = await self._delivery.search(fresh)
-            return self._pace(fresh) if seconds is None else seconds
+            seconds, self._status = await self._delivery.search(fresh)
+            return self._poll_interval(fresh) if seconds is None else seconds
         except ClaudeError as error:
             if not error.is_transient:
                 self.stop(error.with_traceback(None))
                 return 0.0
-            self._why = f"the server did not answer the last look ({in_one_line(error)})"
-            return max(self._pace(note), error.retry_after or 0.0)
+            self._status = f"the server did not answer the last look ({in_one_line(error)})"
+            return max(self._poll_interval(note), error.retry_after or 0.0)
 
-    async def _look_at_sent(self, note: BatchNote) -> float:
-        heard, batches = self._context.heard, self._context.client.batches
+    async def _poll_sent(self, note: BatchNote) -> float:
+        observer, batches = self._context.observer, self._context.client.batches
         try:
-            batch = await batches.retrieve(note.id or "", is_poll=True, observer=heard)
+            batch = await batches.retrieve(note.id or "", is_poll=True, observer=observer)
         except NotFoundError:
             raise ConfigurationError(
                 f"This key finds no batch {note.id}, which was sent to {note.server} with rows of this map. Use a key of the "
@@ -309,8 +310,8 @@ class BatchEngine:
             ) from None
         if batch.has_ended:
             if note.tag in _merging:
-                self._why = "another run is fetching the answers"
-                return BEAT
+                self._status = "another run is fetching the answers"
+                return HEARTBEAT_INTERVAL
             _merging.add(note.tag)
             try:
                 if await self._merge(note, batch):
@@ -318,19 +319,19 @@ class BatchEngine:
             finally:
                 _merging.discard(note.tag)
         if not batch.has_ended:
-            self._why = batch.processing_status.replace("_", " ")
-        return max(self._pace(note), heard.retry_after or 0.0)
+            self._status = batch.processing_status.replace("_", " ")
+        return max(self._poll_interval(note), observer.retry_after or 0.0)
 
-    def _pace(self, note: BatchNote) -> float:
+    def _poll_interval(self, note: BatchNote) -> float:
         """Return the seconds until the next poll, which grow with the age of the batch."""
-        first = _FIRST_SIMULATED if self._context.heard.is_simulated else FIRST_LOOK
-        return min(LONGEST_WAIT, max(first, _SHARE_OF_AGE * (now() - note.claimed)))
+        first = _FIRST_POLL_SIMULATED if self._context.observer.is_simulated else FIRST_POLL
+        return min(MAX_POLL_INTERVAL, max(first, _SHARE_OF_AGE * (now() - note.claimed)))
 
-    async def _leave(self, note: BatchNote, *, is_dropped: bool) -> None:
+    async def _unwatch(self, note: BatchNote, *, is_dropped: bool) -> None:
         """Stop watching a batch that another kernel merged or dropped. The rows of a dropped batch are sent again."""
         self._watched.pop(note.tag, None)
         mine = [key for key in note.row_keys if key in self._places]
-        found = await self._take_known(mine)
+        found = await self._load_known(mine)
         # If this kernel holds the reservation, it books the answers that another kernel fetched.
         if self._context.ledger.settle_batch(note.tag):
             for answer in found:
@@ -343,7 +344,7 @@ class BatchEngine:
             return
         results, places = self._task.results, [self._places[key] for key in mine]
         left = [(index, place) for index, place in places if results.is_open(index)]
-        jobs = ([self._task.again(index, place)] for index, place in left)
+        jobs = ([self._task.rebuild(index, place)] for index, place in left)
         await self._watch_open()
         await self._submit(lambda: next(jobs, []))
 
@@ -358,32 +359,32 @@ class BatchEngine:
         left = set(note.row_keys)
         # A kernel that died may have stored some of them.
         done = await in_thread(lambda: self._notes.answered(note.row_keys, note.claimed))
-        downloads, pause = 0, _AGAIN
-        while left and downloads < _MOST_DOWNLOADS and self._stop is None:
+        downloads, pause = 0, _DOWNLOAD_RETRY
+        while left and downloads < _MAX_DOWNLOADS and self._stop is None:
             try:
                 async for result in self._results(batch):
-                    await self._take(result, note, left, done)
+                    await self._handle_result(result, note, left, done)
                 downloads += 1
             except NotFoundError:
-                server_now = now() + (self._context.heard.clock_offset or 0.0)
+                server_now = now() + (self._context.observer.clock_offset or 0.0)
                 if batch.archived_at is None and server_now < (batch.created or server_now) + RESULTS_KEPT:
-                    self._why = "ended, and the answers are not there yet"
+                    self._status = "ended, and the answers are not there yet"
                     return False
-                self._note_loss(note, batch, left - done)
+                self._store_losses(note, batch, left - done)
                 left.clear()
             except ClaudeError as error:
                 if not (error.is_transient or isinstance(error, StreamInterruptedError)):
                     raise
-                self._why = f"the answers broke off ({in_one_line(error)})"
+                self._status = f"the answers broke off ({in_one_line(error)})"
                 pause = max(pause, error.retry_after or 0.0)
                 await self._wait(pause)
-                pause = min(2 * pause, FIRST_LOOK)
+                pause = min(2 * pause, FIRST_POLL)
         for key in left - done:
             self._set_problem(key, _MISSING)
-        await self._writer.all_kept()
+        await self._writer.wait_until_durable()
         if self._stop is not None:
             return True
-        await self._take_known([key for key in done if key in self._places])
+        await self._load_known([key for key in done if key in self._places])
         # Settle first: another run books the answers of a merged batch that still has a reservation.
         self._context.ledger.settle_batch(note.tag)
         await in_thread(lambda: self._notes.merged(note.tag))
@@ -392,15 +393,17 @@ class BatchEngine:
 
     async def _results(self, batch: MessageBatch) -> AsyncIterator[BatchResult]:
         self._task.results.waiting = f"fetching the answers of {batch.id}"
-        self._tell()
-        results = self._context.client.batches.results(batch.id, observer=self._context.heard)
+        self._on_change()
+        results = self._context.client.batches.results(batch.id, observer=self._context.observer)
         async with contextlib.aclosing(results):
             async for result in results:
                 if self._stop is not None:
                     return
                 yield result
 
-    async def _take(self, result: BatchResult, note: BatchNote, left: set[bytes], done: set[bytes]) -> None:
+    async def _handle_result(
+        self, result: BatchResult, note: BatchNote, left: set[bytes], done: set[bytes]
+    ) -> None:
         key = key_of(result.custom_id, note.tag)
         if key is None or key not in left:
             return
@@ -408,16 +411,16 @@ class BatchEngine:
         if key in done:
             return
         if result.type == "unreadable":
-            await self._writer.room()
-            self._keep_loss(key, note, _UNREADABLE)
+            await self._writer.wait_for_room()
+            self._store_loss(key, note, _UNREADABLE)
             return
         if result.message is None:
             self._set_problem(key, _reason(result))
             return
-        await self._writer.room()
-        self._put(key, result.message)
+        await self._writer.wait_for_room()
+        self._store(key, result.message)
 
-    def _put(self, key: bytes, message: Message) -> None:
+    def _store(self, key: bytes, message: Message) -> None:
         """Write an answer to the journal, even if its row is not in this map, because it is paid for."""
         usage, asked = message.usage, self._task.request.model
         if usage.service_tier is None:
@@ -436,7 +439,7 @@ class BatchEngine:
             tokens_in=usage.total_input_tokens,
             tokens_out=usage.output_tokens,
             cost=total(line.cost for line in bill),
-            is_simulated=self._context.heard.is_simulated,
+            is_simulated=self._context.observer.is_simulated,
         )
         self._writer.put(answer, partial(self._count, bill))
 
@@ -450,18 +453,18 @@ class BatchEngine:
             results.take(index, answer)
             results.count(place, answer)
 
-    def _note_loss(self, note: BatchNote, batch: MessageBatch, keys: set[bytes]) -> None:
+    def _store_losses(self, note: BatchNote, batch: MessageBatch, keys: set[bytes]) -> None:
         """Store a problem for each row whose results were deleted at the server. They are paid for, so only `claude.retry` sends them again."""
         when = f" since {batch.archived_at[:10]}" if batch.archived_at else ""
         problem = (
             f"The results of batch {note.id} are no longer at the server{when}. claude.retry asks again."
         )
         for key in keys:
-            self._keep_loss(key, note, problem)
+            self._store_loss(key, note, problem)
 
-    def _keep_loss(self, key: bytes, note: BatchNote, problem: str) -> None:
+    def _store_loss(self, key: bytes, note: BatchNote, problem: str) -> None:
         """Store a problem in place of an answer that is paid for, but not available."""
-        lost = Answer(key, "", problem, note.model, None, 0, 0, None, self._context.heard.is_simulated)
+        lost = Answer(key, "", problem, note.model, None, 0, 0, None, self._context.observer.is_simulated)
         self._writer.put(lost, partial(self._count, ()))
 
     def _set_problem(self, key: bytes, problem: str) -> None:
@@ -476,7 +479,7 @@ class BatchEngine:
         for note in await in_thread(lambda: self._notes.open(self._places)):
             self._watched.setdefault(note.tag, note)
 
-    async def _take_known(self, keys: Sequence[bytes]) -> list[Answer]:
+    async def _load_known(self, keys: Sequence[bytes]) -> list[Answer]:
         """Load the answers that other kernels wrote to the journal, and return them."""
         found = await in_thread(lambda: self._notes.journal.find(keys))
         results = self._task.results
@@ -486,7 +489,7 @@ class BatchEngine:
                 results.problems.pop(index, None)
                 results.take(index, answer)
                 results.known += answer.problem is None
-        self._tell()
+        self._on_change()
         return list(found.values())
 
 

@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-_PANDAS: Final = {"integer": "Int64", "number": "float64", "boolean": "boolean"}
+_PANDAS_DTYPES: Final = {"integer": "Int64", "number": "float64", "boolean": "boolean"}
 """Nullable pandas dtypes by JSON type. Text has pandas' default string dtype; everything else is `object`."""
-_DEEPEST: Final = 20
-_BITS: Final = 63
+_MAX_DEPTH: Final = 20
+_INT_BITS: Final = 63
 
 
 def pandas_type(schema: Mapping[str, Any]) -> Any:
@@ -24,24 +24,25 @@ def pandas_type(schema: Mapping[str, Any]) -> Any:
     """
     import pandas
 
-    kind = _kind_of(schema)[0]
-    return pandas.Series(["text"]).dtype if kind == "string" else _PANDAS.get(kind, "object")
+    kind = _json_type(schema)[0]
+    return pandas.Series(["text"]).dtype if kind == "string" else _PANDAS_DTYPES.get(kind, "object")
 
 
 def pandas_column(schema: Mapping[str, Any], values: Sequence[Any], index: Any) -> tuple[Any, list[int]]:
     """Return a pandas column, and the positions of values that do not fit its dtype and became null."""
     import pandas
 
-    fitted = [_fitted(schema, value) for value in values]
-    return pandas.Series(fitted, index=index, dtype=pandas_type(schema)), _wrong(values, fitted)
+    converted = [_convert(schema, value) for value in values]
+    column = pandas.Series(converted, index=index, dtype=pandas_type(schema))
+    return column, _lost_positions(values, converted)
 
 
 def narwhals_type(schema: Mapping[str, Any], depth: int = 0) -> Any:
     """Return the dtype of a narwhals column (polars, pyarrow and others). Values without a single type are stored as JSON text."""
     import narwhals.stable.v2 as nw
 
-    kind, schema = _kind_of(schema)
-    if depth > _DEEPEST:
+    kind, schema = _json_type(schema)
+    if depth > _MAX_DEPTH:
         return nw.String()
     if kind == "array" and isinstance(items := schema.get("items"), Mapping):
         return nw.List(narwhals_type(items, depth + 1))
@@ -58,17 +59,17 @@ def narwhals_column(
     import narwhals.stable.v2 as nw
 
     dtype = narwhals_type(schema)
-    fitted = [_as_typed(dtype, _fitted(schema, value)) for value in values]
+    converted = [_convert_nested(dtype, _convert(schema, value)) for value in values]
 
     def column(of: list[Any]) -> Any:
         return nw.new_series(name, of, dtype, backend=backend)
 
     try:
-        made = column(fitted)
+        made = column(converted)
     except Exception:  # each library raises its own exception for a value that does not fit
-        fitted = [value if _fits(column, value) else None for value in fitted]
-        made = column(fitted)
-    return made, _wrong(values, fitted)
+        converted = [value if _fits(column, value) else None for value in converted]
+        made = column(converted)
+    return made, _lost_positions(values, converted)
 
 
 def _fits(column: Any, value: Any) -> bool:
@@ -79,36 +80,36 @@ def _fits(column: Any, value: Any) -> bool:
     return True
 
 
-def _wrong(values: Sequence[Any], fitted: Sequence[Any]) -> list[int]:
-    pairs = zip(values, fitted, strict=True)
+def _lost_positions(values: Sequence[Any], converted: Sequence[Any]) -> list[int]:
+    pairs = zip(values, converted, strict=True)
     return [place for place, (value, made) in enumerate(pairs) if made is None and value is not None]
 
 
-def _fitted(schema: Mapping[str, Any], value: Any) -> Any:
+def _convert(schema: Mapping[str, Any], value: Any) -> Any:
     """Return a value converted to the type of its column; None for a number that does not fit a numeric column."""
-    kind = _kind_of(schema)[0]
+    kind = _json_type(schema)[0]
     if value is None:
         return None
     if kind == "string":
         return as_text(value)
     if kind == "integer":
-        return value if isinstance(value, int) and value.bit_length() <= _BITS else None
+        return value if isinstance(value, int) and value.bit_length() <= _INT_BITS else None
     try:
         return float(value) if kind == "number" else value
     except (OverflowError, ValueError, TypeError):
         return None
 
 
-def _as_typed(dtype: Any, value: Any) -> Any:
+def _convert_nested(dtype: Any, value: Any) -> Any:
     """Return a value converted to a narwhals dtype, with parts that have no single type as text."""
     import narwhals.stable.v2 as nw
 
     if value is None:
         return None
     if isinstance(dtype, nw.List):
-        return [_as_typed(dtype.inner, item) for item in value] if isinstance(value, list) else value
+        return [_convert_nested(dtype.inner, item) for item in value] if isinstance(value, list) else value
     if isinstance(dtype, nw.Struct):
-        return {field.name: _as_typed(field.dtype, value.get(field.name)) for field in dtype.fields}
+        return {field.name: _convert_nested(field.dtype, value.get(field.name)) for field in dtype.fields}
     if dtype == nw.Float64():
         return float(value)
     return as_text(value) if dtype == nw.String() else value
@@ -123,13 +124,13 @@ def as_text(value: Any) -> str:
     )
 
 
-def _kind_of(schema: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+def _json_type(schema: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """Return the JSON type other than null, and the schema that declares it; "" if several types are possible."""
     choices: Iterable[Any] = schema.get("anyOf") or (schema,)
     found = [each for each in choices if each.get("type") != "null"]
     if len(found) != 1:
-        kinds = {_kind_of(each)[0] for each in found}
+        kinds = {_json_type(each)[0] for each in found}
         return (kinds.pop(), schema) if len(kinds) == 1 and not kinds & {"array", "object"} else ("", schema)
-    said = found[0].get("type")
-    names = [name for name in (said if isinstance(said, list) else [said]) if name not in (None, "null")]
+    kind = found[0].get("type")
+    names = [name for name in (kind if isinstance(kind, list) else [kind]) if name not in (None, "null")]
     return (names[0], found[0]) if len(names) == 1 else ("", schema)

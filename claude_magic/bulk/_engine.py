@@ -43,21 +43,21 @@ from ..schema import AnswerError, OutputSchema
 from ._journal import Answer
 from ._writer import AnswerWriter
 
-MOST_AT_ONCE: Final = 200
+MAX_IN_FLIGHT: Final = 200
 """Default maximum number of requests in flight."""
-_BEGIN: Final = 8
-_SLOWER: Final = 0.7
-_IN_USE: Final = 0.8
+_INITIAL_LIMIT: Final = 8
+_BACKOFF_FACTOR: Final = 0.7
+_MIN_UTILISATION: Final = 0.8
 """Share of the current limit that must be in use before the limit grows."""
-_FEW_JOBS: Final = 128
+_MIN_QUEUED: Final = 128
 """Number of queued jobs below which more are read."""
-_FAILURES_IN_A_ROW: Final = 20
+_MAX_CONSECUTIVE_FAILURES: Final = 20
 """Number of consecutive failed rows after which the run stops."""
-_SHOWN_FIRST: Final = 5
+_MAX_FIRST: Final = 5
 _BUDGET_INTERVAL: Final = 0.2
 """Seconds before a retry when the budget is reserved by requests of other processes."""
 
-_COMPLAINT: Final = "Your answer does not fit what was asked for: {problems}. Answer again, with the JSON object alone, and nothing before or after it."
+_CORRECTION: Final = "Your answer does not fit what was asked for: {problems}. Answer again, with the JSON object alone, and nothing before or after it."
 _FATAL = (InvalidApiKeyError, ForbiddenError, BillingError, NotFoundError)
 """Errors that every other row would get, too."""
 
@@ -85,12 +85,12 @@ class Concurrency:
     """An adaptive limit on the number of requests in flight.
 
     Args:
-        most: Upper bound of the limit.
+        max_limit: Upper bound of the limit.
     """
 
-    def __init__(self, most: int = MOST_AT_ONCE) -> None:
-        self.most = most
-        self.limit = float(min(_BEGIN, most))
+    def __init__(self, max_limit: int = MAX_IN_FLIGHT) -> None:
+        self.max_limit = max_limit
+        self.limit = float(min(_INITIAL_LIMIT, max_limit))
         self._threshold = math.inf
         self._slowed_at = -math.inf
 
@@ -100,10 +100,10 @@ class Concurrency:
         Args:
             in_flight: Requests in flight, including the one that succeeded.
         """
-        if in_flight < _IN_USE * math.floor(self.limit):
+        if in_flight < _MIN_UTILISATION * math.floor(self.limit):
             return
         self.limit = min(
-            float(self.most), self.limit + (1.0 if self.limit < self._threshold else 1.0 / self.limit)
+            float(self.max_limit), self.limit + (1.0 if self.limit < self._threshold else 1.0 / self.limit)
         )
 
     def shrink(self, sent_at: float, now: float) -> None:
@@ -115,13 +115,13 @@ class Concurrency:
         """
         if sent_at <= self._slowed_at:
             return
-        self.limit = self._threshold = max(1.0, self.limit * _SLOWER)
+        self.limit = self._threshold = max(1.0, self.limit * _BACKOFF_FACTOR)
         self._slowed_at = now
 
-    def cap(self, most: int) -> None:
+    def cap(self, max_limit: int) -> None:
         """Lower the upper bound, because the budget does not cover the worst case of more requests."""
-        self.most = max(1, most)
-        self.limit = min(self.limit, float(self.most))
+        self.max_limit = max(1, max_limit)
+        self.limit = min(self.limit, float(self.max_limit))
 
 
 class Results:
@@ -138,7 +138,7 @@ class Results:
         tokens_in: Input tokens of this run's answers.
         tokens_out: Output tokens of this run's answers.
         cost: Cost of this run's answers in USD; None if unknown.
-        dearest: Cost of the most expensive answer in USD.
+        highest_cost: Cost of the most expensive answer in USD.
         first: The first answers of this run, as pairs of row and text.
         is_simulated: A simulator answered.
         waiting: What the run is waiting for, as one line; empty if nothing.
@@ -153,7 +153,7 @@ class Results:
         self.problems: dict[int, str] = {}
         self.known = self.answered = self.tokens_in = self.tokens_out = 0
         self.cost: float | None = 0.0
-        self.dearest = 0.0
+        self.highest_cost = 0.0
         self.first: list[tuple[int, str]] = []
         self.is_simulated = False
         self.waiting = ""
@@ -163,7 +163,7 @@ class Results:
         self.remarks: dict[str, None] = {}
 
     @property
-    def why_open(self) -> str:
+    def open_reason(self) -> str:
         """The reason why a request has neither an answer nor a problem."""
         if self.batches:
             return f"no answer yet: {', '.join(self.batches[:3])} had not ended when the map was stopped"
@@ -186,9 +186,9 @@ class Results:
         self.tokens_in += answer.tokens_in
         self.tokens_out += answer.tokens_out
         self.cost = None if answer.cost is None or self.cost is None else self.cost + answer.cost
-        self.dearest = max(self.dearest, answer.cost or 0.0)
+        self.highest_cost = max(self.highest_cost, answer.cost or 0.0)
         self.is_simulated |= answer.is_simulated
-        if len(self.first) < _SHOWN_FIRST and answer.problem is None:
+        if len(self.first) < _MAX_FIRST and answer.problem is None:
             self.first.append((row, answer.text))
 
 
@@ -200,11 +200,11 @@ class Task:
         request: Request without messages, common to all rows.
         schema: Schema that each answer must fit, or None.
         feed: Function that returns the next jobs; an empty list at the end. Called on a worker thread, as it runs the user's expressions.
-        again: Function that rebuilds a job from the number of the request and its place.
+        rebuild: Function that rebuilds a job from the number of the request and its place.
         results: Answers and totals of the run.
         rows: Number of rows, times the draws of each.
         unasked: Rows that cannot be sent: a value is null, or an expression fails.
-        most: Maximum number of requests in flight.
+        max_in_flight: Maximum number of requests in flight.
         max_cost: Maximum cost of the run in USD, or None.
         warms_cache: Send one request before the others, to cache the shared prefix.
     """
@@ -212,11 +212,11 @@ class Task:
     request: MessageRequest
     schema: OutputSchema | None
     feed: Callable[[], Sequence[RowJob]]
-    again: Callable[[int, int], RowJob]
+    rebuild: Callable[[int, int], RowJob]
     results: Results
     rows: int
     unasked: int = 0
-    most: int = MOST_AT_ONCE
+    max_in_flight: int = MAX_IN_FLIGHT
     max_cost: float | None = None
     warms_cache: bool = False
 
@@ -274,7 +274,7 @@ class OnlineEngine:
         task: Requests to send.
         client: Client that sends them.
         make_accountant: Factory of the accountants, one for each worker, that admit requests and book their cost.
-        tell: Called after each change.
+        on_change: Called after each change.
     """
 
     def __init__(
@@ -282,23 +282,23 @@ class OnlineEngine:
         task: Task,
         client: ClaudeClient,
         make_accountant: Callable[[], TurnAccountant],
-        tell: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
-        self.concurrency = Concurrency(task.most)
+        self.concurrency = Concurrency(task.max_in_flight)
         self.results = task.results
         self._task = task
         self._client = client
         self._make_accountant = make_accountant
-        self._tell = tell
+        self._on_change = on_change
         self._loop = asyncio.get_running_loop()
         self._jobs: deque[RowJob] = deque()
-        self._is_fed = False
+        self._is_exhausted = False
         self._feeding: asyncio.Task[None] | None = None
         self._workers: dict[asyncio.Task[None], _Worker] = {}
         self._deferred: list[tuple[int, int]] = []
-        self._is_second_time = False
+        self._is_retrying = False
         self._failures = 0
-        self._in_flight = self._at_work = 0
+        self._in_flight = self._active = 0
         self.error: ClaudeError | None = None
         """Error that stopped the engine, or None."""
 
@@ -314,8 +314,8 @@ class OnlineEngine:
                 await self._answer(job, _Worker(self, self._make_accountant()))
             await self._drain()
             if self._deferred and self.error is None:
-                self._is_second_time = True
-                self._jobs.extend(self._task.again(index, row) for index, row in self._deferred)
+                self._is_retrying = True
+                self._jobs.extend(self._task.rebuild(index, row) for index, row in self._deferred)
                 await self._drain()
         finally:
             if self._feeding is not None:
@@ -336,7 +336,7 @@ class OnlineEngine:
 
     async def _drain(self) -> None:
         """Run workers until no job is left, then wait for those still running."""
-        while self.error is None and (self._jobs or not self._is_fed or self._feeding is not None):
+        while self.error is None and (self._jobs or not self._is_exhausted or self._feeding is not None):
             self._add_workers()
             await self._collect(asyncio.FIRST_COMPLETED)
         await self._collect(asyncio.ALL_COMPLETED)
@@ -349,29 +349,29 @@ class OnlineEngine:
                 worker.result()
 
     def _add_workers(self) -> None:
-        if self._at_work >= math.floor(self.concurrency.limit):
+        if self._active >= math.floor(self.concurrency.limit):
             return
-        is_held = sum(worker.is_waiting for worker in self._workers.values())
-        while self._at_work < math.floor(self.concurrency.limit) and not (is_held and self._at_work):
+        waiting = sum(worker.is_waiting for worker in self._workers.values())
+        while self._active < math.floor(self.concurrency.limit) and not (waiting and self._active):
             worker = _Worker(self, self._make_accountant())
-            self._at_work += 1
+            self._active += 1
             self._workers[self._loop.create_task(self._work(worker))] = worker
 
     async def _work(self, worker: _Worker) -> None:
         try:
-            while self.error is None and self._at_work <= math.floor(self.concurrency.limit):
+            while self.error is None and self._active <= math.floor(self.concurrency.limit):
                 job = await self._next_job()
                 if job is None or not await self._answer(job, worker):
                     return
-                await self._writer.room()
+                await self._writer.wait_for_room()
         finally:
             # Decrement before the next worker checks the limit; otherwise all of them would leave when one is too many.
-            self._at_work -= 1
+            self._active -= 1
 
     async def _next_job(self) -> RowJob | None:
-        while not self._jobs and not (self._is_fed and self._feeding is None):
+        while not self._jobs and not (self._is_exhausted and self._feeding is None):
             await asyncio.shield(self._start_feeding())
-        if len(self._jobs) < _FEW_JOBS and not self._is_fed and self._feeding is None:
+        if len(self._jobs) < _MIN_QUEUED and not self._is_exhausted and self._feeding is None:
             self._start_feeding()
         return self._jobs.popleft() if self._jobs and self.error is None else None
 
@@ -384,11 +384,11 @@ class OnlineEngine:
         """Read more jobs. `_feeding` is reset before the task is done, so nothing waits for a finished task."""
         try:
             jobs = await self._loop.run_in_executor(None, self._task.feed)
-            self._is_fed = not jobs
+            self._is_exhausted = not jobs
             self._jobs.extend(jobs)
         except Exception as failure:  # an error in the user's expressions or table
-            self._is_fed = True
-            self.stop(fault(failure))
+            self._is_exhausted = True
+            self.stop(as_claude_error(failure))
         finally:
             self._feeding = None
 
@@ -429,10 +429,12 @@ class OnlineEngine:
         problem, mismatch = problem_of(message, self._task)
         usage = message.usage
         if mismatch is not None:
-            complaint = {"role": "user", "content": _COMPLAINT.format(problems=mismatch)}
-            said = [{"role": "assistant", "content": message.text}, complaint] if message.text.strip() else []
-            again = request.model_copy(update={"messages": [*job.messages, *said]})
-            message, more = await self._send(again, worker)
+            turns = list(job.messages)
+            if message.text.strip():
+                correction = {"role": "user", "content": _CORRECTION.format(problems=mismatch)}
+                turns += [{"role": "assistant", "content": message.text}, correction]
+            second = request.model_copy(update={"messages": turns})
+            message, more = await self._send(second, worker)
             problem, mismatch = problem_of(message, self._task)
             if mismatch is not None:
                 problem = (
@@ -491,29 +493,29 @@ class OnlineEngine:
         Raises:
             BudgetExceededError: The request could exceed `max_cost`.
         """
-        results, most = self.results, self._task.max_cost
-        if most is None:
+        results, max_cost = self.results, self._task.max_cost
+        if max_cost is None:
             return
         spent = max(0.0, (results.cost or 0.0) - results.replayed_cost)
-        in_flight = (self._in_flight + len(self._writer) + 1) * results.dearest
-        if spent + in_flight > most:
+        in_flight = (self._in_flight + len(self._writer) + 1) * results.highest_cost
+        if spent + in_flight > max_cost:
             raise BudgetExceededError(
-                f"max_cost is {format_usd(most)}, {format_usd(spent)} are spent, and the next row could pass it. Raise max_cost."
+                f"max_cost is {format_usd(max_cost)}, {format_usd(spent)} are spent, and the next row could pass it. Raise max_cost."
             )
 
     def _fail(self, job: RowJob, error: ClaudeError) -> None:
         """Record a failed row; stop the run if every other row would fail, too."""
         self._failures += 1
-        is_for_all = isinstance(error, _FATAL) or (
-            isinstance(error, RateLimitError) and _holds_for_all(error)
+        applies_to_all = isinstance(error, _FATAL) or (
+            isinstance(error, RateLimitError) and _applies_to_all(error)
         )
-        if is_for_all or self._failures >= max(_FAILURES_IN_A_ROW, 2 * len(self._workers)):
+        if applies_to_all or self._failures >= max(_MAX_CONSECUTIVE_FAILURES, 2 * len(self._workers)):
             self.stop(error)
-        if error.is_transient and not self._is_second_time and self.error is None:
+        if error.is_transient and not self._is_retrying and self.error is None:
             self._deferred.append((job.index, job.row))
             return
         self.results.problems[job.index] = in_one_line(error)
-        self._tell()
+        self._on_change()
 
 
 def problem_of(message: Message, task: Task) -> tuple[str | None, str | None]:
@@ -534,7 +536,7 @@ def problem_of(message: Message, task: Task) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _holds_for_all(error: RateLimitError) -> bool:
+def _applies_to_all(error: RateLimitError) -> bool:
     """Whether a 429 applies to all rows: a spend limit is reached, or the client made no attempt."""
     return error.is_spend_cap or error.attempts == 0
 
@@ -547,7 +549,7 @@ def in_one_line(error: ClaudeError) -> str:
     return text if isinstance(error, ConfigurationError) else f"{kind}{status}: {text}"
 
 
-def fault(failure: BaseException) -> ClaudeError:
+def as_claude_error(failure: BaseException) -> ClaudeError:
     """Return a failure as a `ClaudeError`; any other exception is reported as a bug in claude_magic."""
     if isinstance(failure, ClaudeError):
         return failure

@@ -39,7 +39,7 @@ CREATE TABLE runs (
 );
 CREATE TABLE lists (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, keys BLOB NOT NULL);
 """
-_SINCE_VERSION_2: Final = """
+_SCHEMA_VERSION_2: Final = """
 CREATE TABLE batches (
     tag TEXT PRIMARY KEY, state TEXT NOT NULL, run INTEGER NOT NULL, model TEXT NOT NULL, requests INTEGER NOT NULL,
     keys BLOB NOT NULL, owner TEXT NOT NULL, claimed REAL NOT NULL, beat REAL NOT NULL, account TEXT, fence TEXT,
@@ -98,7 +98,7 @@ class Journal:
         self._file: tuple[int, int] | None = None
         if path is not None:
             _make_folder(path)
-        with self._explained():
+        with self._translated_errors():
             self._database = sqlite3.connect(
                 ":memory:" if path is None else path,
                 timeout=lock_timeout,
@@ -176,7 +176,7 @@ class Journal:
             with self.transaction():
                 # Another process may have created them in the meantime.
                 (version,) = self._database.execute("PRAGMA user_version").fetchone()
-                missing = ("" if version else _SCHEMA) + (_SINCE_VERSION_2 if version < VERSION else "")
+                missing = ("" if version else _SCHEMA) + (_SCHEMA_VERSION_2 if version < VERSION else "")
                 for statement in missing.split(";"):
                     self._database.execute(statement)
                 self._database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -185,14 +185,14 @@ class Journal:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Provide the connection for reading. Other processes may write at the same time."""
-        with self._lock, self._explained():
+        with self._lock, self._translated_errors():
             yield self._database
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Provide the connection for an atomic transaction, durable when the block ends."""
-        with self._lock, self._explained():
-            self._check_place()
+        with self._lock, self._translated_errors():
+            self._check_file()
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database
@@ -202,7 +202,7 @@ class Journal:
                     self._database.execute("ROLLBACK")
                 raise
 
-    def _check_place(self) -> None:
+    def _check_file(self) -> None:
         """Check that the open file is still at its path; answers written to a deleted file would be lost.
 
         Raises:
@@ -215,12 +215,12 @@ class Journal:
             )
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         """Translate SQLite errors into a `JournalError` that says what to do."""
         try:
             yield
         except sqlite3.Error as error:
-            raise JournalError(_explain(self.path, error)) from None
+            raise JournalError(_error_message(self.path, error)) from None
 
 
 def select_by_key(
@@ -289,13 +289,13 @@ def journal_path(place: str | Path | None = None) -> Path:
         JournalError: The current folder no longer exists.
     """
     if place is None:
-        return _here() / FOLDER / FILE_NAME
+        return _current_folder() / FOLDER / FILE_NAME
     path = Path(place).expanduser()
     is_file = path.is_file() or (bool(path.suffix) and not path.is_dir())
     return path if is_file else path / FILE_NAME
 
 
-def _here() -> Path:
+def _current_folder() -> Path:
     try:
         return Path.cwd()
     except OSError as error:
@@ -316,7 +316,7 @@ def _make_folder(path: Path) -> None:
         ) from None
 
 
-def _explain(path: Path | None, error: sqlite3.Error) -> str:
+def _error_message(path: Path | None, error: sqlite3.Error) -> str:
     reason = str(error)
     if "full" in reason or "disk I/O" in reason:
         return (

@@ -12,7 +12,7 @@ from ..runtime import get_runtime
 from ._columns import narwhals_column, pandas_column, pandas_type
 from ._plan import ANSWER_COLUMN, ERROR_COLUMN, answer_columns, make_plan
 from ._request import Request
-from ._rows import check_is_read, of_arrow
+from ._rows import check_not_lazy, wrap_arrow
 from ._shards import open_shards
 
 _Answers = tuple[dict[str, list[Any]], list[str | None]]
@@ -44,7 +44,7 @@ class Mapper:
         names, error = answer_columns(request, () if request.schema is None else request.schema.fields)
         self._request = replace(request, keeps_columns=False)
         self._journal = None if journal is None else os.path.abspath(os.path.expanduser(journal))
-        self._kept = _empty(keep)
+        self._kept = _empty_frame(keep)
         if taken := [name for name in (*names, error) if name in self._kept.columns]:
             raise ConfigurationError(
                 f"keep= names the column {taken[0]}, and an answer would take its place. Leave it out (answers are joined by the index), or "
@@ -79,7 +79,7 @@ class Mapper:
             raise ConfigurationError(
                 "This table is in partitions, and a mapper takes one of them: ddf.map_partitions(mapper, meta=mapper.meta). Nothing was sent."
             )
-        check_is_read(rows)
+        check_not_lazy(rows)
         if isinstance(rows, Iterator):
             return (self(frame) for frame in rows)
         if isinstance(rows, Mapping):
@@ -88,13 +88,13 @@ class Mapper:
             made = self(pandas.DataFrame(rows))
             return {name: _array_of(made[name]) for name in made.columns}
         names = list(self._columns())
-        answers: _Answers = self._asked(rows) if len(rows) else ({name: [] for name in names[:-1]}, [])
-        return self._built(rows, answers)
+        answers: _Answers = self._ask(rows) if len(rows) else ({name: [] for name in names[:-1]}, [])
+        return self._build(rows, answers)
 
     def __repr__(self) -> str:
         return f"<Mapper {self._request.prompt[:60]!r}>"
 
-    def _asked(self, rows: Any) -> _Answers:
+    def _ask(self, rows: Any) -> _Answers:
         runtime = get_runtime()
         journal = False if self._journal is None else open_shards(self._journal)
         plan = make_plan(replace(self._request, items=rows, journal=journal), runtime)
@@ -108,14 +108,14 @@ class Mapper:
             plan.close()
             runtime.tell_news()
 
-    def _built(self, rows: Any, answers: _Answers) -> Any:
+    def _build(self, rows: Any, answers: _Answers) -> Any:
         """Return a table of the input's kind, with the columns and types of `meta`. A value that does not fit its column is an error of its row."""
         import narwhals.stable.v2 as nw
 
         schemas, (values, errors) = self._columns(), answers
         *names, error = schemas
         index = rows.index if (is_pandas := _is_pandas(rows)) else None
-        frame = rows if is_pandas else nw.from_native(of_arrow(rows))
+        frame = rows if is_pandas else nw.from_native(wrap_arrow(rows))
         backend = None if is_pandas else nw.get_native_namespace(frame)
 
         def column(name: str, of: list[Any]) -> tuple[Any, list[int]]:
@@ -127,14 +127,14 @@ class Mapper:
         for name in names:
             made[name], wrong = column(name, values[name])
             for place in wrong:
-                problems[place] = _too_large(name)
+                problems[place] = _overflow_message(name)
         made[error], _ = column(error, problems)
         if is_pandas:
-            return self._in_front_of(made, rows)
+            return self._with_kept_columns(made, rows)
         kept = list(self._kept.columns)
         return frame.with_columns(*made.values()).select([*kept, *made]).to_native()
 
-    def _in_front_of(self, made: dict[str, Any], rows: Any) -> Any:
+    def _with_kept_columns(self, made: dict[str, Any], rows: Any) -> Any:
         import pandas
 
         missing = [name for name in self._kept.columns if name not in rows.columns]
@@ -154,7 +154,7 @@ class Mapper:
         return {**answers, f"{prefix}{ERROR_COLUMN}": _TEXT}
 
 
-def _too_large(name: str) -> str:
+def _overflow_message(name: str) -> str:
     return f"Claude's answer for {name} has a number of more than 64 bits, which its column cannot hold."
 
 
@@ -194,7 +194,7 @@ def _is_pandas(rows: Any) -> bool:
     return type(rows).__module__.partition(".")[0] == "pandas"
 
 
-def _empty(keep: Any) -> Any:
+def _empty_frame(keep: Any) -> Any:
     """Return the columns to keep as an empty pandas data frame."""
     import pandas
 

@@ -19,15 +19,15 @@ from typing import Any, Final
 from ..client import ConfigurationError
 from ._rows import Rows, WithErrors, as_rows
 
-_AT_ONCE: Final = 4_096
-_MOST_REMEMBERED: Final = 64
+_CHUNK: Final = 4_096
+_MAX_REMEMBERED: Final = 64
 """Number of results whose columns are recognised in this process."""
-_NOTHING: Final = 0
+_EMPTY: Final = 0
 """Fingerprint of a row whose answer and error are null."""
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MapColumns:
     """The columns that a map adds to a table, with fingerprints of its result.
 
     Attributes:
@@ -59,36 +59,36 @@ class Made:
             if reason is not None:
                 self.reasons.add(hash(reason))
 
-    def has_made(self, table: Rows, *, is_itself: bool) -> bool:
+    def matches(self, table: Rows, *, is_result: bool) -> bool:
         """Return whether the columns of these names in a table were made by this map, with no value from elsewhere.
 
         Rows whose input changed, and new rows without an answer, are allowed.
 
         Args:
             table: The table.
-            is_itself: The table is known to be the map's result, although its rows may have changed.
+            is_result: The table is known to be the map's result, although its rows may have changed.
         """
         if not {*self.columns, *self.read} <= {*table.columns, *table.answer_columns}:
             return False
         pairs, known, given = set(zip(self.rows, self.values, strict=True)), set(self.rows), set(self.values)
         for row, value, _ in self._fingerprints(table):
             if (row, value) in pairs:
-                is_itself = True
-            elif value != _NOTHING and (row in known or value not in given):
+                is_result = True
+            elif value != _EMPTY and (row in known or value not in given):
                 return False
-        return is_itself
+        return is_result
 
-    def has_said(self, reasons: Iterable[Any]) -> bool:
+    def has_reasons(self, reasons: Iterable[Any]) -> bool:
         """Return whether all of these reasons come from this map."""
         return all(isinstance(reason, str) and hash(reason) in self.reasons for reason in reasons)
 
     def _fingerprints(self, table: Rows) -> Iterator[tuple[int, int, Any]]:
         made = [table.answer_columns.get(name, name) for name in self.columns]
-        for start in range(0, table.count, _AT_ONCE):
-            for row in table.read(start, start + _AT_ONCE, [*self.read, *made]):
+        for start in range(0, table.count, _CHUNK):
+            for row in table.read(start, start + _CHUNK, [*self.read, *made]):
                 values = [row[name] for name in made]
                 is_empty = all(value is None for value in values)
-                value = _NOTHING if is_empty else _hash(values)
+                value = _EMPTY if is_empty else _hash(values)
                 yield _hash(row[name] for name in self.read), value, values[-1]
 
 
@@ -97,18 +97,18 @@ def _hash(values: Iterable[Any]) -> int:
     try:
         return hash(plain)
     except TypeError:  # lists and dicts
-        return hash(json.dumps(plain, default=_listed, sort_keys=True))
+        return hash(json.dumps(plain, default=_as_json, sort_keys=True))
 
 
-def _listed(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-_made: deque[Made] = deque(maxlen=_MOST_REMEMBERED)
-_origins: dict[int, tuple[weakref.ref[Any], Any, Made | None]] = {}
+_recent: deque[MapColumns] = deque(maxlen=_MAX_REMEMBERED)
+_origins: dict[int, tuple[weakref.ref[Any], Any, MapColumns | None]] = {}
 
 
-def remember_origin(result: Any, origin: Any, made: Made | None = None) -> None:
+def remember_origin(result: Any, origin: Any, made: MapColumns | None = None) -> None:
     """Remember the origin of a result for its lifetime, and its columns for the lifetime of the process.
 
     Args:
@@ -118,13 +118,13 @@ def remember_origin(result: Any, origin: Any, made: Made | None = None) -> None:
     """
     if made is not None:
         made.take(as_rows(result))
-        _made.append(made)
+        _recent.append(made)
     mark = id(result)
     with contextlib.suppress(TypeError):  # tables that do not support weak references
         _origins[mark] = (weakref.ref(result, lambda _gone: _origins.pop(mark, None)), origin, made)
 
 
-def _remembered(result: Any) -> tuple[Any, Made | None] | None:
+def _lookup(result: Any) -> tuple[Any, MapColumns | None] | None:
     found = _origins.get(id(result))
     return None if found is None or found[0]() is not result else found[1:]
 
@@ -135,18 +135,18 @@ def origin_of(result: Any) -> Any:
     Raises:
         ConfigurationError: The object is not a result of a map, or is a copy of one.
     """
-    if (found := _remembered(result)) is None:
+    if (found := _lookup(result)) is None:
         raise ConfigurationError(
             "This is no result of a map of this kernel, or a copy of one. Run the line of the map again: it asks the rows without an answer."
         )
     return found[0]
 
 
-def check_columns(making: Made, table: Rows, items: Any, *, is_extended: bool) -> None:
+def check_columns(added: MapColumns, table: Rows, items: Any, *, is_extended: bool) -> None:
     """Check that a map replaces no columns of the input, except those made by an earlier map.
 
     Args:
-        making: Columns that the map adds.
+        added: Columns that the map adds.
         table: Rows of the input.
         items: The input, as passed.
         is_extended: The result has more rows than the input, so it cannot replace an earlier one.
@@ -154,10 +154,10 @@ def check_columns(making: Made, table: Rows, items: Any, *, is_extended: bool) -
     Raises:
         ConfigurationError: A column of the input would be lost.
     """
-    taken = [name for name in making.columns if name in table.answer_columns]
+    taken = [name for name in added.columns if name in table.answer_columns]
     if not taken:
         return
-    why = _why_not(making, taken, table, items, is_extended=is_extended)
+    why = _conflict_reason(added, taken, table, items, is_extended=is_extended)
     if why is None:
         return
     raise ConfigurationError(
@@ -166,17 +166,19 @@ def check_columns(making: Made, table: Rows, items: Any, *, is_extended: bool) -
     )
 
 
-def _why_not(making: Made, taken: Sequence[str], table: Rows, items: Any, *, is_extended: bool) -> str | None:
+def _conflict_reason(
+    added: MapColumns, taken: Sequence[str], table: Rows, items: Any, *, is_extended: bool
+) -> str | None:
     if is_extended:
         return "With repeat= it is never replaced."
-    if read := [name for name in taken if table.answer_columns[name] in making.read]:
+    if read := [name for name in taken if table.answer_columns[name] in added.read]:
         return f"The prompt reads {read[0]}, which would be lost."
-    found = _remembered(items)
-    if taken == [making.error]:
+    found = _lookup(items)
+    if taken == [added.error]:
         return "It may say why another column has no value."
     is_known = any(
-        {*taken} <= {*made.columns} and made.has_made(table, is_itself=found is not None and found[1] is made)
-        for made in reversed(_made)
+        {*taken} <= {*made.columns} and made.matches(table, is_result=found is not None and found[1] is made)
+        for made in reversed(_recent)
     )
     return None if is_known else "It was not made by a map of this kernel, or was changed since."
 
@@ -215,10 +217,10 @@ def _error_column(result: Any, columns: dict[str, Any]) -> str:
     Raises:
         ConfigurationError: The table has a column `error` that no map of this kernel made.
     """
-    if (found := _remembered(result)) is not None and found[1] is not None:
+    if (found := _lookup(result)) is not None and found[1] is not None:
         return found[1].error
-    for made in reversed(_made):
-        if made.error in columns and made.has_said(columns[made.error].drop_nulls().to_list()):
+    for made in reversed(_recent):
+        if made.error in columns and made.has_reasons(columns[made.error].drop_nulls().to_list()):
             return made.error
     if "error" in columns and columns["error"].null_count() < len(columns["error"]):
         raise ConfigurationError(

@@ -13,12 +13,12 @@ from ..context import CHARS_PER_TOKEN, exposed_in, refusal
 from ..display import FrontEnd
 from ..runtime import SENT_AS_IT_IS, Runtime, TurnAccountant, cost_of, table_id
 from ..schema import AnswerError
-from ._batch_delivery import BatchContext, Heard, worst_of_all
+from ._batch_delivery import BatchContext, HeaderObserver, max_batch_cost
 from ._batch_notes import BatchNotes, demo_server, describe_held, held_rows, name_server, now
 from ._batches import BatchEngine
-from ._engine import MOST_AT_ONCE, OnlineEngine, Results, RowJob, Task
+from ._engine import MAX_IN_FLIGHT, OnlineEngine, Results, RowJob, Task
 from ._journal import Answer, Journal, open_journal
-from ._origins import Made, check_columns, remember_origin
+from ._origins import MapColumns, check_columns, remember_origin
 from ._preview import Preview, check_price
 from ._request import Request
 from ._row_requests import RowIndex, RowRequests, text_of
@@ -30,16 +30,16 @@ _CHUNK: Final = 256
 """Rows read at a time."""
 ANSWER_COLUMN: Final = "answer"
 ERROR_COLUMN: Final = "error"
-_USUAL_OUTPUT: Final = 200
-_USUAL_OBJECT: Final = 60
-"""Estimated output tokens of an answer that fits a schema, if the journal has no answer of this map. `_USUAL_OUTPUT` is for text."""
-_SHOWN_REQUESTS: Final = 3
+_TYPICAL_TEXT_TOKENS: Final = 200
+_TYPICAL_OBJECT_TOKENS: Final = 60
+"""Estimated output tokens of an answer as text, and as an object of a schema, until the journal has answers of this map."""
+_SAMPLE_COUNT: Final = 3
 _RESOLVING_TIMEOUT = 10.0
 """Seconds to wait for the server's list of models, to resolve a short name."""
 
 
 @dataclass(slots=True)
-class _Found:
+class _ReadTotals:
     """Totals collected while rows are read.
 
     Attributes:
@@ -84,7 +84,7 @@ class MapPlan:
         self._row_requests = RowRequests(self._request, self._rows, runtime, self._options)
         self._names = self._column_names()
         self._index = RowIndex()
-        self._found = _Found()
+        self._totals = _ReadTotals()
         self.results = Results(0)
         self._read_at = now()
         self._has_started = False
@@ -99,7 +99,7 @@ class MapPlan:
         self._index.end()
 
     def _read_chunk(self, start: int) -> None:
-        index, found = self._index, self._found
+        index, totals = self._index, self._totals
         fresh: dict[bytes, str] = {}
         for row, parts in enumerate(self._row_requests.read(start, start + _CHUNK), start):
             for draw in range(self._request.repeat):
@@ -108,21 +108,21 @@ class MapPlan:
                 elif index.add(key := self._row_requests.key(parts, draw)):
                     fresh[key] = text_of(parts)
         self.results.texts.extend([None] * len(fresh))
-        found.chars += sum(map(len, fresh.values()))
+        totals.chars += sum(map(len, fresh.values()))
         for key, answer in self.journal.find(list(fresh)).items():
             if answer.problem is None or not self._request.asks_failed_again:
-                self._take_known(index.number_of(key), answer)
+                self._load_known(index.number_of(key), answer)
                 del fresh[key]
         if not self._request.asks_failed_again:
-            found.recorded += self._runtime.count_recorded(fresh, self._options)
+            totals.recorded += self._runtime.count_recorded(fresh, self._options)
         if not self._request.is_raw and exposed_in("\n".join(fresh.values()), "rows"):
             self._refuse_exposed(fresh)
 
-    def _take_known(self, number: int, answer: Answer) -> None:
+    def _load_known(self, number: int, answer: Answer) -> None:
         self.results.take(number, answer)
         self.results.known += answer.problem is None
-        self._found.failed += answer.problem is not None
-        self._found.tokens_out += answer.tokens_out
+        self._totals.failed += answer.problem is not None
+        self._totals.tokens_out += answer.tokens_out
 
     def _refuse_exposed(self, texts: Mapping[bytes, str]) -> None:
         """Set a problem for each request whose text looks like it contains credentials, so that it is not sent."""
@@ -132,38 +132,38 @@ class MapPlan:
                 self.results.problems[self._index.number_of(key)] = reason.replace(
                     "Nothing was sent. ", "It was not sent. "
                 )
-                self._found.refused += 1
+                self._totals.refused += 1
 
     # Preview...
 
     def preview(self) -> Preview:
         """Return the preview of the map. All rows must have been read."""
-        request, results, found, requests = self._request, self.results, self._found, self._row_requests
-        held = self._held_by_batches()
-        settled = results.known + found.failed + found.refused + found.recorded
+        request, results, totals, requests = self._request, self.results, self._totals, self._row_requests
+        held = self._rows_in_batches()
+        settled = results.known + totals.failed + totals.refused + totals.recorded
         settled += sum(held.values()) * request.is_batch
         to_ask = max(0, len(results.texts) - settled)
         usage = self._usage(to_ask)
-        samples = list(islice(requests.samples(requests.read(0, _CHUNK)), _SHOWN_REQUESTS))
+        samples = list(islice(requests.samples(requests.read(0, _CHUNK)), _SAMPLE_COUNT))
         shown = [self._runtime.without_secrets(body) for body in samples]
         worst = None
         if request.is_batch:
             empty = requests.template.model_copy(update={"messages": requests.messages(())})
-            worst = worst_of_all(empty, to_ask, found.chars)
+            worst = max_batch_cost(empty, to_ask, totals.chars)
         return Preview(
             model=requests.template.model,
             rows=len(self._index),
             requests=len(results.texts),
             known=results.known,
-            recorded=found.recorded,
-            unasked=self._unasked + found.refused,
+            recorded=totals.recorded,
+            unasked=self._unasked + totals.refused,
             to_ask=to_ask,
             tokens_in=usage.total_input_tokens,
             tokens_out=usage.output_tokens,
             cost=cost_of(requests.template.model, usage),
             seconds=to_ask / self._runtime.limiter_state().refill_rate,
             is_simulated=self._runtime.is_demo,
-            notes=(*self._remarks(to_ask, held), *([SENT_AS_IT_IS] if samples != shown else [])),
+            notes=(*self._preview_notes(to_ask, held), *([SENT_AS_IT_IS] if samples != shown else [])),
             samples=tuple(shown),
             via=request.via,
             in_batches=sum(held.values()),
@@ -172,12 +172,12 @@ class MapPlan:
 
     def _usage(self, to_ask: int) -> Usage:
         """Estimate the tokens of `to_ask` requests."""
-        found, requests, is_batch = self._found, self._row_requests, self._request.is_batch
+        totals, requests, is_batch = self._totals, self._row_requests, self._request.is_batch
         shared = round(requests.shared_chars / CHARS_PER_TOKEN)
-        apart = round(found.chars / max(1, len(self.results.texts)) * to_ask / CHARS_PER_TOKEN)
-        output = _USUAL_OUTPUT if self._request.schema is None else _USUAL_OBJECT
-        if found.tokens_out:
-            output = round(found.tokens_out / (self.results.known + found.failed))
+        apart = round(totals.chars / max(1, len(self.results.texts)) * to_ask / CHARS_PER_TOKEN)
+        output = _TYPICAL_TEXT_TOKENS if self._request.schema is None else _TYPICAL_OBJECT_TOKENS
+        if totals.tokens_out:
+            output = round(totals.tokens_out / (self.results.known + totals.failed))
         is_read = requests.is_cached and to_ask > 1
         return Usage(
             input_tokens=apart + (0 if is_read else shared * to_ask),
@@ -188,13 +188,13 @@ class MapPlan:
             service_tier="batch" if is_batch else None,
         )
 
-    def _remarks(self, to_ask: int, held: Mapping[str, int]) -> Iterator[str]:
+    def _preview_notes(self, to_ask: int, held: Mapping[str, int]) -> Iterator[str]:
         yield from self._row_requests.notes(to_ask)
         if held and not self._request.is_batch:
             yield describe_held(held)
-        if self._found.failed:
+        if self._totals.failed:
             yield (
-                f"{self._found.failed:,} were answered with an error before (cut, declined, or not fitting the schema). They are not "
+                f"{self._totals.failed:,} were answered with an error before (cut, declined, or not fitting the schema). They are not "
                 "asked again by this line; claude.retry asks them."
             )
 
@@ -212,7 +212,7 @@ class MapPlan:
         """Number of rows for which no request can be built, times the draws of each."""
         return len(self._index.problems) * self._request.repeat
 
-    def _held_by_batches(self) -> dict[str, int]:
+    def _rows_in_batches(self) -> dict[str, int]:
         """Return the number of unanswered rows in each open batch, by batch id, or by tag if the id is unknown."""
         notes = BatchNotes(self.journal)
         notes.drop_demos(self._server)
@@ -238,7 +238,7 @@ class MapPlan:
             ClaudeError: The journal cannot be written, or there is no key. Nothing was sent.
         """
         request = self._request
-        if not request.is_batch and (held := self._held_by_batches()):
+        if not request.is_batch and (held := self._rows_in_batches()):
             raise ConfigurationError(f"{describe_held(held)} Nothing was sent.")
         template, jobs = self._row_requests.template, self._jobs()
         number = Runs(self.journal).begin(
@@ -252,11 +252,11 @@ class MapPlan:
             request=template,
             schema=request.schema,
             feed=lambda: next(jobs, []),
-            again=self._row_requests.job_again,
+            rebuild=self._row_requests.rebuild_job,
             results=self.results,
             rows=len(self._index),
             unasked=self._unasked,
-            most=request.concurrency or MOST_AT_ONCE,
+            max_in_flight=request.concurrency or MAX_IN_FLIGHT,
             max_cost=request.max_cost,
             warms_cache=self._row_requests.is_cached,
         )
@@ -276,7 +276,7 @@ class MapPlan:
         task: Task,
         client: ClaudeClient,
         make_accountant: Callable[[], TurnAccountant],
-        tell: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> BatchEngine:
         context = BatchContext(
             task=task,
@@ -286,9 +286,9 @@ class MapPlan:
             since=self._read_at,
             server=self._server,
             ledger=self._runtime.ledger,
-            heard=Heard(is_simulated=make_accountant().is_simulated),
+            observer=HeaderObserver(is_simulated=make_accountant().is_simulated),
         )
-        return BatchEngine(context, tell, self._places)
+        return BatchEngine(context, on_change, self._places)
 
     def close(self) -> None:
         """Close the journal, unless a run was started: the run closes it at its end."""
@@ -326,7 +326,8 @@ class MapPlan:
         result = self._rows.build(columns, errors, error_name=self._names[1], repeat=self._request.repeat)
         # Answers kept in memory only are found in the open journal.
         journal = self.journal if self.journal.path is None else self._request.journal
-        remember_origin(result, replace(self._request, journal=journal, outlives_cell=False), self.made)
+        request = replace(self._request, journal=journal, outlives_cell=False)
+        remember_origin(result, request, self.map_columns)
         register_accessors(result)
         return result
 
@@ -355,7 +356,7 @@ class MapPlan:
             return nothing, self._index.problems[place // self._request.repeat]
         text = self.results.texts[index]
         if text is None:
-            return nothing, self.results.problems.get(index, self.results.why_open)
+            return nothing, self.results.problems.get(index, self.results.open_reason)
         if self._request.schema is None:
             return [text], None
         try:
@@ -380,12 +381,12 @@ class MapPlan:
         names, error = answer_columns(request, self._fields())
         if request.keeps_columns:
             extra = [DRAW] if request.repeat > 1 else []
-            making = Made((*names, *extra), error, self._row_requests.prompt.columns)
-            check_columns(making, self._rows, request.items, is_extended=bool(extra))
+            added = MapColumns((*names, *extra), error, self._row_requests.prompt.columns)
+            check_columns(added, self._rows, request.items, is_extended=bool(extra))
         return names, error
 
     @property
-    def made(self) -> Made | None:
+    def map_columns(self) -> MapColumns | None:
         """The columns that the map adds to a table; None if the input is not a table."""
         columns, (names, error) = self._rows.columns, self._names
         if not columns:
@@ -393,7 +394,7 @@ class MapPlan:
         needed = set(self._row_requests.prompt.columns)
         if not needed <= {*columns}:  # the whole row
             needed = {*columns} - {self._rows.answer_columns.get(name) for name in (*names, error)}
-        return Made(tuple(names), error, tuple(name for name in columns if name in needed))
+        return MapColumns(tuple(names), error, tuple(name for name in columns if name in needed))
 
 
 def answer_columns(request: Request, fields: Sequence[str]) -> tuple[list[str], str]:

@@ -15,9 +15,9 @@ from ._request import Request
 from ._rows import Rows
 from ._runs import NO_KEY
 
-_SAFETY: Final = 1.1
+_CACHE_MARGIN: Final = 1.1
 """Margin over the minimum length of a cached prefix. A mark on a prefix that is too short has no use, and still delays the other rows."""
-_MARKS: Final = {"online": {"type": "ephemeral"}, "batch": {"type": "ephemeral", "ttl": "1h"}}
+_CACHE_CONTROL: Final = {"online": {"type": "ephemeral"}, "batch": {"type": "ephemeral", "ttl": "1h"}}
 """`cache_control` of the shared prefix. A batch takes longer than the default of five minutes."""
 
 Filled = tuple[Part, ...] | str
@@ -57,17 +57,17 @@ class RowRequests:
         self.shared_chars = len(system) + sum(len(block.get("text", "")) for block in self._shared)
         facts = facts_of(plan.request.model)
         self._cache_minimum = math.inf if facts is None else facts.cache_minimum_tokens
-        self.is_cached = self.shared_chars / CHARS_PER_TOKEN >= _SAFETY * self._cache_minimum
-        changes = self._marked(plan.request.system) if self.is_cached else {}
+        self.is_cached = self.shared_chars / CHARS_PER_TOKEN >= _CACHE_MARGIN * self._cache_minimum
+        changes = self._mark_shared(plan.request.system) if self.is_cached else {}
         changes |= {"messages": [], "cache_control": None, "asks_again": request.asks_failed_again}
         self.template = plan.request.model_copy(update=changes)
         if request.is_batch:
             batch_params(self.template)
         self._keys = RequestKeys(self.template)
 
-    def _marked(self, system: Any) -> dict[str, Any]:
+    def _mark_shared(self, system: Any) -> dict[str, Any]:
         """Set `cache_control` at the end of the shared prefix, and return the changed fields of the request."""
-        mark = {"cache_control": _MARKS[self._request.via]}
+        mark = {"cache_control": _CACHE_CONTROL[self._request.via]}
         if self._shared:
             self._shared = [*self._shared[:-1], {**self._shared[-1], **mark}]
         elif isinstance(system, str):
@@ -109,7 +109,7 @@ class RowRequests:
         messages, draw = self.messages(parts), place % self._request.repeat
         return RowJob(number, place, self._keys.key(messages, draw), messages, draw)
 
-    def job_again(self, number: int, place: int) -> RowJob:
+    def rebuild_job(self, number: int, place: int) -> RowJob:
         """Read the row at a place again, and return its job."""
         row = place // self._request.repeat
         (values,) = self._rows.read(row, row + 1, self.prompt.columns)

@@ -19,13 +19,13 @@ ROW: Final = "row"
 KEY: Final = "key"
 DRAW: Final = "draw"
 Columns = Mapping[str, list[Any]]
-_BY_ENGINE: Final = ", or map it where it lies, with claude.mapper"
-_READ_BY: Final[Mapping[str, str]] = {
+_MAPPER_HINT: Final = ", or map it where it lies, with claude.mapper"
+_LOADERS: Final[Mapping[str, str]] = {
     "polars.LazyFrame": "df.collect()",
     "polars.Expr": "df.select(expression)",
-    "dask.*": f"df.compute(){_BY_ENGINE}",
-    "pyspark.*": f"df.toPandas(){_BY_ENGINE}",
-    "ray.*": f"ds.to_pandas(){_BY_ENGINE}",
+    "dask.*": f"df.compute(){_MAPPER_HINT}",
+    "pyspark.*": f"df.toPandas(){_MAPPER_HINT}",
+    "ray.*": f"ds.to_pandas(){_MAPPER_HINT}",
     "duckdb.DuckDBPyRelation": "relation.df(), relation.pl() or relation.arrow()",
     "ibis.*": "table.to_pandas(), table.to_polars() or table.to_pyarrow()",
     "sqlframe.*": "df.toPandas()",
@@ -156,10 +156,10 @@ def read_once(items: Any) -> Any:
     Raises:
         ConfigurationError: The input is lazy, or the generator raised an error or is exhausted.
     """
-    check_is_read(items)
+    check_not_lazy(items)
     if not isinstance(items, Iterator):
         return items
-    if not (read := _read_to_its_end(items)):
+    if not (read := _read_all(items)):
         raise ConfigurationError(
             f"The {type(items).__name__} yields nothing, so nothing was sent. One that was read before is used up: make it again."
         )
@@ -182,7 +182,7 @@ def as_rows(items: Any) -> Rows:
     return rows
 
 
-def check_is_read(items: Any) -> None:
+def check_not_lazy(items: Any) -> None:
     """Reject lazy and remote tables: loading them may be slow, and returns a table of another library.
 
     Raises:
@@ -196,13 +196,13 @@ def check_is_read(items: Any) -> None:
         )
     for base in kind.__mro__:
         library, name = base.__module__.partition(".")[0].lstrip("_"), base.__qualname__
-        if how := _READ_BY.get(f"{library}.{name}") or _READ_BY.get(f"{library}.*", ""):
+        if how := _LOADERS.get(f"{library}.{name}") or _LOADERS.get(f"{library}.*", ""):
             why = "holds no rows. Make a table of it" if library == "xarray" else "is lazy. Collect it first"
             raise ConfigurationError(f"This {kind.__name__} ({library}) {why}: {how}. Nothing was sent.")
 
 
 def _as_rows(items: Any) -> Rows:
-    check_is_read(items)
+    check_not_lazy(items)
     if isinstance(items, str | bytes | bytearray | memoryview):
         raise ConfigurationError(
             "A map asks about each of several items, and this is one text. Put it into a list, or use claude.ask. Nothing was sent."
@@ -211,17 +211,17 @@ def _as_rows(items: Any) -> Rows:
         return _DictRows(items)
     if isinstance(items, list | tuple | range):
         return _ListRows(items)
-    table = _as_table(of_arrow(items))
+    table = _as_table(wrap_arrow(items))
     if table is not None:
         return table
     if isinstance(items, Iterable):
-        return _ListRows(_read_to_its_end(items))
+        return _ListRows(_read_all(items))
     raise ConfigurationError(
         f"A map takes a table, a column, a list, a dict or a generator, not {type(items).__name__}. Nothing was sent."
     )
 
 
-def _read_to_its_end(items: Iterable[Any]) -> list[Any]:
+def _read_all(items: Iterable[Any]) -> list[Any]:
     """Read an iterable, which may run the user's code."""
     read: list[Any] = []
     try:
@@ -238,7 +238,7 @@ def _read_to_its_end(items: Iterable[Any]) -> list[Any]:
     return read
 
 
-def of_arrow(items: Any) -> Any:
+def wrap_arrow(items: Any) -> Any:
     """Return a pyarrow `Array` as a `ChunkedArray`, a `RecordBatch` as a `Table`, and anything else unchanged."""
     arrow = sys.modules.get("pyarrow")
     if arrow is not None and isinstance(items, arrow.Array):
@@ -277,9 +277,9 @@ class _FrameRows:
     def __init__(self, frame: Any, *, is_column: bool = False) -> None:
         self._frame = frame
         self.count = len(frame)
-        self._names = _named(frame.columns)
+        self._names = _names_to_labels(frame.columns)
         self.columns = tuple(self._names)
-        self.answer_columns: Mapping[str, str] = dict(_places_of_answers(self._names))
+        self.answer_columns: Mapping[str, str] = dict(_answer_columns(self._names))
         self._is_column = is_column
         extra = [ROW] + ([ITEM] if is_column else [])
         self.names = tuple(dict.fromkeys([*self.columns, *extra]))
@@ -310,7 +310,7 @@ class _FrameRows:
         return _with_columns(frame, made)
 
 
-def _named(columns: Iterable[Any]) -> dict[str, Any]:
+def _names_to_labels(columns: Iterable[Any]) -> dict[str, Any]:
     """Return the column labels by their names in a prompt; pandas labels may be numbers or tuples.
 
     Raises:
@@ -325,7 +325,7 @@ def _named(columns: Iterable[Any]) -> dict[str, Any]:
     return named
 
 
-def _places_of_answers(named: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _answer_columns(named: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the answer names that would replace a column, with that column. With multi-level columns, an answer sets only the top level."""
     for name, label in named.items():
         if not isinstance(label, tuple):
@@ -410,27 +410,27 @@ class _ListRows:
 
     def build(self, answers: Columns, errors: Sequence[str | None], *, error_name: str, repeat: int) -> Any:
         (values,) = answers.values()
-        told: dict[int, str] = {}
+        reasons: dict[int, str] = {}
         for place, error in enumerate(errors):
             if error is not None:
-                told.setdefault(place // repeat, error)
+                reasons.setdefault(place // repeat, error)
         if repeat > 1:
             values = [values[start : start + repeat] for start in range(0, len(values), repeat)]
-        return Answers(values, told)
+        return Answers(values, reasons)
 
 
 class _DictRows(_ListRows):
     """The rows of a dict, one for each value."""
 
     def __init__(self, items: Mapping[Any, Any]) -> None:
-        self._of = list(items)
-        super().__init__(list(items.values()), keys=self._of)
+        self._own_keys = list(items)
+        super().__init__(list(items.values()), keys=self._own_keys)
 
     def build(self, answers: Columns, errors: Sequence[str | None], *, error_name: str, repeat: int) -> Any:
         made = super().build(answers, errors, error_name=error_name, repeat=repeat)
         return AnswersByKey(
-            dict(zip(self._of, made, strict=True)),
-            {self._of[place]: error for place, error in made.errors.items()},
+            dict(zip(self._own_keys, made, strict=True)),
+            {self._own_keys[place]: error for place, error in made.errors.items()},
         )
 
 

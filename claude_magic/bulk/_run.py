@@ -13,7 +13,7 @@ from typing import Any
 from .._tracebacks import short_errors
 from ..client import ClaudeClient, ClaudeError
 from ..runtime import Phase, TurnAccountant
-from ._engine import MapEngine, OnlineEngine, Task, fault, in_one_line
+from ._engine import MapEngine, OnlineEngine, Task, as_claude_error, in_one_line
 from ._journal import Journal
 from ._request import Request
 from ._runs import Runs
@@ -118,7 +118,7 @@ class MapRun:
         self._make_result = make_result
         self._lock = threading.Lock()
         self._observers: dict[object, Callable[[MapRun], None]] = {}
-        self._ending: dict[object, Callable[[], None]] = {}
+        self._end_callbacks: dict[object, Callable[[], None]] = {}
         self._cancel: Callable[[], None] = lambda: None
         self._phase = Phase.QUEUED
         self._version = 0
@@ -156,7 +156,7 @@ class MapRun:
         def on_end(task: asyncio.Task[None]) -> None:
             failure = None if task.cancelled() else task.exception()
             if failure is not None:
-                self._end(Phase.FAILED, fault(failure).with_traceback(None), journal, number)
+                self._end(Phase.FAILED, as_claude_error(failure).with_traceback(None), journal, number)
             else:
                 phase = Phase.CANCELLED if task.cancelled() else Phase.COMPLETE
                 self._end(phase, None, journal, number)
@@ -246,9 +246,9 @@ class MapRun:
             MapStoppedError: The map was stopped, or failed.
         """
         if self._phase is Phase.CANCELLED:
-            raise self._stopped("The map was stopped.")
+            raise self._stopped_error("The map was stopped.")
         if self.error is not None:
-            raise self._stopped(in_one_line(self.error))
+            raise self._stopped_error(in_one_line(self.error))
 
     def when_done(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` once at the end of the map, on the bridge thread, or immediately if the map has ended.
@@ -259,8 +259,8 @@ class MapRun:
         mark = object()
         with self._lock:
             if not self._phase.is_final:
-                self._ending[mark] = callback
-                return lambda: self._forget(self._ending, mark)
+                self._end_callbacks[mark] = callback
+                return lambda: self._remove_callback(self._end_callbacks, mark)
         callback()
         return lambda: None
 
@@ -272,13 +272,13 @@ class MapRun:
         """
         mark = object()
         self._observers[mark] = callback
-        return lambda: self._forget(self._observers, mark)
+        return lambda: self._remove_callback(self._observers, mark)
 
     def note(self) -> None:
         """Update the phase and notify observers of a change. Call it on the bridge thread."""
         if self._phase is Phase.QUEUED:
             self._phase = Phase.STREAMING
-        self._change()
+        self._notify()
 
     def way_on(self, line: str = "the same line") -> str:
         """Return how to continue after a stop, as the rest of a sentence. `line` names the line or cell to run again."""
@@ -295,7 +295,7 @@ class MapRun:
         snapshot = self.snapshot()
         return f"<MapRun {snapshot.phase.value}, {snapshot.done:,} of {snapshot.requests:,} requests>"
 
-    def _stopped(self, why: str) -> MapStoppedError:
+    def _stopped_error(self, why: str) -> MapStoppedError:
         snapshot = self.snapshot()
         kept = snapshot.known + snapshot.answered
         error = MapStoppedError(
@@ -313,16 +313,16 @@ class MapRun:
         journal.close()
         with self._lock:
             self.error, self._ended, self._phase = error, time.monotonic(), phase
-            ending, self._ending = tuple(self._ending.values()), {}
-        self._change()
+            ending, self._end_callbacks = tuple(self._end_callbacks.values()), {}
+        self._notify()
         for callback in ending:
             callback()
 
-    def _change(self) -> None:
+    def _notify(self) -> None:
         self._version += 1
         for callback in tuple(self._observers.values()):
             callback(self)
 
-    def _forget(self, callbacks: dict[object, Any], mark: object) -> None:
+    def _remove_callback(self, callbacks: dict[object, Any], mark: object) -> None:
         with self._lock:
             callbacks.pop(mark, None)

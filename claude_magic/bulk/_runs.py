@@ -18,7 +18,7 @@ NO_KEY: Final = bytes(KEY_BYTES)
 _DAY: Final = 86_400.0
 _LONGEST_RUN: Final = 2 * _DAY
 """Seconds after which a run without an end time is no longer considered running; a batch takes up to 24 hours."""
-_MOST_SHOWN: Final = 20
+_MAX_SHOWN: Final = 20
 _SHOWN_CHARS: Final = 80
 _COLUMNS: Final = ("run", "state", "price", "answers paid", "failed", "rows", "prompt", "model", "started")
 _NUMBERS: Final = (0, 2, 3, 4, 5)
@@ -102,7 +102,7 @@ class Runs:
             (number,) = database.execute("SELECT id FROM lists WHERE digest = ?", (digest,)).fetchone()
             made = database.execute(
                 "INSERT INTO runs (started, state, prompt, model, rows, requests, failed, list) VALUES (?, 'running', ?, ?, ?, ?, 0, ?)",
-                (time.time(), _storable(prompt), model, rows, requests, number),
+                (time.time(), _replace_surrogates(prompt), model, rows, requests, number),
             )
             return int(made.lastrowid or 0)
 
@@ -180,7 +180,7 @@ class Runs:
         return gone, max(0, size - self.journal.size())
 
 
-def _storable(text: str) -> str:
+def _replace_surrogates(text: str) -> str:
     """Return a text that SQLite can store: lone surrogates, as in file names and truncated texts, become question marks."""
     return text.encode("utf-8", "replace").decode()
 
@@ -188,19 +188,19 @@ def _storable(text: str) -> str:
 def render_runs(journal: Journal) -> Bundle:
     """Render the runs and the size of a journal."""
     runs = Runs(journal).all()
-    note = f"{_from_here(journal.path)}: {file_size(journal.size())}"
+    note = f"{_relative(journal.path)}: {file_size(journal.size())}"
     if not runs:
         return render_rows([], notes=[f"No map has run here yet. {note}."])
-    hidden = len(runs) - _MOST_SHOWN
+    hidden = len(runs) - _MAX_SHOWN
     notes = [
         f"{note}{f'; {hidden} earlier runs are not shown' if hidden > 0 else ''}.",
         "`%claude journal compare A B` compares two runs; `%claude journal prune DAYS` deletes older answers.",
     ]
-    rows = [_row(run) for run in runs[-_MOST_SHOWN:]]
+    rows = [_row(run) for run in runs[-_MAX_SHOWN:]]
     return render_rows([("", rows)], columns=_COLUMNS, numbers=_NUMBERS, notes=notes)
 
 
-def _from_here(path: Path | None) -> Path | None:
+def _relative(path: Path | None) -> Path | None:
     """Return a path relative to the current folder if possible, so that shared notebooks do not reveal the home folder."""
     here = Path.cwd()
     return path.relative_to(here) if path is not None and path.is_relative_to(here) else path

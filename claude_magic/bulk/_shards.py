@@ -41,29 +41,29 @@ class JournalShards(Journal):
     def __init__(self, folder: Path) -> None:
         super().__init__(None)  # answers read from the files are held in memory
         self.folder = folder
-        self._files = threading.Lock()
-        self._read: dict[str, int] = {}
-        self._own: IO[bytes] | None = None
-        with self._explain_files():
+        self._files_lock = threading.Lock()
+        self._offsets: dict[str, int] = {}
+        self._own_file: IO[bytes] | None = None
+        with self._translated_os_errors():
             folder.mkdir(parents=True, exist_ok=True)
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
         """Return the known answers by key, including those that other processes have written since the last call."""
-        with self._files, self._explain_files():
+        with self._files_lock, self._translated_os_errors():
             for path in sorted(self.folder.glob(f"*{_ENDING}")):
-                super().add(list(self._news_of(path)), 0)
+                super().add(list(self._read_new(path)), 0)
         return super().find(keys)
 
     def add(self, answers: Sequence[Answer], run: int) -> None:
         """Append answers to this process's file. They are durable when this returns."""
         lines = [{**answer._asdict(), "key": answer.key.hex()} for answer in answers]
         text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
-        with self._files, self._explain_files():
-            self._append(self._opened(), text.encode())
+        with self._files_lock, self._translated_os_errors():
+            self._append(self._open_own_file(), text.encode())
         super().add(answers, run)
 
-    def _opened(self) -> IO[bytes]:
-        if self._own is None:
+    def _open_own_file(self) -> IO[bytes]:
+        if self._own_file is None:
             path = self.folder / f"{os.getpid()}-{secrets.token_hex(6)}{_ENDING}"
             made = path.open("xb", buffering=0)
             weakref.finalize(self, made.close)
@@ -74,9 +74,9 @@ class JournalShards(Journal):
                 made.close()
                 path.unlink(missing_ok=True)
                 raise
-            self._own = made
+            self._own_file = made
             _sync_folder(self.folder)
-        return self._own
+        return self._own_file
 
     def _append(self, file: IO[bytes], data: bytes) -> None:
         start = file.tell()
@@ -90,11 +90,11 @@ class JournalShards(Journal):
                 file.truncate(start)
                 file.seek(start)
             raise
-        self._read[Path(file.name).name] = file.tell()
+        self._offsets[Path(file.name).name] = file.tell()
 
-    def _news_of(self, path: Path) -> Iterator[Answer]:
+    def _read_new(self, path: Path) -> Iterator[Answer]:
         """Yield the answers added to a file since the last read, from complete lines only."""
-        start = self._read.get(path.name, 0)
+        start = self._offsets.get(path.name, 0)
         if path.stat().st_size <= start:
             return
         with path.open("rb") as file:
@@ -108,10 +108,10 @@ class JournalShards(Journal):
             # A line truncated by a full disk is skipped, and its request sent again.
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 yield _answer_of(json.loads(line))
-        self._read[path.name] = start + len(whole)
+        self._offsets[path.name] = start + len(whole)
 
     @contextlib.contextmanager
-    def _explain_files(self) -> Iterator[None]:
+    def _translated_os_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -121,17 +121,17 @@ class JournalShards(Journal):
             ) from None
 
 
-_opened: dict[tuple[int, str], JournalShards] = {}
-_opening = threading.Lock()
+_open_journals: dict[tuple[int, str], JournalShards] = {}
+_open_lock = threading.Lock()
 
 
 def open_shards(folder: str) -> JournalShards:
     """Return this process's journal for a folder. All threads share it, so the process writes one file."""
-    with _opening:
+    with _open_lock:
         mark = (os.getpid(), folder)
-        if mark not in _opened:
-            _opened[mark] = JournalShards(Path(folder))
-        return _opened[mark]
+        if mark not in _open_journals:
+            _open_journals[mark] = JournalShards(Path(folder))
+        return _open_journals[mark]
 
 
 def _answer_of(found: dict[str, Any]) -> Answer:

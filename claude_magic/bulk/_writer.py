@@ -17,7 +17,7 @@ from ._journal import Answer, Journal, JournalError
 
 _COMMIT_INTERVAL: Final = 0.02
 """Seconds between two commits. Answers that arrive in between share one."""
-_MOST_WAITING: Final = 2_000
+_MAX_WAITING: Final = 2_000
 """Number of unwritten answers at which the engine pauses requests and downloads."""
 
 
@@ -50,31 +50,31 @@ class AnswerWriter:
         self._is_idle.set()
         self._has_failed = False
         self._lock = threading.Lock()
-        self._new: list[Answer] = []
+        self._queue: list[Answer] = []
         self._is_closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="claude-magic-journal", daemon=True)
+        self._thread = threading.Thread(target=self._write_loop, name="claude-magic-journal", daemon=True)
         self._thread.start()
 
     def __len__(self) -> int:
         """Return the number of answers not yet written."""
         return len(self._waiting)
 
-    def put(self, answer: Answer, on_kept: Callable[[Answer], None]) -> None:
-        """Queue an answer, and call `on_kept` with it once it is durable. Returns immediately."""
+    def put(self, answer: Answer, on_durable: Callable[[Answer], None]) -> None:
+        """Queue an answer, and call `on_durable` with it once it is durable. Returns immediately."""
         if self._has_failed:
             return
-        self._waiting[answer.key] = on_kept
+        self._waiting[answer.key] = on_durable
         self._is_idle.clear()
-        if len(self._waiting) >= _MOST_WAITING:
+        if len(self._waiting) >= _MAX_WAITING:
             self._has_room.clear()
         with self._lock:
-            self._new.append(answer)
+            self._queue.append(answer)
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Wait until the queue of unwritten answers is short enough."""
         await self._has_room.wait()
 
-    async def all_kept(self) -> None:
+    async def wait_until_durable(self) -> None:
         """Wait until all queued answers are durable."""
         await self._is_idle.wait()
 
@@ -84,11 +84,11 @@ class AnswerWriter:
         await self._loop.run_in_executor(None, self._thread.join)
         await asyncio.sleep(0)
 
-    def _kept(self, answers: Sequence[Answer]) -> None:
+    def _on_commit(self, answers: Sequence[Answer]) -> None:
         for answer in answers:
-            if (on_kept := self._waiting.pop(answer.key, None)) is not None:
-                on_kept(answer)
-        if len(self._waiting) < _MOST_WAITING:
+            if (on_durable := self._waiting.pop(answer.key, None)) is not None:
+                on_durable(answer)
+        if len(self._waiting) < _MAX_WAITING:
             self._has_room.set()
         if not self._waiting:
             self._is_idle.set()
@@ -102,26 +102,26 @@ class AnswerWriter:
 
     # On the writer thread...
 
-    def _work(self) -> None:
+    def _write_loop(self) -> None:
         is_last = False
         while not is_last:
             is_last = self._is_closing.wait(_COMMIT_INTERVAL)
             with self._lock:
-                answers, self._new = self._new, []
+                answers, self._queue = self._queue, []
             if not answers:
                 continue
             try:
                 self._journal.add(answers, self._run)
             except ClaudeError as error:
-                self._post(partial(self._fail, error))
+                self._call_on_loop(partial(self._fail, error))
                 return
             except Exception as error:  # any failure must reach the callers that wait for the writer
                 kind = type(error).__name__
                 failure = JournalError(f"The journal cannot take an answer ({kind}: {error}).")
-                self._post(partial(self._fail, failure))
+                self._call_on_loop(partial(self._fail, failure))
                 return
-            self._post(partial(self._kept, answers))
+            self._call_on_loop(partial(self._on_commit, answers))
 
-    def _post(self, callback: Callable[[], None]) -> None:
+    def _call_on_loop(self, callback: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed, so the run has ended
             self._loop.call_soon_threadsafe(callback)

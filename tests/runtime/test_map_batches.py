@@ -232,7 +232,7 @@ def test_it_is_looked_at_now_and_then_less_often_the_older_it_is(
     sim: Simulator, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a minute, then after a quarter of its age, after ten minutes at most; not as a simulator is, which takes seconds."""
-    monkeypatch.setattr(_batches, "_FIRST_SIMULATED", _batches.FIRST_LOOK)
+    monkeypatch.setattr(_batches, "_FIRST_POLL_SIMULATED", _batches.FIRST_POLL)
     sim.script_batch(BatchScript(seconds=20 * HOUR))
 
     ask()
@@ -264,7 +264,7 @@ def test_a_clock_that_is_set_back_holds_nothing_up(
     monkeypatch.setattr(_batches, "sleep", sleep)
 
     assert ask()["answer"].tolist() == RIGHT
-    assert max(clock.waits) <= _batches.LONGEST_WAIT
+    assert max(clock.waits) <= _batches.MAX_POLL_INTERVAL
 
 
 def test_a_sign_of_life_from_before_the_clock_was_set_back_holds_no_rows(
@@ -281,7 +281,7 @@ def test_a_sign_of_life_from_before_the_clock_was_set_back_holds_no_rows(
 
     assert ask()["answer"].tolist() == RIGHT
     assert len(sim.batches) == 1
-    assert _batch_delivery.SETTLING <= sum(clock.waits) < HOUR
+    assert _batch_delivery.SETTLING_TIME <= sum(clock.waits) < HOUR
 
 
 def test_the_next_look_and_the_batch_are_told(
@@ -363,7 +363,7 @@ def test_expired_cancelled_and_errored_rows_are_values_and_the_same_line_asks_th
 
 def test_half_of_a_slow_batch_expires(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     sim.script_batch(BatchScript(seconds=48 * HOUR))
-    monkeypatch.setattr(_batches, "LONGEST_WAIT", 10 * HOUR)
+    monkeypatch.setattr(_batches, "MAX_POLL_INTERVAL", 10 * HOUR)
 
     out = ask()
 
@@ -667,7 +667,7 @@ def test_a_connection_that_breaks_during_the_post_pays_once(
     assert len(sim.batches) == 1
     assert posts(sim) == (1 if is_accepted else 2)
     if not is_accepted:  # not before it is certain
-        assert clock.moved > _batch_delivery.SETTLING
+        assert clock.moved > _batch_delivery.SETTLING_TIME
 
 
 def test_a_batch_of_somebody_else_with_as_many_rows_is_not_taken_for_ours(
@@ -763,7 +763,7 @@ def test_a_second_kernel_waits_for_the_batch_that_the_first_is_sending(
         await sleep(seconds)
 
     monkeypatch.setattr(_batches, "sleep", wait)
-    monkeypatch.setattr(_batch_notes, "STALE", 10 * HOUR)
+    monkeypatch.setattr(_batch_notes, "HEARTBEAT_TIMEOUT", 10 * HOUR)
     made: list[Any] = []
     with child(tmp_path) as first:
         eventually(lambda: posts(sim) == 1)
@@ -800,7 +800,7 @@ def test_a_run_that_looks_at_the_moment_of_the_merge_books_nothing_again(
 ) -> None:
     """Promise: two runs of a kernel on one batch book it once, whichever sees first that it is merged."""
     has_left = threading.Event()
-    merged, leave = _batch_notes.BatchNotes.merged, _batches.BatchEngine._leave
+    merged, leave = _batch_notes.BatchNotes.merged, _batches.BatchEngine._unwatch
 
     def merge_while_another_looks(notes: Any, tag: str) -> None:
         merged(notes, tag)
@@ -811,7 +811,7 @@ def test_a_run_that_looks_at_the_moment_of_the_merge_books_nothing_again(
         has_left.set()
 
     monkeypatch.setattr(_batch_notes.BatchNotes, "merged", merge_while_another_looks)
-    monkeypatch.setattr(_batches.BatchEngine, "_leave", leave_and_tell)
+    monkeypatch.setattr(_batches.BatchEngine, "_unwatch", leave_and_tell)
     before, reserved_before = spent(), reserved()
 
     for out in at_once(sim, eventually):
@@ -879,9 +879,11 @@ def test_a_gateway_that_names_no_account_is_not_believed_to_have_lost_a_batch(
 ) -> None:
     """With another key its list lacks the batch of before as well: then it may be another workspace's."""
     monkeypatch.setattr(
-        _batch_delivery.Heard, "account", lambda _self, server: f"{server}|{_batch_delivery._NAMELESS}"
+        _batch_delivery.HeaderObserver,
+        "account",
+        lambda _self, server: f"{server}|{_batch_delivery._NO_ACCOUNT}",
     )
-    monkeypatch.setattr(_batch_delivery.Heard, "names_account", False)
+    monkeypatch.setattr(_batch_delivery.HeaderObserver, "identifies_account", False)
     make_batch(sim, 1)
     sim.script_batch_calls("create", drop_before_headers())
     monkeypatch.setattr(_batches, "sleep", stop_here)

@@ -11,15 +11,15 @@ import pytest
 
 from claude_magic.bulk import Journal, _batch_notes
 from claude_magic.bulk._batch_notes import (
-    STALE,
+    HEARTBEAT_TIMEOUT,
     BatchNotes,
     custom_id,
     demo_server,
     held_rows,
-    is_sending,
     key_of,
     name_server,
     new_tag,
+    sending_batch,
 )
 from claude_magic.bulk._journal import Answer
 from claude_magic.bulk._runs import Runs
@@ -157,10 +157,10 @@ def test_a_process_is_taken_for_dead_without_signs_of_life(
     notes: BatchNotes, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of itself a process knows, at once; so does a child that was forked."""
-    with is_sending("a"):
+    with sending_batch("a"):
         claim(notes, "a", KEYS)
         [note] = notes.all()
-        clock.now += 2 * STALE
+        clock.now += 2 * HEARTBEAT_TIMEOUT
         assert note.is_being_sent
     assert not note.is_being_sent
 
@@ -168,9 +168,9 @@ def test_a_process_is_taken_for_dead_without_signs_of_life(
     note = notes.all()[-1]
     as_another_process(monkeypatch)
     assert note.is_being_sent
-    clock.now += STALE
+    clock.now += HEARTBEAT_TIMEOUT
     assert not note.is_being_sent
-    clock.now -= 3 * STALE  # the clock was set back since
+    clock.now -= 3 * HEARTBEAT_TIMEOUT  # the clock was set back since
     assert not note.is_being_sent
     assert note.owner.startswith(f"{os.getpid()}-")
 
@@ -186,7 +186,7 @@ def test_demos_that_are_gone_give_their_rows_free(
     assert [note.state for note in notes.all()] == ["sent", "sent"]
 
     as_another_process(monkeypatch)
-    clock.now += STALE
+    clock.now += HEARTBEAT_TIMEOUT
     notes.drop_demos(demo_server())
     assert [note.state for note in notes.all()] == ["dropped", "sent"]
 

@@ -68,12 +68,12 @@ class Writer:
     def __len__(self) -> int:
         return 0
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """There is room."""
 
-    def put(self, answer: Answer, on_kept: Callable[[Answer], None]) -> None:
+    def put(self, answer: Answer, on_durable: Callable[[Answer], None]) -> None:
         """Keep an answer."""
-        on_kept(answer)
+        on_durable(answer)
 
 
 def job(index: int) -> RowJob:
@@ -100,7 +100,7 @@ def run(
             request=REQUEST,
             schema=None,
             feed=feed,
-            again=lambda index, _row: job(index),
+            rebuild=lambda index, _row: job(index),
             results=results,
             rows=rows,
             **task,
@@ -136,7 +136,7 @@ def test_all_rows_are_read_also_where_the_bound_falls_under_those_at_work() -> N
 
 
 def test_never_more_than_allowed_are_in_flight() -> None:
-    _, client = run(100, most=3)
+    _, client = run(100, max_in_flight=3)
 
     assert client.most == 3
 

@@ -40,7 +40,7 @@ def fill(journal: Journal) -> None:
 def write(
     journal: Journal,
     answers: Iterable[Answer],
-    on_kept: Callable[[Answer], None] = lambda _answer: None,
+    on_durable: Callable[[Answer], None] = lambda _answer: None,
     on_change: Callable[[], None] = lambda: None,
 ) -> list[ClaudeError]:
     """Write answers, waiting for room before each, and return why some could not be written."""
@@ -49,9 +49,9 @@ def write(
     async def main() -> None:
         writer = AnswerWriter(journal, 1, on_change=on_change, on_failure=failures.append)
         for each in answers:
-            await writer.room()
-            writer.put(each, on_kept)
-        await writer.all_kept()
+            await writer.wait_for_room()
+            writer.put(each, on_durable)
+        await writer.wait_until_durable()
         await writer.close()
 
     asyncio.run(main())
@@ -104,7 +104,7 @@ def test_nobody_waits_for_room_on_a_disk_that_is_full(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Answers that arrive after that are dropped: they are never kept, and would be waited for."""
-    monkeypatch.setattr(_writer, "_MOST_WAITING", 3)
+    monkeypatch.setattr(_writer, "_MAX_WAITING", 3)
     fill(journal)
 
     failures = write(journal, [answer(number, "long" * 1_000) for number in range(20)])

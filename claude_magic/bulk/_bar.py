@@ -241,9 +241,9 @@ def describe_end(snapshot: MapSnapshot) -> str:
         once = f" once, on {snapshot.recorded_on}" if snapshot.recorded_on else ""
         facts.append(f"{format_usd(snapshot.cost)}{' (simulated)' if snapshot.is_simulated else ''}{once}")
     elif snapshot.batches:
-        facts.append(f"{', '.join(snapshot.batches[:3])} at the server, to be waited for by the same line")
+        facts.append(f"{', '.join(snapshot.batches[:3])} at the server: the same line waits for the answers")
     elif snapshot.phase is Phase.CANCELLED:
-        facts.append("what was in flight may be billed: `%claude usage` says how much at most")
+        facts.append("requests in flight may be billed: `%claude usage` shows how much at most")
     elif not snapshot.answered and not snapshot.failed:
         facts.append("nothing was asked, nothing paid")
     # Omit the duration for recorded answers, so that every run saves the same output.

@@ -65,7 +65,7 @@ class HeaderObserver:
     """An observer of API calls that records facts from response headers.
 
     Attributes:
-        clock_offset: Seconds by which the server's clock is ahead of ours; None without a valid `date` header.
+        clock_offset: Seconds by which the server's clock is ahead of the local clock; None without a valid `date` header.
         retry_after: Wait in seconds that the last response requested, or None.
         is_simulated: The server is a simulator.
     """
@@ -239,7 +239,7 @@ class Delivery:
         )
         if not is_mine:
             raise ConfigurationError(
-                "Another kernel has taken these rows over, because this one gave no sign of life for a while. Nothing was sent. "
+                "Another kernel has taken over these rows, because this one did not respond for a while. Nothing was sent. "
                 "Run the same line again."
             )
 
@@ -253,7 +253,7 @@ class Delivery:
         worst, reserved = _sum_worst_cases(rows), sum(self._reserved.values())
         what = f"This batch of {len(rows):,} requests"
         if max_cost is not None and (worst is None or reserved + worst.total > max_cost):
-            cost = "an amount that nobody knows" if worst is None else f"up to {format_usd(worst.total)}"
+            cost = "an unknown amount" if worst is None else f"up to {format_usd(worst.total)}"
             sent = f", {format_usd(reserved)} of it for batches before" if reserved else ""
             raise BudgetExceededError(
                 f"{what} could cost {cost} if each answer were as long as max_tokens ({context.task.request.max_tokens:,}) allows, and "
@@ -318,7 +318,7 @@ class Delivery:
                 self._other_batches.add(batch.id)
         rows = f"the sending of {counted(note.requests, 'row')} broke off"
         if candidates:
-            return None, f"{rows}; {', '.join(candidates[:3])} may be them, its results will tell"
+            return None, f"{rows}; {', '.join(candidates[:3])} may contain them, and its results will show it"
         beat, missed = self._missing_since.get(note.tag, (math.nan, 0.0))
         is_again = beat == note.beat
         missed = min(missed, now()) if is_again else now()
@@ -327,7 +327,7 @@ class Delivery:
         rest = min(note.beat, missed) + SETTLING_TIME - now()
         # After a machine slept, all heartbeats are old. A second search gives a live process time for a new one.
         if rest > 0 or not is_again:
-            why = f"{rows}; the server does not list them, they are sent again once that is certain"
+            why = f"{rows}; the server does not list them; they are sent again once that is certain"
             return max(rest, 2 * HEARTBEAT_INTERVAL), why
         await in_thread(lambda: notes.drop(note))
         return 0.0, ""
@@ -370,18 +370,18 @@ class Delivery:
             first = None
         if first is None:
             raise ConfigurationError(
-                f"The sending of {note.requests:,} of these rows broke off. Batch {batch.id} may be them, and its results, which would "
-                "tell, are no longer available. Nothing was sent. If it is another one, let the rows be asked again with "
-                f"`%claude batches forget {note.tag}`."
+                f"The sending of {note.requests:,} of these rows broke off. Batch {batch.id} may contain them, but its results, which "
+                "would show it, are no longer available. Nothing was sent. If the batch is another one, "
+                f"`%claude batches forget {note.tag}` lets the rows be asked again."
             )
         return key_of(first.custom_id, note.tag) is not None
 
 
 def _other_account(note: BatchNote) -> ConfigurationError:
     return ConfigurationError(
-        f"The sending of {note.requests:,} of these rows broke off. Whether they have arrived can only be told with a key of the "
-        f"workspace they were sent to, at {note.server}; this key is another one's. Use that key, or let the rows be asked again with "
-        f"`%claude batches forget {note.tag}`. Nothing was sent."
+        f"The sending of {note.requests:,} of these rows broke off. Only a key of the workspace they were sent to, at "
+        f"{note.server}, can show whether they arrived; this key belongs to another workspace. Use the other key, or let the rows be asked "
+        f"again with `%claude batches forget {note.tag}`. Nothing was sent."
     )
 
 

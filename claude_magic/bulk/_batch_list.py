@@ -70,9 +70,9 @@ class BatchList(Sequence[BatchRecord]):
             return render_rows([], notes=["There are no batches in this workspace."])
         notes = [f"The server has older ones; the newest {_MAX_SHOWN} are shown."] if self._has_more else []
         if any(record.prompt and "not fetched" in record.state for record in self):
-            notes.append("What is not fetched comes with the line of its map, run again.")
+            notes.append("To fetch answers, run the line of the map again.")
         notes.append(
-            "`%claude batches cancel ID` ends one early; after `%claude batches forget ID` the rows of a lost one can be asked again."
+            "`%claude batches cancel ID` cancels a batch; `%claude batches forget ID` lets the rows of a lost one be asked again."
         )
         return render_rows(
             [("", [_row(record) for record in self])], columns=_COLUMNS, numbers=_NUMBERS, notes=notes
@@ -160,9 +160,9 @@ class BatchDesk:
                 )
             [note] = found
             if note.state != "sent" and note.is_being_sent:
-                raise JournalError(f"Batch {name} is being sent at this moment. Wait until that is over.")
+                raise JournalError(f"Batch {name} is being sent. Wait until that is done.")
             if not notes.drop(note):
-                raise JournalError(f"Batch {name} has moved on meanwhile. %claude batches shows where it is.")
+                raise JournalError(f"The state of batch {name} has just changed. %claude batches shows it.")
             return note.requests
 
     @contextlib.contextmanager

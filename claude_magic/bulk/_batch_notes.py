@@ -59,7 +59,7 @@ class BatchNote(NamedTuple):
         account: Identifier of the server and account it was sent to, or None.
         fence: Id of the server's newest batch before it was sent, or None.
         fenced: When the fence was created, by the server's clock, or None.
-        clock_offset: Seconds by which the server's clock is ahead of ours, or None.
+        clock_offset: Seconds by which the server's clock is ahead of the local clock, or None.
         id: The server's id of the batch, or None if unknown.
         expires: When the batch expires, by the server's clock, or None.
     """

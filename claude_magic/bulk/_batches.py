@@ -62,7 +62,7 @@ _EXPIRED: Final = "The batch expired before this row's turn. Running the same li
 _CANCELLED: Final = "The batch was cancelled before this row's turn. Running the same line again asks it."
 _MISSING: Final = "The results of the batch have no line for this row. Running the same line again asks it."
 _UNREADABLE: Final = (
-    "The server's answer to this row cannot be read, and may be paid for. claude.retry asks again."
+    "The server's answer to this row cannot be read, and may be billed. claude.retry asks again."
 )
 _MERGED_ELSEWHERE: Final = "The batch had no answer for this row; another kernel has fetched the others. Running the same line again asks it."
 
@@ -261,7 +261,7 @@ class BatchEngine:
         at = time.strftime("%H:%M:%S", time.localtime(now() + seconds))
         rows = f"{counted(sum(note.requests for note in notes), 'row')} in {named}"
         # The most important part comes first, because narrow terminals truncate the line.
-        results.waiting = " · ".join(part for part in (f"next look {at}", self._status, rows) if part)
+        results.waiting = " · ".join(part for part in (f"next check {at}", self._status, rows) if part)
         self._on_change()
         await sleep(seconds)
 
@@ -295,7 +295,7 @@ class BatchEngine:
             if not error.is_transient:
                 self.stop(error.with_traceback(None))
                 return 0.0
-            self._status = f"the server did not answer the last look ({in_one_line(error)})"
+            self._status = f"the server did not answer the last check ({in_one_line(error)})"
             return max(self._poll_interval(note), error.retry_after or 0.0)
 
     async def _poll_sent(self, note: BatchNote) -> float:
@@ -368,14 +368,14 @@ class BatchEngine:
             except NotFoundError:
                 server_now = now() + (self._context.observer.clock_offset or 0.0)
                 if batch.archived_at is None and server_now < (batch.created or server_now) + RESULTS_KEPT:
-                    self._status = "ended, and the answers are not there yet"
+                    self._status = "ended, but the answers are not available yet"
                     return False
                 self._store_losses(note, batch, left - done)
                 left.clear()
             except ClaudeError as error:
                 if not (error.is_transient or isinstance(error, StreamInterruptedError)):
                     raise
-                self._status = f"the answers broke off ({in_one_line(error)})"
+                self._status = f"the download of the answers broke off ({in_one_line(error)})"
                 pause = max(pause, error.retry_after or 0.0)
                 await self._wait(pause)
                 pause = min(2 * pause, FIRST_POLL)

@@ -438,7 +438,7 @@ class OnlineEngine:
             problem, mismatch = problem_of(message, self._task)
             if mismatch is not None:
                 problem = (
-                    f"Claude's answer does not fit the schema, also when asked again: {as_sentence(mismatch)}"
+                    f"Claude's answer does not fit the schema, even when asked again: {as_sentence(mismatch)}"
                 )
             usage, cost = usage + message.usage, total((cost, more))
         return Answer(

@@ -211,12 +211,12 @@ class Journal:
         if self._file is not None and _identity(self.path) != self._file:
             raise JournalError(
                 f"The journal {self.path} was moved, deleted or replaced while it was in use, so answers can no longer be kept in it. Put it "
-                "back, or leave it gone, then run the same line again."
+                "back if you need its answers, then run the same line again."
             )
 
     @contextlib.contextmanager
     def _translated_errors(self) -> Iterator[None]:
-        """Translate SQLite errors into a `JournalError` that says what to do."""
+        """Translate SQLite errors into a `JournalError` that names a remedy."""
         try:
             yield
         except sqlite3.Error as error:
@@ -273,7 +273,7 @@ def open_journal(place: Journal | str | Path | bool | None) -> Journal:
         return Journal(None if place is False else journal_path())
     if not isinstance(place, str | os.PathLike):
         raise JournalError(
-            f"journal is a file or a folder, or False for none on the disk, not {place!r}. Nothing was sent."
+            f"journal is a file or a folder, or False to write no file, not {place!r}. Nothing was sent."
         )
     return Journal(journal_path(place))
 

@@ -137,7 +137,7 @@ def origin_of(result: Any) -> Any:
     """
     if (found := _lookup(result)) is None:
         raise ConfigurationError(
-            "This is no result of a map of this kernel, or a copy of one. Run the line of the map again: it asks the rows without an answer."
+            "This is not a result of a map of this kernel, or it is a copy. Run the line of the map again: it asks the rows without an answer."
         )
     return found[0]
 
@@ -199,14 +199,14 @@ def failed_rows(result: Any, column: str | None = None) -> Any:
 
     frame = nw.from_native(result, pass_through=True)
     if not isinstance(frame, nw.DataFrame):
-        raise ConfigurationError(f"This is no result of a map, but of type {type(result).__name__}.")
+        raise ConfigurationError(f"This is not a result of a map: its type is {type(result).__name__}.")
     # With multi-level columns, the map's columns have names in the top level only.
     labels = {(name[0] if isinstance(name, tuple) else name): name for name in reversed(frame.columns)}
     errors = {name: frame.get_column(label) for name, label in labels.items()}
     name = _error_column(result, errors) if column is None else column
     if name not in errors:
         raise ConfigurationError(
-            f"This is no result of a map: it has no column {name}. Where prefix= was given, name it: 'PREFIXerror'."
+            f"This is not a result of a map: it has no column {name}. If prefix= was given, name the column: 'PREFIXerror'."
         )
     return frame.filter(~errors[name].is_null()).to_native()
 

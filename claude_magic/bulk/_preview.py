@@ -98,7 +98,7 @@ def check_price(
             f"{what}. Above {format_usd(asks_above)} (setting map_ask_above) it needs your approval: max_cost={agreed} (--max-cost in a cell). Nothing was sent."
         )
     if input(f"{what}. Continue? [y/N] ").strip().casefold() not in ("y", "yes"):
-        raise ConfigurationError("The map was not begun. Nothing was sent.")
+        raise ConfigurationError("The map was not started. Nothing was sent.")
 
 
 def render_preview(preview: Preview, *, redact: Callable[[str], str] = str) -> Bundle:

@@ -19,7 +19,7 @@ ROW: Final = "row"
 KEY: Final = "key"
 DRAW: Final = "draw"
 Columns = Mapping[str, list[Any]]
-_MAPPER_HINT: Final = ", or map it where it lies, with claude.mapper"
+_MAPPER_HINT: Final = ", or map it in place with claude.mapper"
 _LOADERS: Final[Mapping[str, str]] = {
     "polars.LazyFrame": "df.collect()",
     "polars.Expr": "df.select(expression)",

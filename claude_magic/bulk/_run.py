@@ -91,7 +91,7 @@ class MapSnapshot:
 
 
 class MapRun:
-    """A map that runs in the background. `result()` waits for it; `cancel()` stops it. All methods are thread-safe.
+    """A running or finished map, as bound by `--map df --bg -o run`. `result()` waits for it; `cancel()` stops it. All methods are thread-safe.
 
     Answers are written to the journal as they arrive, so a stopped map loses none of them, and running it again asks only the rest.
 
@@ -288,7 +288,7 @@ class MapRun:
         each = "it" if len(batches) == 1 else "each of them"
         return (
             f"{', '.join(batches[:3])}{' ...' if len(batches) > 3 else ''} goes on at the server, nothing was cancelled: running {line} "
-            f"again waits for the answers, also tomorrow and in another kernel. `%claude batches cancel {batches[0]}` cancels {each}."
+            f"again waits for the answers, even tomorrow or in another kernel. `%claude batches cancel {batches[0]}` cancels {each}."
         )
 
     def __repr__(self) -> str:

@@ -148,10 +148,10 @@ def _check_header(path: Path, line: bytes) -> None:
     except (ValueError, KeyError, TypeError):
         is_ours, version = False, 0
     if not is_ours:
-        raise JournalError(f"{path} is no part of a journal. {_UNREAD}")
+        raise JournalError(f"{path} is not part of a journal. {_UNREAD}")
     if version > _VERSION:
         raise JournalError(
-            f"{path} was written by a newer claude_magic (version {version} of its form, and this one knows {_VERSION}). "
+            f"{path} was written by a newer claude_magic (format version {version}, and this one knows {_VERSION}). "
             "Use the same version on all workers, or name another folder with journal=."
         )
 

@@ -388,7 +388,7 @@ def test_one_that_never_fits_is_an_error_of_its_row_and_paid_for_once(sim: Simul
     sim.script(told("no"), told("no"))
 
     out = claude.map("Rate {{ text }}", frame, schema=Label)
-    assert "does not fit the schema, also when asked again" in out.loc[0, "error"]
+    assert "does not fit the schema, even when asked again" in out.loc[0, "error"]
     assert len(sim.requests) == 2
 
     again = claude.map("Rate {{ text }}", frame, schema=Label)

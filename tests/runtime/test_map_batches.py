@@ -306,7 +306,7 @@ def test_the_next_look_and_the_batch_are_told(
 
     ask()
 
-    assert re.fullmatch(rf"next look \d\d:\d\d:\d\d · in progress · 4 rows in {sim.batches[0].id}", told[0])
+    assert re.fullmatch(rf"next check \d\d:\d\d:\d\d · in progress · 4 rows in {sim.batches[0].id}", told[0])
 
 
 @pytest.mark.parametrize(
@@ -869,7 +869,7 @@ def test_whether_it_arrived_is_not_asked_of_another_workspace(
     monkeypatch.setenv("ANTHROPIC_API_KEY", "other")
     clock.moved += HOUR
 
-    with pytest.raises(MapStoppedError, match="this key is another one's"):
+    with pytest.raises(MapStoppedError, match="this key belongs to another workspace"):
         ask()
     assert posts(sim) == 1
 
@@ -893,7 +893,7 @@ def test_a_gateway_that_names_no_account_is_not_believed_to_have_lost_a_batch(
     clock.moved += HOUR
 
     monkeypatch.setenv("ANTHROPIC_API_KEY", "other")
-    with pytest.raises(MapStoppedError, match="this key is another one's"):
+    with pytest.raises(MapStoppedError, match="this key belongs to another workspace"):
         ask()
     close_runtime()
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
@@ -1138,7 +1138,7 @@ def test_batches_are_listed_with_the_maps_that_sent_them(sim: Simulator, clock: 
 
     clock.moved += HOUR
     assert [(each.state, each.done, each.left) for each in claude.batches()] == [("ended, not fetched", 4, 0)]
-    assert "comes with the line of its map, run again" in repr(claude.batches())
+    assert "run the line of the map again" in repr(claude.batches())
     ask()
     make_batch(sim, 2)
     listed = claude.batches()
@@ -1176,7 +1176,7 @@ def test_a_batch_that_is_lost_can_be_forgotten(
     with child(tmp_path):
         eventually(lambda: len(sim.batches) == 1)
     monkeypatch.setenv("ANTHROPIC_API_KEY", "other")
-    with pytest.raises(ClaudeError, match="being sent at this moment"):
+    with pytest.raises(ClaudeError, match="is being sent"):
         claude.forget_batch(notes()[0].tag)
     clock.moved += HOUR
     [record] = claude.batches()

@@ -142,7 +142,7 @@ def test_errors_are_those_of_the_map(sim: Simulator) -> None:
     assert list(claude.errors(out, "error")["text"]) == ["two"]
     with pytest.raises(ConfigurationError, match=r"claude\.errors\(df, 'error'\)"):
         claude.errors(frame)
-    with pytest.raises(ConfigurationError, match="no result of a map"):
+    with pytest.raises(ConfigurationError, match="not a result of a map"):
         claude.errors(frame[["text"]])
     assert list(claude.errors(frame, "error")["text"]) == ["two"]
 

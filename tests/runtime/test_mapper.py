@@ -325,7 +325,10 @@ def test_a_disk_that_is_full_from_the_start_leaves_no_file_that_is_no_shard(
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [("{}", "is no part of a journal"), ('{"journal": "claude_magic journal shard", "version": 9}', "newer")],
+    [
+        ("{}", "is not part of a journal"),
+        ('{"journal": "claude_magic journal shard", "version": 9}', "newer"),
+    ],
 )
 def test_what_is_no_shard_is_named(line: str, words: str, tmp_path: Path) -> None:
     """Promise: another program's file, or a newer one, is an error that names it."""

@@ -1,4 +1,4 @@
-"""What is told of a map while it runs."""
+"""The text of the progress bar, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SNAPSHOT = MapSnapshot(
 )
 
 
-def test_the_price_is_seen_in_a_narrow_terminal():
-    """What does not fit is cut at its end: tokens, not money."""
+def test_narrow_terminal_shows_the_cost():
+    """Text that does not fit is truncated at the end: tokens, not the cost."""
     line = tqdm.format_meter(
         5_000,
         SNAPSHOT.requests,
@@ -45,8 +45,8 @@ def test_the_price_is_seen_in_a_narrow_terminal():
     assert "$9.57" in line
 
 
-def test_the_end_names_each_row_without_an_answer_and_where_the_reason_is():
-    """Rows that failed and rows that could not be asked are counted apart; a map without any says nothing of either."""
+def test_summary_counts_missing_answers_and_points_to_the_reasons():
+    """Failed rows and rows that could not be sent are counted separately; zero counts are omitted."""
     ended = replace(SNAPSHOT, phase=Phase.COMPLETE, requests=11_999)
 
     line = describe_end(replace(ended, failed=2, unasked=1))
@@ -56,8 +56,8 @@ def test_the_end_names_each_row_without_an_answer_and_where_the_reason_is():
     assert "claude.errors" not in describe_end(ended)
 
 
-def test_a_map_that_is_stopped_before_its_first_answer_does_not_say_that_nothing_was_paid():
-    """Requests were in flight; one that asks nothing says so."""
+def test_map_stopped_before_its_first_answer_may_be_billed():
+    """Requests were in flight. Only a map that sent nothing reports that nothing was paid."""
     unanswered = replace(SNAPSHOT, answered=0, cost=None, phase=Phase.CANCELLED)
 
     assert "may be billed" in describe_end(unanswered)

@@ -1,4 +1,4 @@
-"""How rows are split into batches: no body is larger than a bound, none has more rows, and none is closed too early."""
+"""Splitting rows into batches: every body is within the limits for bytes and rows, and as full as they allow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST_NAME = "n" * 64
 
 
 def row(size: int) -> BatchRow:
-    """A row whose parameters have so many bytes."""
+    """Return a row whose parameters have `size` bytes."""
     return BatchRow(key=b"k", params=b"{" + b" " * (size - 2) + b"}", worst=None)
 
 
@@ -28,10 +28,10 @@ def body_of(chunk: _Chunk) -> bytes:
     most_bytes=st.integers(1_500, 8_000),
     most_rows=st.integers(1, 10),
 )
-def test_every_body_keeps_to_the_bounds_and_is_as_full_as_they_allow(
+def test_every_body_is_within_the_limits_and_as_full_as_possible(
     sizes: list[int], most_bytes: int, most_rows: int
 ) -> None:
-    """Whatever the names of the rows. One that is too large by itself goes alone: the server says so of it."""
+    """Whatever the names of the rows. A row that is too large by itself is sent alone, and the server rejects it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_batches, "MAX_BATCH_BYTES", most_bytes)
         patch.setattr(_batches, "MAX_BATCH_REQUESTS", most_rows)

@@ -1,4 +1,4 @@
-"""What the journal knows of batches: a row is in one open batch at most, and what was sent is never taken for unsent."""
+"""Batches in the journal: a row is in at most one open batch, and a sent batch never counts as unsent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from claude_magic.bulk._runs import Runs
 
 
 class Clock:
-    """The time, which a test moves."""
+    """A clock that tests can move."""
 
     now = 1_000_000.0
 
@@ -72,7 +72,7 @@ def as_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_batch_notes, "_PROCESS", "another")
 
 
-def test_a_row_is_in_one_open_batch_at_most(notes: BatchNotes) -> None:
+def test_row_is_in_at_most_one_open_batch(notes: BatchNotes) -> None:
     assert claim(notes, "a", KEYS[:2]) == KEYS[:2]
     assert claim(notes, "b", KEYS) == KEYS[2:]
     assert claim(notes, "c", KEYS) == []
@@ -86,7 +86,7 @@ def test_a_row_is_in_one_open_batch_at_most(notes: BatchNotes) -> None:
 
 
 @pytest.mark.parametrize("end", ["merged", "dropped"])
-def test_the_rows_of_a_batch_that_is_over_can_be_claimed(end: str, notes: BatchNotes) -> None:
+def test_rows_of_a_finished_batch_can_be_claimed(end: str, notes: BatchNotes) -> None:
     claim(notes, "a", KEYS)
     send(notes, "a")
     if end == "merged":
@@ -100,8 +100,8 @@ def test_the_rows_of_a_batch_that_is_over_can_be_claimed(end: str, notes: BatchN
     assert claim(notes, "b", KEYS) == KEYS
 
 
-def test_what_was_answered_meanwhile_is_not_claimed(notes: BatchNotes, clock: Clock) -> None:
-    """An answer counts whenever it came; a problem only if it came after the journal was read."""
+def test_answered_rows_are_not_claimed(notes: BatchNotes, clock: Clock) -> None:
+    """Any answer counts; a problem only if it was recorded after the journal was read."""
     notes.journal.add([answer(0), answer(1, "declined")], 1)
     since = clock.now
     clock.now += 1
@@ -111,7 +111,7 @@ def test_what_was_answered_meanwhile_is_not_claimed(notes: BatchNotes, clock: Cl
     assert claim(notes, "a", KEYS, since) == [KEYS[1], KEYS[3]]
 
 
-def test_many_kernels_at_once_claim_each_row_once(notes: BatchNotes, tmp_path: Path) -> None:
+def test_concurrent_kernels_claim_each_row_once(notes: BatchNotes, tmp_path: Path) -> None:
     keys = [key(number) for number in range(1000)]
     claimed: list[bytes] = []
 
@@ -130,8 +130,8 @@ def test_many_kernels_at_once_claim_each_row_once(notes: BatchNotes, tmp_path: P
     assert sorted(claimed) == keys
 
 
-def test_a_batch_is_dropped_only_as_it_was_seen(notes: BatchNotes, clock: Clock) -> None:
-    """A live process gives a sign, or goes on."""
+def test_batch_is_dropped_only_if_unchanged(notes: BatchNotes, clock: Clock) -> None:
+    """A live process sends a heartbeat or changes the state."""
     claim(notes, "a", KEYS)
     [seen] = notes.all()
     clock.now += 1
@@ -143,7 +143,7 @@ def test_a_batch_is_dropped_only_as_it_was_seen(notes: BatchNotes, clock: Clock)
     assert not notes.drop(seen)
 
 
-def test_what_was_dropped_is_not_sent_and_what_was_sent_all_the_same_is_kept(notes: BatchNotes) -> None:
+def test_dropped_batch_is_not_sent_but_reopened_if_it_was(notes: BatchNotes) -> None:
     claim(notes, "a", KEYS)
     [note] = notes.all()
     notes.drop(note)
@@ -153,7 +153,7 @@ def test_what_was_dropped_is_not_sent_and_what_was_sent_all_the_same_is_kept(not
     assert [(note.state, note.id) for note in notes.all()] == [("sent", "msgbatch_1")]
 
 
-def test_a_process_is_taken_for_dead_without_signs_of_life(
+def test_process_without_heartbeats_is_presumed_dead(
     notes: BatchNotes, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of itself a process knows, at once; so does a child that was forked."""
@@ -175,7 +175,7 @@ def test_a_process_is_taken_for_dead_without_signs_of_life(
     assert note.owner.startswith(f"{os.getpid()}-")
 
 
-def test_demos_that_are_gone_give_their_rows_free(
+def test_rows_of_ended_demos_are_released(
     notes: BatchNotes, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for tag, account, keys in (("a", f"{demo_server()}|x", KEYS[:1]), ("b", "https://here|x", KEYS[1:2])):
@@ -191,7 +191,7 @@ def test_demos_that_are_gone_give_their_rows_free(
     assert [note.state for note in notes.all()] == ["dropped", "sent"]
 
 
-def test_pruning_leaves_open_batches(notes: BatchNotes, clock: Clock) -> None:
+def test_pruning_keeps_open_batches(notes: BatchNotes, clock: Clock) -> None:
     claim(notes, "a", KEYS[:2])
     claim(notes, "b", KEYS[2:])
     send(notes, "b")
@@ -204,7 +204,7 @@ def test_pruning_leaves_open_batches(notes: BatchNotes, clock: Clock) -> None:
     assert notes.get("b") is None
 
 
-def test_a_row_has_a_name_that_tells_its_batch_and_itself() -> None:
+def test_custom_id_identifies_batch_and_row() -> None:
     tag = new_tag()
     name = custom_id(tag, KEYS[3])
 
@@ -222,5 +222,5 @@ def test_a_row_has_a_name_that_tells_its_batch_and_itself() -> None:
         ("https://user:secret@gateway.example:8443/key/secret", "https://gateway.example:8443"),
     ],
 )
-def test_a_server_is_named_without_what_may_be_secret(url: str, name: str) -> None:
+def test_server_name_contains_no_secrets(url: str, name: str) -> None:
     assert name_server(url) == name

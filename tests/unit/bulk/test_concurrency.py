@@ -1,4 +1,4 @@
-"""How many requests a map has in flight."""
+"""The adaptive limit on requests in flight."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from claude_magic.bulk._engine import Concurrency
 
 
 def round_of(concurrency: Concurrency) -> int:
-    """Let as many requests succeed as are allowed; return how many are allowed then."""
+    """Complete as many requests as the limit allows, and return the new limit."""
     for _ in range(int(concurrency.limit)):
         concurrency.grow(int(concurrency.limit))
     return int(concurrency.limit)
 
 
-def test_it_starts_slowly_and_doubles() -> None:
+def test_limit_starts_low_and_doubles() -> None:
     concurrency = Concurrency(100)
 
     assert [int(concurrency.limit), *(round_of(concurrency) for _ in range(4))] == [8, 16, 32, 64, 100]
 
 
-def test_after_a_refusal_it_is_less_and_grows_by_one_a_round() -> None:
+def test_limit_falls_after_a_refusal_then_grows_by_one_a_round() -> None:
     concurrency = Concurrency(100)
     while concurrency.limit < 64:
         concurrency.grow(64)
@@ -29,8 +29,8 @@ def test_after_a_refusal_it_is_less_and_grows_by_one_a_round() -> None:
     assert [round_of(concurrency) for _ in range(2)] == [45, 46]
 
 
-def test_requests_that_were_sent_together_count_as_one_refusal() -> None:
-    """They were all sent under the bound that was too high."""
+def test_requests_sent_together_count_as_one_refusal() -> None:
+    """They were all sent under the old limit."""
     concurrency = Concurrency(100)
     concurrency.shrink(sent_at=1.0, now=2.0)
     once = concurrency.limit
@@ -42,8 +42,8 @@ def test_requests_that_were_sent_together_count_as_one_refusal() -> None:
     assert concurrency.limit < once
 
 
-def test_it_does_not_grow_while_it_is_not_used() -> None:
-    """What was never in flight has proved nothing."""
+def test_unused_limit_does_not_grow() -> None:
+    """Without enough requests in flight, a success is no evidence of spare capacity."""
     concurrency = Concurrency(100)
     for _ in range(50):
         concurrency.grow(2)
@@ -51,7 +51,7 @@ def test_it_does_not_grow_while_it_is_not_used() -> None:
     assert concurrency.limit == 8
 
 
-def test_it_never_ends() -> None:
+def test_limit_never_falls_below_one() -> None:
     concurrency = Concurrency(100)
     for moment in range(50):
         concurrency.shrink(sent_at=moment + 0.5, now=moment + 0.6)
@@ -59,8 +59,8 @@ def test_it_never_ends() -> None:
     assert concurrency.limit == 1
 
 
-def test_a_cap_holds() -> None:
-    """The budget has room for three."""
+def test_cap_bounds_the_limit() -> None:
+    """The budget covers three requests."""
     concurrency = Concurrency(100)
     concurrency.cap(3)
     for _ in range(50):

@@ -18,28 +18,28 @@ REQUEST = MessageRequest(model="claude-sonnet-5-5", max_tokens=100, messages=[])
 
 
 class Accountant:
-    """Admits and books nothing."""
+    """An accountant that admits everything and books nothing."""
 
     is_simulated = True
 
     async def admit(self, client: object, request: object, **_options: object) -> None:
-        """Let it pass."""
+        """Admit any request."""
 
     def finish(self, arrived: object) -> tuple[()]:
         """Book nothing."""
         return ()
 
     def note(self, event: object) -> None:
-        """Take no note."""
+        """Ignore the event."""
 
 
 class Client:
-    """Answers with `answer`, a step of the loop later.
+    """A client that calls `answer` one iteration of the event loop later.
 
     Attributes:
-        engine: The engine that asks.
-        asked: What was asked, in its order.
-        most: The most requests in flight at once.
+        engine: The engine under test.
+        asked: Prompts sent, in order.
+        most: Maximum number of requests in flight.
     """
 
     def __init__(self, answer: Callable[[Client, str], None]) -> None:
@@ -63,21 +63,21 @@ class Client:
 
 
 class Writer:
-    """Keeps answers at once."""
+    """A writer that reports answers as durable immediately."""
 
     def __len__(self) -> int:
         return 0
 
     async def wait_for_room(self) -> None:
-        """There is room."""
+        """Return immediately."""
 
     def put(self, answer: Answer, on_durable: Callable[[Answer], None]) -> None:
-        """Keep an answer."""
+        """Report an answer as durable."""
         on_durable(answer)
 
 
 def job(index: int) -> RowJob:
-    """The request of a row."""
+    """Return the job of a row."""
     return RowJob(index, index, index.to_bytes(16, "big"), [{"role": "user", "content": str(index)}])
 
 
@@ -88,7 +88,7 @@ def run(
     at_a_time: int = 20,
     **task: Any,
 ) -> tuple[Results, Client]:
-    """Run a map of so many rows."""
+    """Run a map of `rows` rows."""
     client, results = Client(answer), Results(rows)
     numbers = iter(range(rows))
 
@@ -115,16 +115,16 @@ def run(
 
 
 @pytest.mark.parametrize("at_a_time", [1, 20])
-def test_every_row_is_asked_once(at_a_time: int) -> None:
-    """Also where rows are read more slowly than they are answered."""
+def test_every_row_is_sent_once(at_a_time: int) -> None:
+    """Even if rows are read more slowly than they are answered."""
     results, client = run(100, at_a_time=at_a_time)
 
     assert results.texts == [f"re: {index}" for index in range(100)]
     assert sorted(map(int, client.asked)) == list(range(100))
 
 
-def test_all_rows_are_read_also_where_the_bound_falls_under_those_at_work() -> None:
-    """Of several workers that see one too many, one leaves: never all, with rows yet to be read."""
+def test_all_rows_are_read_when_the_limit_falls_below_the_active_workers() -> None:
+    """If there is one worker too many, only one leaves, so that rows left to read are still read."""
 
     def fall(client: Client, _prompt: str) -> None:
         assert client.engine is not None
@@ -135,13 +135,13 @@ def test_all_rows_are_read_also_where_the_bound_falls_under_those_at_work() -> N
     assert None not in results.texts
 
 
-def test_never_more_than_allowed_are_in_flight() -> None:
+def test_requests_in_flight_never_exceed_the_maximum() -> None:
     _, client = run(100, max_in_flight=3)
 
     assert client.most == 3
 
 
-def test_what_fails_in_passing_is_asked_once_more_after_the_rest() -> None:
+def test_transient_failures_are_retried_after_the_rest() -> None:
     failed: list[str] = []
 
     def fail_once(_client: Client, prompt: str) -> None:
@@ -155,7 +155,7 @@ def test_what_fails_in_passing_is_asked_once_more_after_the_rest() -> None:
     assert client.asked[-1] == "0"
 
 
-def test_what_fails_for_good_is_not() -> None:
+def test_permanent_failures_are_not_retried() -> None:
     def fail(_client: Client, prompt: str) -> None:
         if prompt == "3":
             raise InvalidRequestError("too long", status=400)
@@ -166,7 +166,7 @@ def test_what_fails_for_good_is_not() -> None:
     assert client.asked.count("3") == 1
 
 
-def test_one_goes_first_where_a_cache_is_to_be_warmed() -> None:
+def test_one_request_goes_first_to_warm_the_cache() -> None:
     seen: list[int] = []
     run(20, lambda client, _prompt: seen.append(client.most), warms_cache=True)
 
@@ -174,8 +174,8 @@ def test_one_goes_first_where_a_cache_is_to_be_warmed() -> None:
     assert max(seen) > 1
 
 
-def test_a_budget_that_has_room_for_two_lets_two_be_in_flight() -> None:
-    """And only a request that does not fit alone ends the run."""
+def test_budget_for_two_allows_two_in_flight() -> None:
+    """Only a request that exceeds the budget alone ends the run."""
     in_flight: list[object] = []
 
     class Tight(Accountant):
@@ -194,7 +194,7 @@ def test_a_budget_that_has_room_for_two_lets_two_be_in_flight() -> None:
     assert client.most == 2
 
 
-def test_a_budget_without_room_ends_it() -> None:
+def test_exhausted_budget_ends_the_run() -> None:
     class Empty(Accountant):
         async def admit(self, client: object, request: object, **_options: object) -> None:
             raise BudgetExceededError("No room.")

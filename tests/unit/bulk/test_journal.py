@@ -1,4 +1,4 @@
-"""The journal of maps: what is written is found again by each process that opens it, and what cannot be is said."""
+"""The journal of maps: every process that opens it finds the answers, and errors are reported."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from claude_magic.bulk._runs import NO_KEY, Runs, describe_pruning, render_diffe
 
 
 def answer(number: int, text: str = "yes", problem: str | None = None) -> Answer:
-    """An answer to the request of that number."""
+    """Return an answer to the request of that number."""
     return Answer(number.to_bytes(16, "big"), text, problem, "claude-sonnet-5-5", "req_1", 10, 2, 0.5, False)
 
 
 def begun(journal: Journal, *numbers: int) -> int:
-    """A run over the rows of these numbers."""
+    """Start a run over the rows of these numbers, and return its number."""
     keys = b"".join(answer(number).key for number in numbers)
     return Runs(journal).begin(
         prompt="{{ text }}", model="m", rows=len(numbers), requests=len(set(numbers)), keys=keys
@@ -47,7 +47,7 @@ def journal(path: Path) -> Iterator[Journal]:
     opened.close()
 
 
-def test_an_answer_is_found_by_its_key_after_the_file_is_opened_again(journal: Journal, path: Path) -> None:
+def test_answer_is_found_by_key_after_reopening(journal: Journal, path: Path) -> None:
     journal.add([answer(1), answer(2, "no", "cut")], begun(journal, 1, 2))
     journal.close()
 
@@ -60,16 +60,16 @@ def test_an_answer_is_found_by_its_key_after_the_file_is_opened_again(journal: J
     again.close()
 
 
-def test_many_keys_are_found_at_once(journal: Journal) -> None:
-    """More than SQLite takes in one query."""
+def test_find_accepts_many_keys(journal: Journal) -> None:
+    """More than SQLite accepts in one query."""
     answers = [answer(number) for number in range(1_200)]
     journal.add(answers, begun(journal, 1))
 
     assert len(journal.find([each.key for each in answers])) == 1_200
 
 
-def test_a_later_answer_takes_the_place_of_an_earlier_one(journal: Journal) -> None:
-    """As `retry` has it."""
+def test_later_answer_replaces_an_earlier_one(journal: Journal) -> None:
+    """`retry` relies on this."""
     run = begun(journal, 1)
     journal.add([answer(1, "", "cut")], run)
     journal.add([answer(1, "whole")], run)
@@ -81,14 +81,14 @@ def test_git_ignores_the_folder(journal: Journal, path: Path) -> None:
     assert (path.parent / ".gitignore").read_text() == "*\n"
 
 
-def test_a_folder_of_the_users_own_gets_no_gitignore(tmp_path: Path) -> None:
+def test_other_folders_get_no_gitignore(tmp_path: Path) -> None:
     Journal(tmp_path / "mine" / "answers.sqlite").close()
 
     assert not (tmp_path / "mine" / ".gitignore").exists()
 
 
-def test_it_is_durable_at_each_commit(journal: Journal) -> None:
-    """WAL, and an `fsync` with each: a power cut loses nothing that was committed."""
+def test_every_commit_is_durable(journal: Journal) -> None:
+    """WAL with an `fsync` for each commit: a power failure loses no committed answer."""
     pragmas = [
         journal._database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
     ]
@@ -96,8 +96,8 @@ def test_it_is_durable_at_each_commit(journal: Journal) -> None:
     assert pragmas == ["wal", 2]
 
 
-def test_two_may_write_at_once(journal: Journal, path: Path) -> None:
-    """As two kernels do."""
+def test_two_journals_write_concurrently(journal: Journal, path: Path) -> None:
+    """As in two kernels."""
     other = Journal(path)
 
     def write(to: Journal, first: int) -> None:
@@ -118,7 +118,7 @@ def test_two_may_write_at_once(journal: Journal, path: Path) -> None:
 # What it cannot do...
 
 
-def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:
+def test_file_that_is_not_a_database_is_unchanged(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"not a database, but long enough to be taken for one" * 100)
     before = path.read_bytes()
@@ -129,7 +129,7 @@ def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_the_database_of_another_program_is_left_alone(path: Path) -> None:
+def test_database_of_another_program_is_unchanged(path: Path) -> None:
     path.parent.mkdir()
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE mine (x)")
@@ -139,7 +139,7 @@ def test_the_database_of_another_program_is_left_alone(path: Path) -> None:
         Journal(path)
 
 
-def test_a_newer_journal_is_left_alone(journal: Journal, path: Path) -> None:
+def test_newer_journal_is_unchanged(journal: Journal, path: Path) -> None:
     journal._database.execute("PRAGMA user_version = 7")
     journal.close()
 
@@ -147,7 +147,7 @@ def test_a_newer_journal_is_left_alone(journal: Journal, path: Path) -> None:
         Journal(path)
 
 
-def test_a_locked_journal_says_so(journal: Journal, path: Path) -> None:
+def test_locked_journal_raises(journal: Journal, path: Path) -> None:
     run = begun(journal, 1)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -163,14 +163,14 @@ def test_a_locked_journal_says_so(journal: Journal, path: Path) -> None:
     impatient.close()
 
 
-def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(JournalError, match=r"cannot be kept in .*journal=False"):
         Journal(tmp_path / "file" / "journal.sqlite")
 
 
-def test_a_full_disk_keeps_what_was_written(journal: Journal, path: Path) -> None:
+def test_full_disk_keeps_earlier_answers(journal: Journal, path: Path) -> None:
     run = begun(journal, 1)
     journal.add([answer(1)], run)
     (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
@@ -186,8 +186,8 @@ def test_a_full_disk_keeps_what_was_written(journal: Journal, path: Path) -> Non
 
 
 @pytest.mark.parametrize("stands", ["nothing", "another"])
-def test_answers_do_not_go_into_a_file_that_has_gone(stands: str, journal: Journal, path: Path) -> None:
-    """Deleted as `git clean` does: nobody would find them again, so they would be paid for twice."""
+def test_answers_are_not_written_to_a_deleted_file(stands: str, journal: Journal, path: Path) -> None:
+    """As after `git clean`: the answers would be lost, and paid for twice."""
     run = begun(journal, 1, 2)
     journal.add([answer(1)], run)
     for file in path.parent.glob(f"{path.name}*"):
@@ -201,15 +201,15 @@ def test_answers_do_not_go_into_a_file_that_has_gone(stands: str, journal: Journ
         journal.add([answer(2)], run)
 
 
-def test_half_a_character_in_a_prompt_is_kept_as_a_question_mark(journal: Journal) -> None:
-    """Names of files that are not UTF-8 have such, as Python reads them."""
+def test_lone_surrogate_in_a_prompt_becomes_a_question_mark(journal: Journal) -> None:
+    """Python decodes file names that are not UTF-8 to lone surrogates."""
     Runs(journal).begin(prompt="About \udcff: {{ text }}", model="m", rows=1, requests=1, keys=b"")
 
     assert Runs(journal).all()[0].prompt == "About ?: {{ text }}"
 
 
-def test_a_place_is_a_file_or_a_folder_as_it_is_on_the_disk(tmp_path: Path) -> None:
-    """Where nothing is yet, an ending makes it a file."""
+def test_journal_path_of_files_and_folders(tmp_path: Path) -> None:
+    """A path that does not exist is a file if it has a suffix."""
     (tmp_path / "results.v2").mkdir()
     (tmp_path / "answers").write_bytes(b"")
 
@@ -224,7 +224,7 @@ def test_a_place_is_a_file_or_a_folder_as_it_is_on_the_disk(tmp_path: Path) -> N
     Journal(places["answers"]).close()
 
 
-def test_a_current_folder_that_has_gone_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deleted_current_folder_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -234,15 +234,13 @@ def test_a_current_folder_that_has_gone_says_so(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("place", [3, b"journal", ["journal"]])
-def test_a_place_that_is_none_says_so(place: object) -> None:
+def test_invalid_journal_argument_raises(place: object) -> None:
     with pytest.raises(JournalError, match="journal is a file or a folder"):
         open_journal(place)  # type: ignore[arg-type]
 
 
-def test_two_that_make_a_journal_at_once_take_neither_for_a_stranger(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The other makes its tables while this one looks whose file it is."""
+def test_journals_created_concurrently_accept_each_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One creates its tables while the other checks the format of the file."""
     connect = sqlite3.connect
 
     class Slow(sqlite3.Connection):
@@ -264,7 +262,7 @@ def test_two_that_make_a_journal_at_once_take_neither_for_a_stranger(
 # Runs...
 
 
-def test_runs_are_listed_with_what_they_paid(journal: Journal) -> None:
+def test_runs_are_listed_with_their_cost(journal: Journal) -> None:
     first = begun(journal, 1, 2)
     journal.add([answer(1), answer(2)], first)
     Runs(journal).end(first, state="done", failed=0)
@@ -276,8 +274,8 @@ def test_runs_are_listed_with_what_they_paid(journal: Journal) -> None:
     assert (two.state, two.ended, two.answers, two.cost) == ("running", None, 0, 0.0)
 
 
-def test_two_runs_are_compared_by_what_their_rows_ask(journal: Journal) -> None:
-    """Wherever these stand."""
+def test_runs_are_compared_by_their_requests(journal: Journal) -> None:
+    """Whatever the order of the rows."""
     first, second = begun(journal, 1, 2, 3, 3), begun(journal, 9, 1, 2, 3)
 
     difference = Runs(journal).compare(first, second)
@@ -285,8 +283,8 @@ def test_two_runs_are_compared_by_what_their_rows_ask(journal: Journal) -> None:
     assert (difference.same, difference.gone, difference.new) == (3, 1, 1)
 
 
-def test_rows_that_could_not_be_asked_are_the_same_as_no_other(journal: Journal) -> None:
-    """They ask nothing: a null, an expression that failed."""
+def test_rows_that_could_not_be_sent_match_no_others(journal: Journal) -> None:
+    """They have no request: a value was null, or an expression failed."""
     keys = answer(1).key + NO_KEY
     runs = [
         Runs(journal).begin(prompt="{{ text }}", model="m", rows=2, requests=1, keys=keys) for _ in range(2)
@@ -298,25 +296,25 @@ def test_rows_that_could_not_be_asked_are_the_same_as_no_other(journal: Journal)
     assert "1 row asks the same in both runs." in render_difference(difference).data["text/plain"]
 
 
-def test_what_was_pruned_is_told_with_its_size() -> None:
+def test_pruning_reports_count_and_size() -> None:
     assert describe_pruning(1, 4_096).startswith("Deleted: 1 answer, 4 kB. ")
     assert describe_pruning(1_200, 2_500_000).startswith("Deleted: 1,200 answers, 2.5 MB. ")
 
 
-def test_a_run_that_is_not_there_cannot_be_compared(journal: Journal) -> None:
+def test_comparing_an_unknown_run_raises(journal: Journal) -> None:
     with pytest.raises(JournalError, match="There is no run 7"):
         Runs(journal).compare(begun(journal, 1), 7)
 
 
-def test_runs_over_the_same_rows_share_one_list_of_them(journal: Journal) -> None:
-    """A map that is resumed ten times does not fill the disk with keys."""
+def test_runs_over_the_same_rows_share_one_key_list(journal: Journal) -> None:
+    """Resuming a map ten times does not fill the disk with keys."""
     for _ in range(3):
         begun(journal, 1, 2)
 
     assert journal._database.execute("SELECT count(*) FROM lists").fetchone() == (1,)
 
 
-def test_pruning_deletes_what_is_older(journal: Journal) -> None:
+def test_pruning_deletes_old_answers(journal: Journal) -> None:
     run = begun(journal, 1)
     journal.add([answer(number, "long" * 1_000) for number in range(100)], run)
     Runs(journal).end(run, state="done", failed=0)
@@ -329,8 +327,8 @@ def test_pruning_deletes_what_is_older(journal: Journal) -> None:
     assert Runs(journal).all() == []
 
 
-def test_pruning_leaves_a_run_that_is_under_way(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it pays from then on is listed. One that was killed is there for two days."""
+def test_pruning_keeps_a_run_in_progress(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its later cost is still listed. A killed run is kept for two days."""
     run = begun(journal, 1, 2)
     journal.add([answer(1)], run)
 

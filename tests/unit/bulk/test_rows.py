@@ -19,7 +19,7 @@ from claude_magic.client import ConfigurationError
 
 
 def a_class(module: str, name: str, base: type = object) -> Any:
-    """An object of a library that is not installed here."""
+    """Return an object whose class claims to be from another library."""
     return type(name, (base,), {"__module__": module, "__iter__": lambda self: iter([1])})()
 
 
@@ -53,15 +53,15 @@ UNREAD: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", UNREAD)
-def test_what_has_its_rows_elsewhere_is_told_the_call_that_gets_them(kind: str) -> None:
-    """Promise: it is that library's own, and nothing is read meanwhile."""
+def test_lazy_input_error_names_the_call_that_loads_it(kind: str) -> None:
+    """Promise: the call is that library's own, and no row is read."""
     make, words = UNREAD[kind]
 
     with pytest.raises(ConfigurationError, match=f"{words}.*Nothing was sent"):
         read_once(make())
 
 
-def test_a_table_of_dask_is_told_so() -> None:
+def test_dask_table_raises() -> None:
     dd: Any = pytest.importorskip("dask.dataframe")
     table = dd.from_pandas(pd.DataFrame({"a": [1]}), npartitions=1)
 
@@ -72,7 +72,7 @@ def test_a_table_of_dask_is_told_so() -> None:
         claude.mapper("Say {{ a }}")(table)
 
 
-def test_no_library_is_imported_to_tell() -> None:
+def test_lazy_check_imports_no_library() -> None:
     for name in ("dask", "duckdb", "ibis", "pyspark", "ray", "xarray"):
         if name not in sys.modules:
             as_rows([1])
@@ -91,7 +91,7 @@ def test_no_library_is_imported_to_tell() -> None:
     ],
     ids=["bytearray", "memoryview", "no dimension", "no columns", "polars without columns", "twice"],
 )
-def test_what_has_no_rows_is_refused(items: Any, words: str) -> None:
+def test_invalid_input_raises(items: Any, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         as_rows(items)
 
@@ -101,7 +101,7 @@ def broken() -> Iterator[str]:
     raise ValueError("the line is dead")
 
 
-def test_a_generator_that_raises_says_how_far_it_came() -> None:
+def test_failing_generator_reports_its_progress() -> None:
     with pytest.raises(
         ConfigurationError,
         match=r"after 1 the generator raised ValueError: the line is dead\..*make it again",

@@ -1,4 +1,4 @@
-"""Answers on their way to the disk: who waits for them is told when they are durable, or why they never will be."""
+"""Writing answers: callers are notified when answers are durable, or why they cannot be written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from claude_magic.client import ClaudeError
 
 
 def answer(number: int, text: str = "yes") -> Answer:
-    """An answer to the request of that number."""
+    """Return an answer to the request of that number."""
     return Answer(number.to_bytes(16, "big"), text, None, "claude-sonnet-5-5", "req_1", 10, 2, 0.5, False)
 
 
@@ -32,7 +32,7 @@ def journal(path: Path) -> Iterator[Journal]:
 
 
 def fill(journal: Journal) -> None:
-    """Let its disk have no room for more."""
+    """Make the disk of the journal full."""
     (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
     journal._database.execute(f"PRAGMA max_page_count = {pages}")
 
@@ -43,7 +43,7 @@ def write(
     on_durable: Callable[[Answer], None] = lambda _answer: None,
     on_change: Callable[[], None] = lambda: None,
 ) -> list[ClaudeError]:
-    """Write answers, waiting for room before each, and return why some could not be written."""
+    """Write answers, waiting for room before each, and return the errors."""
     failures: list[ClaudeError] = []
 
     async def main() -> None:
@@ -58,8 +58,8 @@ def write(
     return failures
 
 
-def test_an_answer_is_told_of_when_it_is_durable(journal: Journal, path: Path) -> None:
-    """A process that opens the file at that moment finds it."""
+def test_answer_is_reported_once_durable(journal: Journal, path: Path) -> None:
+    """A process that opens the file at that moment finds the answer."""
     found: list[Answer] = []
 
     def look(kept: Answer) -> None:
@@ -72,7 +72,7 @@ def test_an_answer_is_told_of_when_it_is_durable(journal: Journal, path: Path) -
     assert found == list(map(answer, range(50)))
 
 
-def test_many_answers_share_a_commit(journal: Journal) -> None:
+def test_answers_share_commits(journal: Journal) -> None:
     """A commit waits for the disk."""
     kept: list[Answer] = []
     changes: list[int] = []
@@ -83,14 +83,14 @@ def test_many_answers_share_a_commit(journal: Journal) -> None:
     assert len(changes) < 100
 
 
-def test_an_answer_that_the_journal_cannot_take_is_told(journal: Journal) -> None:
-    """A number beyond 64 bits, as no server but a broken one tells: nobody waits for it for ever."""
+def test_answer_that_cannot_be_stored_is_reported(journal: Journal) -> None:
+    """Such as a number beyond 64 bits from a broken server. No caller waits forever."""
     failures = write(journal, [answer(1)._replace(tokens_in=2**70)])
 
     assert "cannot take an answer (OverflowError" in str(failures[0])
 
 
-def test_a_disk_that_is_full_is_told(journal: Journal) -> None:
+def test_full_disk_is_reported(journal: Journal) -> None:
     fill(journal)
     kept: list[Answer] = []
 
@@ -100,9 +100,7 @@ def test_a_disk_that_is_full_is_told(journal: Journal) -> None:
     assert "Free some space" in str(failures[0])
 
 
-def test_nobody_waits_for_room_on_a_disk_that_is_full(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_blocks_no_waiter(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers that arrive after that are dropped: they are never kept, and would be waited for."""
     monkeypatch.setattr(_writer, "_MAX_WAITING", 3)
     fill(journal)

@@ -4,13 +4,13 @@
 from claude_magic.simulator import Simulator, status
 
 with Simulator() as sim:
-    sim.script(status(529))  # the next request is told "overloaded"
+    sim.script(status(529))  # the next request gets a 529
     ...  # point a client at sim.url
     assert len(sim.requests) == 2
 ```
 
-It checks requests as strictly as the API does, answers by rule (the same prompt, the same answer), and breaks
-in every way that a client must survive: see `scenarios`.
+It validates requests as strictly as the API does, answers by rule (the same prompt gets the same answer), and
+can produce every failure that a client must survive: see `scenarios`.
 """
 
 from ._batches import Batch, BatchScript, accept_unheard

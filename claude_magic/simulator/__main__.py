@@ -1,4 +1,4 @@
-"""`python -m claude_magic.simulator`: the simulator for a terminal, a notebook server or Binder."""
+"""Command line of the simulator, `python -m claude_magic.simulator`, for a terminal, a notebook server or Binder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEMO_CHUNK_DELAY = 0.03
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until interrupted; returns the exit status."""
+    """Serve until interrupted. Return the exit status."""
     options = _parser().parse_args(arguments)
     if options.list_scenarios:
         width = max(map(len, scenarios))
@@ -38,17 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with simulator:
         print(f"The simulator serves the Messages API at {simulator.url}", flush=True)
         print(
-            f"Point a client there: export ANTHROPIC_BASE_URL={simulator.url}  (Ctrl-C ends it)", flush=True
+            f"Point a client there: export ANTHROPIC_BASE_URL={simulator.url}  (Ctrl-C stops the simulator)",
+            flush=True,
         )
-        _wait_for_the_end()
+        _wait_for_signal()
     return 0
 
 
-def _wait_for_the_end() -> None:
+def _wait_for_signal() -> None:
     ended = threading.Event()
     with contextlib.suppress(KeyboardInterrupt):
         signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
-        # In pieces, because on Windows an endless wait hears no Ctrl-C.
+        # A wait without a timeout ignores Ctrl-C on Windows.
         while not ended.wait(1.0):
             pass
 
@@ -59,37 +60,39 @@ def _parser() -> argparse.ArgumentParser:
         description="A stand-in for the Claude Messages API on a loopback port. It answers by rule, with no key.",
     )
     parser.add_argument(
-        "--port", type=_port, default=8765, help="the port on 127.0.0.1; 0 takes any (%(default)s)"
+        "--port", type=_port, default=8765, help="port on 127.0.0.1; 0 takes any free port (%(default)s)"
     )
     parser.add_argument(
         "--chunk-delay",
         type=_seconds,
         default=DEMO_CHUNK_DELAY,
         metavar="SECONDS",
-        help="the pause between two pieces of a streamed answer (%(default)s)",
+        help="pause between two deltas of a streamed answer (%(default)s)",
     )
     parser.add_argument(
-        "--scenario", choices=sorted(scenarios), metavar="NAME", help="what every request meets"
+        "--scenario", choices=sorted(scenarios), metavar="NAME", help="the default scenario of all requests"
     )
-    parser.add_argument("--list-scenarios", action="store_true", help="list the scenarios and end")
+    parser.add_argument("--list-scenarios", action="store_true", help="list the scenarios and exit")
     parser.add_argument(
-        "--requests-per-minute", type=_positive, metavar="N", help="refuse more than this with 429"
+        "--requests-per-minute", type=_positive, metavar="N", help="answer more requests per minute with 429"
     )
-    parser.add_argument("--api-key", metavar="KEY", help="the only key to accept; by default any will do")
+    parser.add_argument(
+        "--api-key", metavar="KEY", help="the only valid API key; by default any key is valid"
+    )
     return parser
 
 
 def _port(text: str) -> int:
     port = int(text)
     if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+        raise argparse.ArgumentTypeError("the port must be between 0 and 65535")
     return port
 
 
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds <= 60:
-        raise argparse.ArgumentTypeError("the pause lies between 0 and 60 seconds")
+        raise argparse.ArgumentTypeError("the pause must be between 0 and 60 seconds")
     return seconds
 
 

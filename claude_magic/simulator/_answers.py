@@ -1,6 +1,6 @@
-"""What the simulator says to a question: few topics, and what newcomers type first. The rest it owns up to.
+"""Rule-based answers to questions: a few topics and typical first prompts; anything else gets a fallback.
 
-Only the sentence that was typed chooses. What goes along with it is told by `_sent`, and never answered from.
+Only the typed sentence selects the answer. Attachments are described by `_sent` and never searched for an answer.
 """
 
 from __future__ import annotations
@@ -15,49 +15,49 @@ from functools import cache
 from importlib import resources
 
 from ._conversation import Conversation
-from ._sent import explain_error, tell_what_was_sent
+from ._sent import describe_attachments, explain_error
 from ._values import CAPITALS
 from ._wire import read_corpus, read_words
 
-OWN_UP = (
+FALLBACK_ANSWER = (
     "I don't know that: this is the **simulator**, which answers a few questions by rule, not a model.\n"
     "Ask *what can you do* for those. For a real answer run `%claude login`, or set `ANTHROPIC_API_KEY` where Jupyter starts."
 )
 
 
 def answer_text(conversation: Conversation) -> str:
-    """A Markdown answer to the last question; the same one for the same conversation."""
-    if conversation.wants_rest:
-        return _go_on(conversation) or OWN_UP
+    """Return a Markdown answer to the last question. The same conversation always gets the same answer."""
+    if conversation.asks_for_rest:
+        return _continue_answer(conversation) or FALLBACK_ANSWER
     return (
         answer_briefly(conversation)
         or explain_error(conversation.sent)
-        or tell_what_was_sent(conversation.sent)
-        or _remember(conversation)
+        or describe_attachments(conversation.sent)
+        or _recall(conversation)
         or _answer_with_numbers(conversation.typed)
         or _explain(conversation)
-        or OWN_UP
+        or FALLBACK_ANSWER
     )
 
 
 def answer_briefly(conversation: Conversation) -> str | None:
-    """What needs no thinking: words to be said again, greetings and the like."""
-    said = _say_exactly(conversation)
+    """Return an answer that needs no thinking (repeated words, a greeting); None if the question needs more."""
+    said = _repeat_exactly(conversation)
     if said is not None or conversation.sent:
         return said
     found = find_topic(conversation.typed)
     return found.answer if found is not None and not found.sentence else None
 
 
-_GO_ON = re.compile(
+_CONTINUE = re.compile(
     r"\bwas cut off\b.*\bGo on exactly where it stopped\b.*It stopped with:\n\n(.*)\Z", re.DOTALL
 )
-_GO_ON_ALONE = re.compile(r"<question>\n(.*?)\n</question>.*<answer>\n(.*?)\n</answer>", re.DOTALL)
+_CONTINUE_QUOTED = re.compile(r"<question>\n(.*?)\n</question>.*<answer>\n(.*?)\n</answer>", re.DOTALL)
 
 
-def _go_on(conversation: Conversation) -> str | None:
-    """The rest of an answer that was cut off, or all of one that had not begun."""
-    alone, tail = _GO_ON_ALONE.search(conversation.prompt), _GO_ON.search(conversation.prompt)
+def _continue_answer(conversation: Conversation) -> str | None:
+    """Return the rest of an answer that was cut off, or all of an answer that had not started."""
+    alone, tail = _CONTINUE_QUOTED.search(conversation.prompt), _CONTINUE.search(conversation.prompt)
     previous = conversation.asking(alone[1]) if alone else conversation.before
     if previous is None:
         return None
@@ -78,11 +78,11 @@ _EXACTLY = re.compile(
 _QUOTED = re.compile(r"[\"“'`](?P<text>.+?)[\"”'`]", re.DOTALL)
 
 
-def _say_exactly(conversation: Conversation) -> str | None:
-    """What a prompt asks to be said word for word.
+def _repeat_exactly(conversation: Conversation) -> str | None:
+    """Return the text that the prompt asks to repeat word for word; None if there is none.
 
-    It must be marked by a colon or quotes, or be announced as words, or be a single word: "write only code for a game" is
-    no such request. And the request itself must have been typed.
+    The text must follow a colon, be in quotes, be announced ("the words", "the text"), or be a single word: "write only
+    code for a game" does not count. The request itself must be in the typed sentence.
     """
     match = _EXACTLY.search(conversation.prompt)
     if match is None or match["how"] not in conversation.typed:
@@ -101,26 +101,26 @@ def _say_exactly(conversation: Conversation) -> str | None:
 
 # Topics.
 #
-# Each file in `corpus/` is one topic, told in several forms. Its first lines name the phrases that call for it, and further words
+# Each file in `corpus/` is one topic in several forms. Its first lines list the phrases that select it and further words
 # that belong to it.
 _WORD = re.compile(r"%{0,2}[a-z_][a-z0-9_']*")
 _SECTION = re.compile(r"^## (In one sentence|Answer|In points|As code|As a table)$", re.MULTILINE)
 _AUDIENCE = re.compile(r"(?<=\S) to (?:a|an|my|someone|somebody)\b.*", re.IGNORECASE | re.DOTALL)
 _LONGEST_QUESTION = 600
-"""Characters; what is longer is more than a question."""
+"""Maximum length in characters of a sentence that is matched against topics."""
 _COMMON = read_words("common")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """One subject, told in several forms; a form that it lacks is empty."""
+    """A subject with its answers in several forms; a missing form is empty."""
 
     title: str
     phrases: tuple[tuple[str, ...], ...]
     words: frozenset[str]
-    """All that may stand in a question about it."""
+    """All words of a question that belong to this topic."""
     answer: str
-    """Markdown without its heading."""
+    """Markdown without a heading."""
     sentence: str = ""
     points: tuple[str, ...] = ()
     code: str = ""
@@ -128,9 +128,9 @@ class Topic:
 
 
 def find_topic(sentence: str) -> Topic | None:
-    """The one topic that a sentence is about; None where there is none, or a second one.
+    """Return the topic of a sentence; None if no topic fits, or more than one.
 
-    One of its phrases must stand there in whole words, and most words of the sentence must belong to it.
+    The sentence must contain one of the topic's phrases as whole words, and most of its words must belong to the topic.
     """
     words = _words(_AUDIENCE.sub("", sentence)) if len(sentence) <= _LONGEST_QUESTION else []
     telling = [word for word in words if word not in _COMMON]
@@ -139,7 +139,7 @@ def find_topic(sentence: str) -> Topic | None:
     called = {
         topic: {word for word in telling if word in topic.words}
         for topic in all_topics()
-        if any(_holds(words, each) or _holds(telling, each) for each in topic.phrases)
+        if any(_contains(words, each) or _contains(telling, each) for each in topic.phrases)
     }
     best = max(called, key=lambda topic: len(called[topic]), default=None)
     if best is None or any(known - called[best] for known in called.values()):
@@ -155,8 +155,8 @@ def _words(text: str) -> list[str]:
     ]
 
 
-def _holds(words: list[str], phrase: tuple[str, ...]) -> bool:
-    """Whether a phrase stands in a sentence; one of nothing but common words must be all of it."""
+def _contains(words: list[str], phrase: tuple[str, ...]) -> bool:
+    """Whether the words contain the phrase. Phrases of common words only are never contained; they must match exactly."""
     size = len(phrase)
     return not _COMMON.issuperset(phrase) and any(
         tuple(words[at : at + size]) == phrase for at in range(len(words) - size + 1)
@@ -165,7 +165,7 @@ def _holds(words: list[str], phrase: tuple[str, ...]) -> bool:
 
 @cache
 def all_topics() -> tuple[Topic, ...]:
-    """Every topic, and every short answer."""
+    """Return all topics and short answers."""
     folder = resources.files(__package__) / "corpus"
     names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".md"))
     topics = [_parse(text) for text in map(read_corpus, names) if text.startswith("# ")]
@@ -220,7 +220,10 @@ _FORMS = (
 
 
 def _explain(conversation: Conversation) -> str | None:
-    """A topic in the form that is asked for: by the question, else by the system prompt. "As a table" means the topic before."""
+    """Return a topic in the form that the question or else the system prompt asks for; None if no topic fits.
+
+    A question that names only a form ("as a table") refers to the previous topic.
+    """
     typed = conversation.typed
     asked = (
         (form, re.search(pattern, text, re.IGNORECASE))
@@ -255,10 +258,10 @@ def _to_number(text: str) -> int:
     return int(text) if text.isdigit() else _NUMBERS[text.lower()]
 
 
-# What was said before.
-_NAME_TOLD = re.compile(r"\b(?:my name is|call me|i am called)\s+([A-Z][\w'-]*)", re.IGNORECASE)
+# Facts from earlier turns.
+_NAME_GIVEN = re.compile(r"\b(?:my name is|call me|i am called)\s+([A-Z][\w'-]*)", re.IGNORECASE)
 _NAME_ASKED = re.compile(r"\bwhat(?:'s| is) my name\b|\bwho am i\b", re.IGNORECASE)
-_FACT_TOLD = re.compile(r"\bmy ([\w ]{3,30}?) is ([^.!?\n]+)", re.IGNORECASE)
+_FACT_GIVEN = re.compile(r"\bmy ([\w ]{3,30}?) is ([^.!?\n]+)", re.IGNORECASE)
 _FACT_ASKED = re.compile(r"\bwhat(?:'s| is| was) my ([\w ]+)", re.IGNORECASE)
 _EARLIER_ASKED = re.compile(
     r"\bwhat did i (?:ask|say)\b|\bmy (first|last|previous|earlier) (?:question|message|prompt)\b",
@@ -267,8 +270,8 @@ _EARLIER_ASKED = re.compile(
 _LONGEST_QUOTE = 200
 
 
-def _remember(conversation: Conversation) -> str | None:
-    """What an earlier turn said, where the last one asks for it."""
+def _recall(conversation: Conversation) -> str | None:
+    """Return what an earlier turn contains, if the last one asks for it; else None."""
     typed, earlier = conversation.typed, conversation.earlier
     if _EARLIER_ASKED.search(typed):
         if not earlier:
@@ -276,14 +279,14 @@ def _remember(conversation: Conversation) -> str | None:
         quoted = earlier[0] if "first" in typed.lower() else earlier[-1]
         return "You wrote:\n\n" + "\n".join(f"> {line}" for line in quoted[:_LONGEST_QUOTE].splitlines())
     if _NAME_ASKED.search(typed):
-        names = [match[1] for text in earlier if (match := _NAME_TOLD.search(text))]
+        names = [match[1] for text in earlier if (match := _NAME_GIVEN.search(text))]
         return f"Your name is **{names[-1]}**." if names else "You have not told me your name."
-    told = _NAME_TOLD.search(typed)
+    told = _NAME_GIVEN.search(typed)
     if told is not None and len(typed) < _LONGEST_QUOTE and "?" not in typed:
         return f"Nice to meet you, {told[1]}. I will know it as long as this conversation lasts."
     asked = _FACT_ASKED.search(typed)
     what = asked[1].strip() if asked else ""
-    told_before = [match for text in earlier for match in _FACT_TOLD.finditer(text)]
+    told_before = [match for text in earlier for match in _FACT_GIVEN.finditer(text)]
     values = [fact[2].strip() for fact in told_before if fact[1].lower() == what.lower()]
     return f"Your {what} is **{values[-1]}**." if values else None
 
@@ -292,7 +295,7 @@ def _remember(conversation: Conversation) -> str | None:
 _MAX_COUNT = 200
 _LONGEST_SUM = 300
 _MAX_POWER_BITS = 4096
-"""Larger results are refused: they would keep everybody waiting."""
+"""Maximum size of a power; larger results are not computed, because that would block the server."""
 _CALCULATION = re.compile(
     r"(?:(?:what(?:'s| is)|calculate|compute|evaluate|solve|how much is|work out)\s+)?(?P<sum>[\d\s().+\-*/]+?)[\s=?.]*",
     re.IGNORECASE,
@@ -318,7 +321,7 @@ _BINARY: Mapping[type[ast.operator], Callable[[float, float], float]] = {
 
 
 def _answer_with_numbers(typed: str) -> str | None:
-    """A calculation, primes, numbers in a row, a capital; None where nothing of that is asked."""
+    """Answer a calculation or a question for primes, a sequence of numbers or a capital; None for other questions."""
     text = typed.strip()
     rules: tuple[tuple[str, Callable[[re.Match[str]], str | None]], ...] = (
         (rf"(?:name|list|give me|say|what are)(?: the first)? {_NUMBER} primes?(?: numbers?)?", _name_primes),

@@ -1,10 +1,10 @@
-"""Message batches: many requests in one, answered by and by, at half the price.
+"""Message batches: many requests in one, processed asynchronously at half the price.
 
-A batch is worked through evenly in `seconds`, in the order of its requests. What is not done 24 hours after it was created
-expires; what is not done when it is cancelled is cancelled. All this is arithmetic on the clock, so a test moves that. Answers
-are made when they are first read, and then stay as they are.
+A batch takes `seconds`, spread evenly over its requests in order. Requests that are not done 24 hours after creation
+expire; requests that are not done when the batch is cancelled are cancelled. All times are computed from the clock, so a
+test can move the clock instead of waiting. Each answer is created when it is first read, and then kept.
 
-Only so many bytes are kept. Beyond them the oldest batches that have ended are archived, as all are after 29 days.
+At most `MAX_KEPT_BYTES` are kept. Beyond that, the oldest ended batches are archived, as all batches are after 29 days.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ from ._wire import (
 
 MAX_REQUESTS: Final = 100_000
 MAX_QUEUED: Final = 500_000
-"""Requests of one workspace that are not done; the published figure of the highest tier."""
+"""Maximum number of unfinished requests in one workspace, as published for the highest tier."""
 MAX_KEPT_BYTES: Final = 512 * 1024 * 1024
-"""Of batches that have ended."""
+"""Maximum total size of ended batches, in bytes."""
 MAX_KEPT: Final = 5_000
-"""Batches that are remembered at all."""
+"""Maximum number of batches."""
 EXPIRES_AFTER: Final = 24 * 3600.0
 ARCHIVED_AFTER: Final = 29 * 24 * 3600.0
 CANCELLING: Final = 2.0
-"""Seconds that a batch takes to stop."""
+"""Seconds between the cancel request and the end of a batch."""
 _BYTES_PER_ROW: Final = 200
-"""What Python takes to keep one."""
+"""Approximate memory overhead of one row in Python."""
 _CUSTOM_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 _NOT_IN_BATCHES: Final = ("speed", "thread", "fallbacks")
 _LONGEST_PAUSE: Final = 60.0
@@ -66,24 +66,25 @@ _COUNTS: Final = ("processing", "succeeded", "errored", "canceled", "expired")
 
 Endpoint: TypeAlias = Literal["create", "retrieve", "list", "results", "cancel", "delete"]
 Answering: TypeAlias = Callable[[JSON, Terms], JSON]
-"""Makes of one request its message, or raises `APIError`."""
+"""Returns the message for one request, or raises `APIError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchScript:
-    """How one batch fares. Requests are named by their place in it, from 0.
+    """The outcome of one batch. Requests are identified by their index, from 0.
 
     Attributes:
-        seconds: How long it takes to work through it; None for what the simulator was set to. More than 24 hours leave a part
-            that expires.
-        expired: Requests that expire whatever the time.
-        cancelled: Requests that come out cancelled, as if somebody else had done it.
-        errored: Requests that fail at the server.
-        order: In which order the results come.
-        cuts: After how many lines the downloads of the results break off, one after the other; later ones do not.
-        cut_by: How they do. "end" looks like a proper end.
-        retry_after: Seconds that answers ask to wait as long as it is in progress.
-        held_after: Each download waits at `gate` after so many lines.
+        seconds: Processing time of the batch; None for the simulator's default. With more than 24 hours, the
+            remaining requests expire.
+        expired: Requests that expire regardless of the time.
+        cancelled: Requests that end cancelled, as if another client had cancelled them.
+        errored: Requests that fail with a server error.
+        order: Order of the results.
+        cuts: Number of lines after which each successive download of the results breaks off; later downloads are
+            complete.
+        cut_by: How a download breaks off. "end" ends the body properly.
+        retry_after: Value of the `retry-after` header while the batch is in progress, in seconds.
+        held_after: Number of lines after which each download waits for `gate`.
         gate: The gate.
     """
 
@@ -104,19 +105,19 @@ class _Row:
     custom_id: str
     params: bytes
     line: bytes | None = None
-    """Its result, once somebody has read it."""
+    """The line of the result, once it has been read."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Batch:
-    """One batch, as the simulator keeps it.
+    """A batch, as stored by the simulator.
 
     Attributes:
-        id: Its id.
-        workspace: Whose it is: batches of others are not found.
-        created_at: When it was accepted, by the simulator's clock.
-        seconds: How long it takes, if nothing stops it.
-        custom_ids: The names of its requests, in the order in which they came.
+        id: The batch's id.
+        workspace: The workspace that owns the batch; requests from other workspaces get a 404.
+        created_at: Time of creation, by the simulator's clock.
+        seconds: Processing time, if the batch is not cancelled.
+        custom_ids: The `custom_id` of each request, in the order of the requests.
     """
 
     id: str
@@ -131,22 +132,22 @@ class Batch:
     cancelled_at: float | None = None
     archived_at: float | None = None
     counts: JSON | None = None
-    """How many requests ended in which way, once all have."""
+    """Number of requests per outcome, once all have ended."""
     cuts: deque[int] = field(default_factory=deque)
 
     @property
     def bytes(self) -> int:
-        """About how many bytes it takes."""
+        """Approximate memory size."""
         return sum(len(row.params) + len(row.line or b"") + _BYTES_PER_ROW for row in self.rows)
 
     @property
     def ends_at(self) -> float:
-        """When nothing of it is left to be done."""
+        """Time at which all requests have ended."""
         ends = self.created_at + min(self.seconds, EXPIRES_AFTER)
         return ends if self.cancelled_at is None else min(ends, self.cancelled_at + CANCELLING)
 
     def outcome(self, place: int) -> str:
-        """How the request at a place ends."""
+        """Return how the request at an index ends."""
         script, done_at = self.script, self.created_at + self.seconds * (place + 1) / len(self.custom_ids)
         for name, places in (
             ("expired", script.expired),
@@ -160,7 +161,7 @@ class Batch:
         return "expired" if done_at > self.created_at + EXPIRES_AFTER else "succeeded"
 
     def places(self) -> Iterator[int]:
-        """In which order the results come."""
+        """Iterate over the indexes of the requests, in the order of the results."""
         places = list(range(len(self.rows)))
         if self.script.order == "mixed":
             places.sort(key=lambda place: opaque(self.custom_ids[place], 4))
@@ -171,9 +172,9 @@ class BatchService:
     """The batch endpoints.
 
     Args:
-        answer: Makes of one request its message.
-        clock: The time in seconds.
-        seconds: How long a batch takes that is not scripted.
+        answer: Returns the message for one request.
+        clock: Returns the time in seconds.
+        seconds: Processing time of a batch without a script.
     """
 
     def __init__(self, answer: Answering, *, clock: Callable[[], float], seconds: float) -> None:
@@ -187,25 +188,25 @@ class BatchService:
         self._scripts: deque[BatchScript] = deque()
         self._behaviours: dict[Endpoint, deque[Behaviour]] = {}
 
-    # What tests do...
+    # For tests...
 
     def script(self, script: BatchScript) -> None:
-        """Let the next batch that is created fare so."""
+        """Set the outcome of the next batch that is created."""
         self._scripts.append(script)
 
     def behave(self, endpoint: Endpoint, *behaviours: Behaviour) -> None:
-        """Let the next calls of an endpoint be answered so, one after the other."""
+        """Queue behaviours for the next calls of an endpoint."""
         self._behaviours.setdefault(endpoint, deque()).extend(behaviours)
 
     def clear(self) -> None:
-        """Forget all batches, and what was scripted."""
+        """Delete all batches and scripts."""
         with self._lock:
             self._batches.clear()
             self._scripts.clear()
             self._behaviours.clear()
 
     def all(self) -> list[Batch]:
-        """Return the batches that were accepted, oldest first, and not deleted since."""
+        """Return all accepted batches that have not been deleted, oldest first."""
         with self._lock:
             return list(self._batches.values())
 
@@ -214,14 +215,14 @@ class BatchService:
     def respond(
         self, request: Request, terms: Terms, key: str, request_id: str, headers: dict[str, str]
     ) -> Steps:
-        """Answer one request to a path that begins as `BATCHES_PATH`.
+        """Respond to a request whose path starts with `BATCHES_PATH`.
 
         Args:
-            request: The request, whose headers are in order.
-            terms: What they decide.
-            key: Its key, which stands for a workspace unless a header names one.
-            request_id: Its id.
-            headers: What the API puts on every response.
+            request: The request, with valid headers.
+            terms: API version and betas from the headers.
+            key: The API key, which identifies the workspace unless a header names one.
+            request_id: The request's id.
+            headers: Headers that the API sends with every response.
         """
         workspace = request.headers.get("anthropic-workspace-id") or f"wrkspc_01{opaque(key)}"
         date = formatdate(self._epoch + self._clock(), usegmt=True)
@@ -232,7 +233,7 @@ class BatchService:
 
         def answer() -> Answer:
             body = self._call(endpoint, batch_id, request, terms, workspace)
-            return Answer(message=body, headers=self._paced(body))
+            return Answer(message=body, headers=self._retry_header(body))
 
         yield from self._work(workspace)
         if behaviour is not None:
@@ -247,7 +248,7 @@ class BatchService:
             yield from json_steps(200, made.message, {**headers, **made.headers})
 
     def _work(self, workspace: str) -> Steps:
-        """Answer the requests of batches that have ended, and let other connections go on meanwhile."""
+        """Answer the requests of ended batches, with pauses that let other connections proceed."""
         now = self._clock()
         for batch in self.all():
             if batch.workspace != workspace or batch.counts is not None or batch.ends_at > now:
@@ -260,7 +261,7 @@ class BatchService:
             batch.counts = counts
 
     def _kind(self, batch: Batch, place: int) -> str:
-        """How a request has ended. The answer of one that is not in order is an error."""
+        """Return how a request has ended; an invalid request counts as errored."""
         kind = batch.outcome(place)
         if kind == "succeeded" and b'"result":{"type":"errored"' in self._line(batch, place)[:200]:
             return "errored"
@@ -282,7 +283,7 @@ class BatchService:
 
     def _create(self, request: Request, terms: Terms, workspace: str) -> Batch:
         check_json_headers(request)
-        rows = [_row(entry, index) for index, entry in enumerate(_entries(request.raw_body))]
+        rows = [_parse_row(entry, index) for index, entry in enumerate(_parse_entries(request.raw_body))]
         custom_ids = tuple(row.custom_id for row in rows)
         _check_rows(custom_ids)
         with self._lock:
@@ -301,11 +302,11 @@ class BatchService:
                 cuts=deque(script.cuts),
             )
             self._batches[batch.id] = batch
-            self._make_room()
+            self._enforce_limits()
         return batch
 
     def _check_queue(self, workspace: str, more: int) -> None:
-        """Refuse what would be too much to keep; called with the lock held."""
+        """Raise a 429 if the queue is full. Called with the lock held."""
         now = self._clock()
         queued = [batch for batch in self._batches.values() if batch.counts is None or batch.ends_at > now]
         mine = sum(len(batch.rows) for batch in queued if batch.workspace == workspace)
@@ -316,8 +317,8 @@ class BatchService:
                 headers={"retry-after": "60"},
             )
 
-    def _make_room(self) -> None:
-        """Archive the oldest that have ended, and forget the oldest of all; called with the lock held."""
+    def _enforce_limits(self) -> None:
+        """Archive the oldest ended batches, then delete the oldest of them, to meet the limits. Called with the lock held."""
         now = self._clock()
         sizes = {batch.id: batch.bytes for batch in self._batches.values()}
         total = sum(sizes.values())
@@ -373,24 +374,24 @@ class BatchService:
             "type": "message_batch",
             "processing_status": "ended" if has_ended else "canceling" if is_cancelling else "in_progress",
             "request_counts": counts,
-            "created_at": self._moment(batch.created_at),
-            "expires_at": self._moment(batch.created_at + EXPIRES_AFTER),
-            "ended_at": self._moment(batch.ends_at) if has_ended else None,
-            "cancel_initiated_at": self._moment(batch.cancelled_at),
-            "archived_at": self._moment(batch.archived_at),
+            "created_at": self._timestamp(batch.created_at),
+            "expires_at": self._timestamp(batch.created_at + EXPIRES_AFTER),
+            "ended_at": self._timestamp(batch.ends_at) if has_ended else None,
+            "cancel_initiated_at": self._timestamp(batch.cancelled_at),
+            "archived_at": self._timestamp(batch.archived_at),
             "results_url": f"{batch.base_url}{BATCHES_PATH}/{batch.id}/results"
             if has_ended and batch.archived_at is None
             else None,
         }
 
-    def _paced(self, body: JSON) -> dict[str, str]:
+    def _retry_header(self, body: JSON) -> dict[str, str]:
         batch = self._batches.get(str(body.get("id")))
         if batch is None or batch.script.retry_after is None or batch.counts is not None:
             return {}
         return {"retry-after": f"{batch.script.retry_after:g}"}
 
-    def _moment(self, at: float | None) -> str | None:
-        """Write a time of the clock as the API does."""
+    def _timestamp(self, at: float | None) -> str | None:
+        """Format a time of the clock as the API does."""
         if at is None:
             return None
         return datetime.fromtimestamp(self._epoch + at, UTC).isoformat().replace("+00:00", "Z")
@@ -416,7 +417,7 @@ class BatchService:
             if number == most:
                 yield Chunk(line[: len(line) // 2] if batch.script.cut_by != "end" else b"")
                 if batch.script.cut_by != "end":
-                    yield Pause(0.02)  # so that what was sent before has arrived
+                    yield Pause(0.02)  # gives the data sent so far time to arrive
                     yield HangUp("reset" if batch.script.cut_by == "reset" else "close")
                 return
             yield Chunk(line)
@@ -444,10 +445,10 @@ class BatchService:
 
 
 def message_of(steps: Steps) -> JSON:
-    """Return the message that steps deliver to one request; what is no answer is an error.
+    """Return the message that the steps of one response deliver.
 
     Raises:
-        APIError: They refuse it, or hang up.
+        APIError: The steps send an error, no message, or hang up.
     """
     status, body = 0, b""
     for step in steps:
@@ -471,11 +472,11 @@ def message_of(steps: Steps) -> JSON:
 
 
 def accept_unheard(*, how: Literal["reset", "close"] = "reset", gate: Gate | None = None) -> Behaviour:
-    """Do what is asked, and end the connection before the answer: the client does not learn of it.
+    """Process the request, then end the connection without a response.
 
     Args:
         how: How the connection ends.
-        gate: Wait until it is open.
+        gate: A gate to wait for before the connection ends.
     """
 
     def behave(post: Post) -> Steps:
@@ -509,64 +510,64 @@ def _endpoint_of(request: Request) -> tuple[Endpoint, str]:
     raise APIError(404, f"Not Found: {method} {request.path}")
 
 
-def _entries(raw: bytes) -> Iterator[Any]:
-    """Yield what stands in `requests`, one by one: as Python objects all together would take ten times their bytes."""
+def _parse_entries(raw: bytes) -> Iterator[Any]:
+    """Yield the elements of `requests` one by one: all together would take ten times their bytes as Python objects."""
     try:
         text = raw.decode()
-        decoder, at = json.JSONDecoder(), _after_blanks(text, 0)
+        decoder, at = json.JSONDecoder(), _skip_blanks(text, 0)
         if text[at : at + 1] != "{":
             raise invalid("Input should be a valid dictionary or object to extract fields from")
         names: list[str] = []
         mark = "{"
         while mark != "}":
-            name, at = decoder.raw_decode(text, _after_blanks(text, at + 1))
-            at = _after_blanks(text, at)
+            name, at = decoder.raw_decode(text, _skip_blanks(text, at + 1))
+            at = _skip_blanks(text, at)
             if text[at : at + 1] != ":" or not isinstance(name, str):
                 raise ValueError(name)
-            at = _after_blanks(text, at + 1)
+            at = _skip_blanks(text, at + 1)
             names.append(name)
             if name == "requests" and text[at : at + 1] == "[":
-                at = yield from _elements(decoder, text, at)
+                at = yield from _parse_elements(decoder, text, at)
             else:
                 _, at = decoder.raw_decode(text, at)
-            at = _after_blanks(text, at)
+            at = _skip_blanks(text, at)
             mark = text[at : at + 1]
             if mark not in (",", "}"):
                 raise ValueError(mark)
-        if _after_blanks(text, at + 1) < len(text):
-            raise ValueError("there is more behind the end")
+        if _skip_blanks(text, at + 1) < len(text):
+            raise ValueError("extra data after the end")
     except (ValueError, RecursionError):
         raise invalid("The request body is not valid JSON") from None
     check_required(dict.fromkeys(names), "requests")
     check_no_extras(dict.fromkeys(names), "", ("requests",))
 
 
-def _elements(decoder: json.JSONDecoder, text: str, at: int) -> Any:
-    """Yield the elements of the array that begins at a place, and return the place behind it."""
-    at = _after_blanks(text, at + 1)
+def _parse_elements(decoder: json.JSONDecoder, text: str, at: int) -> Any:
+    """Yield the elements of the array that starts at an offset. Return the offset after it."""
+    at = _skip_blanks(text, at + 1)
     if text[at : at + 1] == "]":
         return at + 1
     while True:
         element, at = decoder.raw_decode(text, at)
         yield element
-        at = _after_blanks(text, at)
+        at = _skip_blanks(text, at)
         mark = text[at : at + 1]
         if mark == "]":
             return at + 1
         if mark != ",":
             raise ValueError(mark)
-        at = _after_blanks(text, at + 1)
+        at = _skip_blanks(text, at + 1)
 
 
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
 
 
-def _after_blanks(text: str, at: int) -> int:
+def _skip_blanks(text: str, at: int) -> int:
     match = _BLANKS.match(text, at)
     return at if match is None else match.end()
 
 
-def _row(entry: Any, index: int) -> _Row:
+def _parse_row(entry: Any, index: int) -> _Row:
     path = f"requests.{index}"
     if index >= MAX_REQUESTS:
         raise invalid(f"requests: List should have at most {MAX_REQUESTS:,} items")
@@ -588,7 +589,7 @@ def _check_rows(custom_ids: tuple[str, ...]) -> None:
 
 
 def _check_fields(fields: JSON) -> None:
-    """Check what a request may not hold in a batch, though it may elsewhere."""
+    """Reject fields that are allowed in a single request but not in a batch."""
     if fields.get("stream"):
         raise invalid("stream: streaming is not supported in message batches")
     for name in _NOT_IN_BATCHES:

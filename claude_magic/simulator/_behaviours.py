@@ -1,7 +1,7 @@
-"""Behaviours that tests and demonstrations script, each one POST to `/v1/messages`.
+"""Behaviours for tests and demonstrations, each for one POST to `/v1/messages`.
 
-Those here replace the answer altogether: the request is not even checked. The ones in `_faults` spoil the
-answer that the request would have had.
+Most behaviours of this module replace the answer, and the request is not validated. The behaviours in `_faults` modify the
+normal answer.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Ending = Literal["chunk", "close", "reset", "eof"]
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
 SETTLING_TIME = 0.02
-"""Seconds before a reset, so that what was sent before it has arrived."""
+"""Seconds before a reset, which give the data sent so far time to arrive."""
 
 
 def status(
@@ -59,21 +59,21 @@ def status(
     body: bytes | None = None,
     content_type: str | None = None,
 ) -> Behaviour:
-    """Answer with a status, by default with the error body that the API sends with it.
+    """Answer with a status, by default with the API's error body for that status.
 
     Args:
         code: The HTTP status.
-        error_type: The error's type, where not the usual one.
-        message: The error's text, where not the usual one.
-        error_code: A stable code for `error.details`.
-        retry_after: The `retry-after` header, in seconds or literally.
-        headers: Further headers.
-        body: Exactly this body instead of the error's.
-        content_type: The body's type; `application/json` by default.
+        error_type: The error's type; by default the type for the status.
+        message: The error's message; by default the message for the status.
+        error_code: `error_code` in `error.details`.
+        retry_after: The `retry-after` header, in seconds or as text.
+        headers: Additional headers.
+        body: The exact body, instead of the error's JSON.
+        content_type: The body's content type; `application/json` by default.
     """
     fault = APIError(
         code,
-        message or MESSAGE_OF_STATUS.get(code, f"The simulator was told to answer {code}."),
+        message or MESSAGE_OF_STATUS.get(code, f"Simulated status {code}."),
         error_type=error_type,
         details=None if error_code is None else {"error_code": error_code},
     )
@@ -101,19 +101,19 @@ def reply(
     chunk_delay: float | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Behaviour:
-    """Answer with this text, whatever was asked, as JSON or as a stream.
+    """Answer every request with this text, as JSON or as a stream.
 
     Args:
         text: The text of the answer.
-        thinking: Thinking to show before it.
+        thinking: Text of a thinking block before it.
         content: All content blocks, instead of `text` and `thinking`.
-        stop_reason: Why the answer ends.
-        stop_sequence: The stop sequence that ended it.
+        stop_reason: The answer's `stop_reason`.
+        stop_sequence: The answer's `stop_sequence`.
         stop_details: Details of a refusal.
-        usage: Fields of `usage` to set; the rest is estimated.
+        usage: Fields of `usage`; missing fields are estimated.
         chunks: The exact text deltas of a stream, instead of `text`.
         chunk_delay: Seconds between deltas; by default the simulator's.
-        headers: Further response headers.
+        headers: Additional response headers.
     """
     deltas = None if chunks is None else list(chunks)
     blocks = list(content) if content is not None else _blocks("".join(deltas) if deltas else text, thinking)
@@ -135,14 +135,14 @@ def stream_bytes(
     end: Ending = "chunk",
     headers: Mapping[str, str] | None = None,
 ) -> Behaviour:
-    """Answer 200 with exactly these bytes as the body of a stream.
+    """Answer 200 with exactly these bytes as the stream's body.
 
     Args:
         raw: The body.
-        chunk_bytes: How many bytes go out in one write; by default all at once.
+        chunk_bytes: Number of bytes per write; by default all at once.
         delay: Seconds after each write.
         end: How the body ends. "chunk" ends it properly; "close" closes the connection without the last
-            chunk; "reset" resets it; "eof" sends a body that is delimited by the connection's end.
+            chunk; "reset" resets the connection; "eof" delimits the body by the end of the connection.
         headers: Headers to add or replace.
     """
 
@@ -164,12 +164,12 @@ def stream_bytes(
 def stream_events(
     *events: JSON, chunk_bytes: int | None = None, delay: float = 0.0, end: Ending = "chunk"
 ) -> Behaviour:
-    """Answer 200 with exactly these events, each a dictionary with its `type`; see `stream_bytes`."""
+    """Answer 200 with exactly these events, each a dictionary with a `type`; see `stream_bytes`."""
     return stream_bytes(b"".join(map(encode_event, events)), chunk_bytes=chunk_bytes, delay=delay, end=end)
 
 
 def drop_before_headers(*, how: Literal["reset", "close"] = "reset") -> Behaviour:
-    """End the connection without a word."""
+    """End the connection without a response."""
 
     def behave(_exchange: Post) -> Steps:
         yield HangUp(how)
@@ -185,7 +185,7 @@ def build_message(
     stop_details: JSON | None = None,
     usage: JSON | None = None,
 ) -> JSON:
-    """A message around content that was made up without asking the request."""
+    """Return a message with this content for a request that is not validated."""
     fields = post.request.fields
     counted = {**_estimated_usage(fields, content), **(usage or {})}
     message = new_message(fields.get("model") or DEFAULT_MODEL, content, stop_reason, stop_sequence, counted)
@@ -214,7 +214,7 @@ def _blocks(text: str, thinking: str | None) -> list[JSON]:
 
 
 def with_text_deltas(deltas: Sequence[str], events: Iterable[JSON]) -> Iterable[JSON]:
-    """The events, with the last block's text told in exactly these deltas."""
+    """Replace all text deltas of the events by exactly these."""
     pending: list[str] | None = list(deltas)
     for event in events:
         if event["type"] != "content_block_delta" or event["delta"]["type"] != "text_delta":
@@ -230,7 +230,7 @@ LONG_ANSWER_BYTES = 100_000
 
 @cache
 def long_answer() -> str:
-    """About 100 kB of Markdown with much mathematics."""
+    """Return about 100 kB of Markdown with many formulas."""
     parts = ["# Sums of powers, at length\n\n"]
     size = 0
     while size < LONG_ANSWER_BYTES:
@@ -258,12 +258,12 @@ LONG_ANSWER_DELTAS = 2000
 REFUSAL = {
     "type": "refusal",
     "category": "cyber",
-    "explanation": "This is what a refusal looks like; the simulator was told to refuse.",
+    "explanation": "This is a simulated refusal.",
 }
 
 
 def with_content(message: JSON, content: list[JSON], **fields: object) -> JSON:
-    """The message with other content, its output counted again."""
+    """Return the message with other content and updated output tokens."""
     spoken = sum(count_tokens(block.get("text", "") + block.get("thinking", "")) for block in content)
     details = message["usage"].get("output_tokens_details")
     usage = {**message["usage"], "output_tokens": spoken}
@@ -273,13 +273,13 @@ def with_content(message: JSON, content: list[JSON], **fields: object) -> JSON:
 
 
 def with_text(message: JSON, text: str, **fields: object) -> JSON:
-    """The message with its thinking, if any, and this text instead of the rest."""
+    """Return the message with its thinking, if any, followed by this text only."""
     kept = [block for block in message["content"] if block["type"] == "thinking"]
     return with_content(message, [*kept, {"type": "text", "text": text}], **fields)
 
 
 def text_of_message(message: JSON) -> str:
-    """The message's text blocks, joined."""
+    """Return the message's text blocks, joined."""
     return "".join(block["text"] for block in message["content"] if block["type"] == "text")
 
 
@@ -293,35 +293,35 @@ def refuse(message: JSON) -> JSON:
     return with_content(message, [], stop_reason="refusal", stop_details=REFUSAL)
 
 
-def stop_half_way(stop_reason: str, **details: object) -> Callable[[JSON], JSON]:
-    """Stop after half of the text, for this reason."""
+def stop_halfway(stop_reason: str, **details: object) -> Callable[[JSON], JSON]:
+    """Stop after half of the text, with this stop reason."""
     return lambda message: with_text(message, _half(message), stop_reason=stop_reason, **details)
 
 
-def stop_strangely(message: JSON) -> JSON:
-    """Stop for a reason that nobody knows."""
+def unknown_stop_reason(message: JSON) -> JSON:
+    """Stop with an unknown stop reason."""
     return {**message, "stop_reason": "full_moon"}
 
 
-def say_nothing(message: JSON) -> JSON:
-    """Answer with no content at all."""
+def empty_content(message: JSON) -> JSON:
+    """Answer without content."""
     return with_content(message, [])
 
 
-def only_think(message: JSON) -> JSON:
+def thinking_only(message: JSON) -> JSON:
     """Spend all of `max_tokens` on thinking."""
     thinking = [block for block in message["content"] if block["type"] == "thinking"]
     thinking = thinking or [{"type": "thinking", "thinking": "", "signature": "c2ltdWxhdGVk"}]
     return with_content(message, thinking, stop_reason="max_tokens")
 
 
-def attack(message: JSON) -> JSON:
-    """Say what an attacker would."""
+def hostile_markdown(message: JSON) -> JSON:
+    """Answer with Markdown that tries to run scripts."""
     return with_text(message, read_corpus("hostile.txt"))
 
 
-def ramble(post: Post) -> Steps:
-    """Say very much, in deltas as large as a fast model's."""
+def long_message(post: Post) -> Steps:
+    """Answer with about 100 kB of text, in deltas as large as a fast model's."""
     answer = post.answer()
     text = long_answer()
     answer = dataclasses.replace(answer, message=with_text(answer.message, text))
@@ -331,7 +331,7 @@ def ramble(post: Post) -> Steps:
 
 
 def pause_turn(post: Post) -> Steps:
-    """Pause in a server-side turn; go on, first with the result of the search, when the client sends the turn back."""
+    """Pause in a server-side turn. When the client sends the turn back, continue with the result of the search."""
     history = post.request.fields.get("messages") or [{}]
     if history[-1].get("role") == "assistant":
         answer = post.answer()
@@ -359,7 +359,7 @@ def _pending_searches(message: JSON) -> list[str]:
 
 
 def tool_call(change: Change) -> Behaviour:
-    """Call the request's first tool, or one named `tide_table`, in changed events."""
+    """Call the request's first tool, or a tool `tide_table`, with modified events."""
 
     def behave(post: Post) -> Steps:
         tools = post.request.fields.get("tools") or [{}]

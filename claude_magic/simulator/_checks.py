@@ -1,4 +1,4 @@
-"""What a request's headers must say; checks of JSON values, worded as the API words them; rules for tools and schemas."""
+"""Checks of request headers, of JSON values (with the API's error messages), of tools and of schemas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NEW_VERSION = "2026-10-21"
 VERSIONS = (OLD_VERSION, NEW_VERSION)
 
 _FIRST_PARTY_BETA = "claude-code-20250219"
-"""Sent by the Claude Code command-line client, which has features of its own that change with each of its versions."""
+"""Sent by the Claude Code command-line client, whose own beta features change with each version."""
 _DATED_BETA = re.compile(r"[a-z][a-z\d-]*-(\d{8}|\d{4}-\d{2}-\d{2})")
 
 KNOWN_BETAS = frozenset(read_corpus("betas.txt").split())
@@ -23,11 +23,11 @@ KNOWN_BETAS = frozenset(read_corpus("betas.txt").split())
 _LOOPBACK_HOST = re.compile(r"(?P<host>localhost\.?|[\d.]+|\[[\da-f:.]+\])(:\d{1,5})?", re.IGNORECASE)
 
 
-def foreign_fault(target: str, headers: Mapping[str, str]) -> APIError | None:
-    """Why a request is none of this machine's own, or None if it is.
+def find_foreign_request(target: str, headers: Mapping[str, str]) -> APIError | None:
+    """Return a 403 for a request that a web page of another site may have sent; None if the request is local.
 
-    A page of the web can reach a loopback port: by its browser's address bar, or under a name of its own that it lets
-    point here. It cannot choose what the browser says of it: the host that it asked for, and where it comes from.
+    A web page can reach a loopback port directly, or through a host name that its owner points to 127.0.0.1 (DNS
+    rebinding). It cannot forge the headers that the browser sets: `Host`, `Origin` and `Sec-Fetch-Site`.
     """
     url = split_target(target)
     host = url.netloc if url.scheme else headers.get("host", "")  # RFC 9112, section 3.2.2
@@ -41,12 +41,12 @@ def foreign_fault(target: str, headers: Mapping[str, str]) -> APIError | None:
         if scheme not in ("http", "https") or not _is_loopback(where):
             return APIError(403, f"Origin: {origin} is not this machine.")
     if headers.get("sec-fetch-site") in ("cross-site", "same-site") and origin is None:
-        return APIError(403, "Sec-Fetch-Site: a page of another site asks.")
+        return APIError(403, "Sec-Fetch-Site: requests from other sites are not allowed.")
     return None
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether a host, perhaps with a port, is this machine by its very name, whatever name servers say."""
+    """Whether a host, with an optional port, is localhost or a loopback address. Names are not resolved."""
     match = _LOOPBACK_HOST.fullmatch(host)
     if match is None:
         return False
@@ -61,14 +61,14 @@ def _is_loopback(host: str) -> bool:
 
 
 def authenticate(request: Request, api_key: str | None) -> str:
-    """The key of a request.
+    """Return the key of a request.
 
     Args:
         request: The request.
-        api_key: The only key that is right; by default any is that does not contain "invalid".
+        api_key: The only valid key; by default any key is valid that does not contain "invalid".
 
     Raises:
-        APIError: 401, there is none, or it is wrong.
+        APIError: 401, the key is missing or invalid.
     """
     if "x-api-key" in request.headers:  # wins when both are sent
         key, complaint = request.headers["x-api-key"], "invalid x-api-key"
@@ -83,7 +83,7 @@ def authenticate(request: Request, api_key: str | None) -> str:
 
 
 def api_version(request: Request) -> str:
-    """The version of the API that the request speaks."""
+    """Return the API version that the request asks for."""
     version = request.headers.get("anthropic-version")
     if version is None:
         raise invalid("anthropic-version: header is required")
@@ -95,7 +95,7 @@ def api_version(request: Request) -> str:
 
 
 def betas(request: Request) -> frozenset[str]:
-    """The beta features that the request asks for."""
+    """Return the beta features that the request asks for."""
     header = request.headers.get("anthropic-beta", "")
     wanted = [value.strip() for value in header.split(",") if value.strip()]
     is_first_party = _FIRST_PARTY_BETA in wanted
@@ -111,18 +111,18 @@ def betas(request: Request) -> frozenset[str]:
 
 
 def check_json_headers(request: Request) -> None:
-    """The headers say that the body is JSON, and not compressed."""
+    """Check that the headers declare an uncompressed JSON body."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         sent = f"`{media_type}`" if media_type else "none"
         raise invalid(f"content-type: `application/json` is required, but the request has {sent}")
     if request.headers.get("content-encoding", "identity") != "identity":
         code = {"error_code": "request_body_encoding_unsupported"}
-        raise APIError(400, "The simulator reads no compressed request bodies.", details=code)
+        raise APIError(400, "The simulator does not support compressed request bodies.", details=code)
 
 
 def check_json(request: Request) -> None:
-    """The body is a JSON object, and says so."""
+    """Check that the body is a JSON object and declared as JSON."""
     check_json_headers(request)
     if request.body is None:
         raise invalid("The request body is not valid JSON")
@@ -134,24 +134,24 @@ def check_json(request: Request) -> None:
 
 
 def join_path(path: str, name: str | int) -> str:
-    """The path of a member."""
+    """Return the path of a member."""
     return f"{path}.{name}" if path else str(name)
 
 
 def check_required(fields: JSON, name: str, path: str = "") -> Any:
-    """The value of a field that must be there."""
+    """Return the value of a required field."""
     if name not in fields:
         raise invalid(f"{join_path(path, name)}: Field required")
     return fields[name]
 
 
 def check_field(fields: JSON, name: str, path: str, check: Callable[..., T], *rules: Any, **more: Any) -> T:
-    """The value of a field that must be there, and stands a check; what follows this is given to it."""
+    """Return the value of a required field after a check. Further arguments are passed to the check."""
     return check(check_required(fields, name, path), join_path(path, name), *rules, **more)
 
 
 def check_string(value: Any, path: str, *, longest: int | None = None) -> str:
-    """A string, perhaps of a limited length."""
+    """Check that a value is a string, with an optional maximum length. Return it."""
     if not isinstance(value, str):
         raise invalid(f"{path}: Input should be a valid string")
     if longest is not None and len(value) > longest:
@@ -160,7 +160,7 @@ def check_string(value: Any, path: str, *, longest: int | None = None) -> str:
 
 
 def check_integer(value: Any, path: str, *, least: int | None = None) -> int:
-    """An integer, perhaps with a lower bound."""
+    """Check that a value is an integer, with an optional minimum. Return it."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise invalid(f"{path}: Input should be a valid integer")
     if least is not None and value < least:
@@ -169,7 +169,7 @@ def check_integer(value: Any, path: str, *, least: int | None = None) -> int:
 
 
 def check_number(value: Any, path: str, *, least: float, most: float) -> float:
-    """A number within bounds."""
+    """Check that a value is a number within bounds. Return it."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise invalid(f"{path}: Input should be a valid number")
     if value < least:
@@ -180,28 +180,28 @@ def check_number(value: Any, path: str, *, least: float, most: float) -> float:
 
 
 def check_boolean(value: Any, path: str) -> bool:
-    """True or false."""
+    """Check that a value is a boolean. Return it."""
     if not isinstance(value, bool):
         raise invalid(f"{path}: Input should be a valid boolean")
     return value
 
 
 def check_dictionary(value: Any, path: str) -> JSON:
-    """A JSON object."""
+    """Check that a value is a JSON object. Return it."""
     if not isinstance(value, dict):
         raise invalid(f"{path}: Input should be a valid dictionary")
     return value
 
 
 def check_array(value: Any, path: str) -> list[Any]:
-    """A JSON array."""
+    """Check that a value is a JSON array. Return it."""
     if not isinstance(value, list):
         raise invalid(f"{path}: Input should be a valid list")
     return value
 
 
 def check_one_of(value: Any, path: str, choices: Iterable[str]) -> str:
-    """One of a few strings."""
+    """Check that a value is one of these strings. Return it."""
     known = list(choices)
     if value not in known:
         raise invalid(f"{path}: Input should be {_listed(known)}")
@@ -209,7 +209,7 @@ def check_one_of(value: Any, path: str, choices: Iterable[str]) -> str:
 
 
 def check_no_extras(fields: JSON, path: str, known: Collection[str]) -> None:
-    """No field but the known ones."""
+    """Check that there are no unknown fields."""
     for name in fields:
         if name not in known:
             raise invalid(f"{join_path(path, name)}: Extra inputs are not permitted")
@@ -241,7 +241,7 @@ CUSTOM_FIELDS = (
 
 
 def check_tools(value: Any, model: Model) -> list[JSON]:
-    """Every rule for `tools`; returns them."""
+    """Check `tools`. Return the list."""
     tools = check_array(value, "tools")
     names: set[str] = set()
     for index, tool in enumerate(tools):
@@ -276,7 +276,7 @@ def _check_tool(tool: JSON, path: str, model: Model) -> str:
 
 
 def check_tool_choice(value: Any, tools: list[JSON], model: Model, *, has_manual_thinking: bool) -> None:
-    """Every rule for `tool_choice`."""
+    """Check `tool_choice`."""
     choice = check_dictionary(value, "tool_choice")
     kinds = ("auto", "any", "tool", "none")
     kind = check_field(choice, "type", "tool_choice", check_one_of, kinds)
@@ -323,7 +323,7 @@ class _Tally:
 
 
 def check_output_format(value: Any, fields: JSON) -> None:
-    """Every rule for `output_config.format`."""
+    """Check `output_config.format`."""
     path = "output_config.format"
     output_format = check_dictionary(value, path)
     check_field(output_format, "type", path, check_one_of, ["json_schema"])
@@ -381,7 +381,7 @@ def _check_reference(value: Any, path: str, root: JSON, seen: tuple[str, ...], t
 
 
 def resolve(reference: str, root: JSON, path: str = "schema") -> JSON:
-    """The part of the schema that a local reference points at."""
+    """Return the part of the schema that a local reference points to."""
     part: Any = root
     for key in reference.removeprefix("#/").split("/"):
         if not isinstance(part, dict) or key not in part:

@@ -1,4 +1,4 @@
-"""From a checked request to the content of its answer, cut where the request says."""
+"""Composition of an answer's content for a validated request, within the request's limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._answers import OWN_UP, answer_briefly, answer_text
+from ._answers import FALLBACK_ANSWER, answer_briefly, answer_text
 from ._conversation import Conversation, Item, read_conversation
 from ._models import Model
 from ._values import make_instance
@@ -24,10 +24,10 @@ MAX_TABLE_ROWS = 20
 
 
 def choose_tools(prompt: str, tools: Sequence[JSON], choice: JSON | None) -> list[JSON]:
-    """The tools that the answer calls.
+    """Return the tools that the answer calls.
 
-    A forced choice is obeyed. Otherwise a tool is called when the prompt names it, or shares a word with its
-    name or at least two with its description.
+    A forced choice is followed. Otherwise a tool is called if the prompt contains its name, or shares one word with its
+    name or at least two words with its description.
     """
     custom = [tool for tool in tools if "input_schema" in tool]
     kind = (choice or {}).get("type", "auto")
@@ -59,19 +59,19 @@ def _stems(text: str) -> set[str]:
 
 
 def call_block(tool: JSON, prompt: str) -> JSON:
-    """A `tool_use` block with arguments that satisfy the tool's schema."""
+    """Return a `tool_use` block with arguments that satisfy the tool's schema."""
     schema = {"type": "object", **tool["input_schema"]}
     properties = {
         name: part
         for name, part in (schema.get("properties") or {}).items()
-        if name in schema.get("required", ()) or _is_spoken_of(name, part, prompt)
+        if name in schema.get("required", ()) or _is_mentioned(name, part, prompt)
     }
     arguments = make_instance({**schema, "properties": properties}, prompt)
     return {"type": "tool_use", "id": new_id("toolu"), "name": tool["name"], "input": arguments}
 
 
-def _is_spoken_of(name: str, schema: JSON, prompt: str) -> bool:
-    """Whether a prompt speaks of an argument that may be left out: of it, or of one of its values."""
+def _is_mentioned(name: str, schema: JSON, prompt: str) -> bool:
+    """Whether a prompt mentions an optional argument by its name or by one of its `enum` values."""
     words = [name, *map(str, schema.get("enum") or ())]
     is_said = any(re.search(rf"\b{re.escape(word)}\b", prompt, re.IGNORECASE) for word in words)
     return is_said or bool(_stems(name.lower().replace("_", " ")) & _stems(prompt.lower()))
@@ -84,20 +84,22 @@ _NOT_RUN = re.compile(
 
 
 def _describe_results(conversation: Conversation) -> str:
-    """An answer that uses the tools' results; where none gave any, one without them, which says so."""
+    """Return an answer from the tools' results. If all calls failed, report that and answer without them."""
     name_of_id = {call["id"]: call["name"] for call in conversation.tool_calls}
     results = [(name_of_id.get(each["tool_use_id"], "tool"), each) for each in conversation.tool_results]
     told = [_describe(result, name) for name, result in results]
     if all(result.get("is_error") for _, result in results):
         answer = answer_text(conversation)
-        told.append("Without its result the simulator has no answer." if answer == OWN_UP else answer)
+        told.append(
+            "Without its result the simulator has no answer." if answer == FALLBACK_ANSWER else answer
+        )
     return "\n\n".join(told)
 
 
 def _describe(result: JSON, name: str) -> str:
     text = _text_of_result(result).strip()
     if result.get("is_error"):
-        return f"`{name}` {_how_it_ended(text)}: {text or 'it gave no reason'}"
+        return f"`{name}` {_outcome(text)}: {text or 'it gave no reason'}"
     if not text:
         return f"`{name}` has finished and returned nothing."
     try:
@@ -107,7 +109,7 @@ def _describe(result: JSON, name: str) -> str:
     return _describe_value(name, value)
 
 
-def _how_it_ended(reason: str) -> str:
+def _outcome(reason: str) -> str:
     if "interrupted" in reason:
         return "did not run to its end"
     return "did not run" if _NOT_RUN.match(reason) else "failed"
@@ -116,13 +118,13 @@ def _how_it_ended(reason: str) -> str:
 def _describe_value(name: str, value: Any) -> str:
     if isinstance(value, dict) and value:
         return f"According to `{name}`:\n\n" + "\n".join(
-            f"- **{key}**: {_plain(value[key])}" for key in value
+            f"- **{key}**: {_table_text(value[key])}" for key in value
         )
     if not isinstance(value, list) or not value:
-        return f"According to `{name}`, the result is **{_plain(value)}**."
+        return f"According to `{name}`, the result is **{_table_text(value)}**."
     if not all(isinstance(row, dict) for row in value):
         return f"`{name}` returned:\n\n" + "\n".join(
-            f"{n}. {_plain(part)}" for n, part in enumerate(value, 1)
+            f"{n}. {_table_text(part)}" for n, part in enumerate(value, 1)
         )
     columns = list(dict.fromkeys(key for row in value for key in row))
     rows = [
@@ -130,12 +132,12 @@ def _describe_value(name: str, value: Any) -> str:
         ["---"] * len(columns),
         *([row.get(column, "") for column in columns] for row in value[:MAX_TABLE_ROWS]),
     ]
-    table = "\n".join(f"| {' | '.join(map(_plain, row))} |" for row in rows)
+    table = "\n".join(f"| {' | '.join(map(_table_text, row))} |" for row in rows)
     more = f"\n\n… and {len(value) - MAX_TABLE_ROWS} more." if len(value) > MAX_TABLE_ROWS else ""
     return f"`{name}` returned {len(value)} rows:\n\n{table}{more}"
 
 
-def _plain(value: Any) -> str:
+def _table_text(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text.replace("|", "\\|").replace("\n", " ")
 
@@ -153,14 +155,14 @@ _REQUEST = re.compile(
 
 
 def wants_search(prompt: str, tools: Sequence[JSON]) -> bool:
-    """Whether the request offers a web search and the prompt calls for one."""
+    """Whether the request offers a web search and the prompt asks for current information."""
     return bool(_REQUEST.search(prompt)) and any(
         str(tool.get("type")).startswith("web_search_") for tool in tools
     )
 
 
 def search_blocks(prompt: str) -> list[JSON]:
-    """The search, its results and a text that cites them."""
+    """Return a web search, its results and a text that cites them."""
     query = _query(prompt)
     call_id = new_id("srvtoolu")
     found = search_result(call_id, query)
@@ -187,7 +189,7 @@ def search_blocks(prompt: str) -> list[JSON]:
 
 
 def search_result(call_id: str, query: str) -> JSON:
-    """The result of a search, for the call with this id."""
+    """Return the result block for the search call with this id."""
     results = [_result(query, number) for number in range(3)]
     return {"type": "web_search_tool_result", "tool_use_id": call_id, "content": results}
 
@@ -213,16 +215,16 @@ def _encrypted(text: str) -> str:
 
 
 PLACEHOLDER_SIGNATURE = "c2ltdWxhdGVk"
-"""The signature of scripted thinking, which fits anywhere."""
+"""The signature of scripted thinking, valid in every conversation."""
 BINDING_BETA = "thinking-binding-controls-2026-08-01"
 
 _SECRET = b"claude-magic-simulator"
-"""No secret at all; constant, so that a conversation survives the simulator that began it."""
+"""Key of the signatures; constant, so that a conversation stays valid after a restart of the simulator."""
 _SEAL_BYTES = 32
 
 
 def thinks(fields: JSON, model: Model) -> bool:
-    """Whether a request's answer may think, as the request and the model's defaults come to."""
+    """Whether thinking is enabled, by the request or by the model's default."""
     kind = (fields.get("thinking") or {}).get("type") or (
         "adaptive" if model.thinks_by_default else "disabled"
     )
@@ -230,18 +232,18 @@ def thinks(fields: JSON, model: Model) -> bool:
 
 
 def hides_thinking(fields: JSON, model: Model) -> bool:
-    """Whether the text of the thinking is left out."""
+    """Whether the text of the thinking is omitted."""
     display = (fields.get("thinking") or {}).get("display") or ("omitted" if model.omits_thinking else "")
     return display == "omitted"
 
 
 def is_adaptive(fields: JSON) -> bool:
-    """Whether it is left to the model if it thinks."""
+    """Whether the model decides if it thinks."""
     return (fields.get("thinking") or {}).get("type") in (None, "adaptive")
 
 
 def sign(model: Model, prefix: bytes, text: str) -> str:
-    """A signature that binds thinking to its model, its text and the conversation before it."""
+    """Return a signature that binds thinking to its model, its text and the conversation before it."""
     payload = model.id.encode() + b"\0" + prefix + hashlib.sha256(text.encode()).digest()
     return base64.b64encode(_seal(payload) + payload).decode()
 
@@ -251,7 +253,7 @@ def _seal(payload: bytes) -> bytes:
 
 
 def _read(signature: str) -> tuple[str, bytes, bytes] | None:
-    """The model, the digest of what comes before, and that of the text; None if this was not signed here."""
+    """Return a signature's model, digest of the prefix and digest of the text; None if the seal is invalid."""
     try:
         raw = base64.b64decode(signature, validate=True)
     except (binascii.Error, ValueError):
@@ -269,17 +271,17 @@ def check_returned_thinking(
     """Check the thinking blocks that a request sends back.
 
     Returns:
-        What was dropped instead of refused, as `input_transformations` tells it.
+        The blocks that were dropped instead of rejected, in the form of `input_transformations`.
 
     Raises:
-        APIError: 400, a block was changed, or belongs to another conversation.
+        APIError: 400, a block was modified or belongs to another conversation.
     """
     binding: JSON = (fields.get("thinking") or {}).get("block_binding") or {}
     may_drop = BINDING_BETA in betas and binding.get("prefix_mismatch_behavior") == "drop_block"
     dropped: list[JSON] = []
     before = b""
     for item in items:
-        complaint = _complaint(item, model, before)
+        complaint = _signature_error(item, model, before)
         if complaint is not None and item.path is not None:
             path = f"messages.{item.path[0]}.content.{item.path[1]}"
             if not may_drop:
@@ -289,7 +291,7 @@ def check_returned_thinking(
     return dropped
 
 
-def _complaint(item: Item, model: Model, before: bytes) -> str | None:
+def _signature_error(item: Item, model: Model, before: bytes) -> str | None:
     block = item.block
     if block.get("type") != "thinking" or block["signature"] == PLACEHOLDER_SIGNATURE:
         return None
@@ -300,13 +302,13 @@ def _complaint(item: Item, model: Model, before: bytes) -> str | None:
     if text != hashlib.sha256(block["thinking"].encode()).digest():
         return ": the block was changed after it was produced"
     if not model.checks_thinking or signed_by != model.id:
-        return None  # a block of another model is left unread, without a word
+        return None  # blocks of another model are ignored
     return None if prefix == before else ": it is bound to another conversation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composition:
-    """What an answer consists of, and why it ends."""
+    """An answer's content, stop reason and tokens."""
 
     content: list[JSON]
     stop_reason: str
@@ -316,9 +318,9 @@ class Composition:
 
 
 def compose(fields: JSON, model: Model, items: Sequence[Item]) -> Composition:
-    """Answer a request that was found in order."""
+    """Answer a validated request."""
     conversation = read_conversation(fields)
-    blocks, stop_reason = _speak(fields, conversation)
+    blocks, stop_reason = _compose_content(fields, conversation)
     thought = _thought(conversation, model, fields)
     blocks, stopped_by = _stop_at_sequence(blocks, fields.get("stop_sequences") or [])
     if stopped_by is not None:
@@ -326,7 +328,7 @@ def compose(fields: JSON, model: Model, items: Sequence[Item]) -> Composition:
     limit = int(fields["max_tokens"])
     thinking_tokens = min(count_tokens(thought), limit) if thought is not None else 0
     if thought is not None and is_adaptive(fields) and thinking_tokens + sum(map(_size, blocks)) > limit:
-        thought, thinking_tokens = None, 0  # it would take from the answer what it is allowed to say
+        thought, thinking_tokens = None, 0  # otherwise thinking would shorten the answer
     kept, spoken_tokens, is_cut = _cut(blocks, limit - thinking_tokens)
     if thought is not None and limit > 0:
         kept.insert(0, _thinking_block(cut_to_tokens(thought, limit), fields, model, items))
@@ -339,8 +341,8 @@ def compose(fields: JSON, model: Model, items: Sequence[Item]) -> Composition:
     )
 
 
-def _speak(fields: JSON, conversation: Conversation) -> tuple[list[JSON], str]:
-    """The blocks without limits or thinking, and the reason to stop."""
+def _compose_content(fields: JSON, conversation: Conversation) -> tuple[list[JSON], str]:
+    """Return the content without limits or thinking, and the stop reason."""
     tools: Sequence[JSON] = fields.get("tools") or []
     schema = ((fields.get("output_config") or {}).get("format") or {}).get("schema")
     typed = conversation.typed
@@ -352,7 +354,7 @@ def _speak(fields: JSON, conversation: Conversation) -> tuple[list[JSON], str]:
     if wants_search(typed, tools):
         return search_blocks(typed), "end_turn"
     choice: JSON | None = fields.get("tool_choice")
-    chosen = [] if conversation.wants_rest else choose_tools(typed, tools, choice)
+    chosen = [] if conversation.asks_for_rest else choose_tools(typed, tools, choice)
     if chosen:
         calls = [call_block(tool, typed) for tool in chosen]
         is_forced = (choice or {}).get("type") in ("any", "tool")
@@ -360,17 +362,17 @@ def _speak(fields: JSON, conversation: Conversation) -> tuple[list[JSON], str]:
     if schema is not None:
         return [_text(json.dumps(make_instance(schema, typed), ensure_ascii=False))], "end_turn"
     failed = [
-        _describe_left(each, conversation) for each in conversation.tool_results if each.get("is_error")
+        _describe_failed(each, conversation) for each in conversation.tool_results if each.get("is_error")
     ]
     return [_text("\n\n".join([*failed, answer_text(conversation)]))], "end_turn"
 
 
-def _describe_left(result: JSON, conversation: Conversation) -> str:
-    """A call of the question before, which has no result; the last question is another one."""
+def _describe_failed(result: JSON, conversation: Conversation) -> str:
+    """Describe a failed call that belongs to the previous question."""
     name = next(
         (each["name"] for each in conversation.tool_calls if each["id"] == result["tool_use_id"]), "tool"
     )
-    return f"(`{name}`, which the question before asked for, {_how_it_ended(_text_of_result(result))}.)"
+    return f"(`{name}`, which the question before asked for, {_outcome(_text_of_result(result))}.)"
 
 
 def _text(text: str) -> JSON:
@@ -383,7 +385,7 @@ def _announcement(tools: Sequence[JSON]) -> str:
 
 
 def _thought(conversation: Conversation, model: Model, fields: JSON) -> str | None:
-    """The text of the thinking, also where it is not shown; None where there is none."""
+    """Return the text of the thinking, shown or not; None without thinking."""
     is_forced = (fields.get("tool_choice") or {}).get("type") in ("any", "tool")
     if not thinks(fields, model) or is_forced:
         return None
@@ -409,7 +411,7 @@ def _thinking_block(thought: str, fields: JSON, model: Model, items: Sequence[It
 
 
 def _stop_at_sequence(blocks: Sequence[JSON], sequences: Sequence[str]) -> tuple[list[JSON], str | None]:
-    """The blocks up to the first stop sequence in their text, and that sequence."""
+    """Return the blocks up to the first stop sequence in their text, and that sequence."""
     kept: list[JSON] = []
     for block in blocks:
         found = [(block["text"].find(text), text) for text in sequences if text in block.get("text", "")]
@@ -422,7 +424,7 @@ def _stop_at_sequence(blocks: Sequence[JSON], sequences: Sequence[str]) -> tuple
 
 
 def _cut(blocks: Sequence[JSON], limit: int) -> tuple[list[JSON], int, bool]:
-    """As many blocks as fit, the last text cut; their tokens; whether anything was cut."""
+    """Return the blocks that fit, with the last text cut, their number of tokens, and whether anything was cut."""
     kept: list[JSON] = []
     spent = 0
     for block in blocks:
@@ -442,4 +444,4 @@ def _size(block: JSON) -> int:
         return count_tokens(block["text"])
     if block["type"] in ("tool_use", "server_tool_use"):
         return 8 + count_tokens(json.dumps(block["input"], ensure_ascii=False))
-    return 0  # what a server tool found is input
+    return 0  # the results of server tools count as input

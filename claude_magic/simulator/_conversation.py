@@ -1,4 +1,4 @@
-"""Reading a conversation: what was asked last, what before, what it consists of, and what context editing takes out of it."""
+"""A request's conversation: its questions and attachments, its items and tokens, and context editing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ._checks import (
     check_one_of,
     check_string,
 )
-from ._sent import Thing, read_attachment, take_apart
+from ._sent import Attachment, read_attachment, split_prompt
 from ._wire import JSON, Request, count_tokens, encode_json, invalid
 
 PATCH_PIXELS = 28
@@ -34,48 +34,48 @@ _PAGE = re.compile(rb"/Type\s*/Page[^s]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """What is known of an image."""
+class MediaInfo:
+    """The description and token count of an image or document."""
 
     description: str
     tokens: int
 
 
-def read_image(block: JSON) -> Picture:
+def read_image(block: JSON) -> MediaInfo:
     """Describe an image block by its kind, dimensions and size."""
     source: JSON = block.get("source", {})
     data = _decode(source)
     if data is None:
         where = source.get("url") or source.get("file_id") or "elsewhere"
-        return Picture(description=f"an image at {where}", tokens=UNKNOWN_IMAGE_TOKENS)
+        return MediaInfo(description=f"an image at {where}", tokens=UNKNOWN_IMAGE_TOKENS)
     kind = str(source.get("media_type", "image")).removeprefix("image/").upper()
     size = image_size(data)
     if size is None:
-        return Picture(description=f"a {kind} image of {_bytes(len(data))}", tokens=UNKNOWN_IMAGE_TOKENS)
+        return MediaInfo(description=f"a {kind} image of {_bytes(len(data))}", tokens=UNKNOWN_IMAGE_TOKENS)
     width, height = size
     tokens = min(MAX_IMAGE_TOKENS, math.ceil(width / PATCH_PIXELS) * math.ceil(height / PATCH_PIXELS))
-    return Picture(
+    return MediaInfo(
         description=f"a {kind} image, {width} by {height} pixels, {_bytes(len(data))}", tokens=max(1, tokens)
     )
 
 
-def read_document(block: JSON) -> Picture:
-    """Describe a document block that is not plain text."""
+def read_document(block: JSON) -> MediaInfo:
+    """Describe a document block whose source is not plain text."""
     source: JSON = block.get("source", {})
     title = f"“{block['title']}”, " if block.get("title") else ""
     data = _decode(source)
     if data is None:
         where = source.get("url") or source.get("file_id") or "elsewhere"
-        return Picture(description=f"{title}a document at {where}", tokens=TOKENS_PER_PAGE)
-    pages = len(_PAGE.findall(data))  # none where they are compressed
+        return MediaInfo(description=f"{title}a document at {where}", tokens=TOKENS_PER_PAGE)
+    pages = len(_PAGE.findall(data))  # no matches in compressed PDFs
     known = f" of {pages} page{'' if pages == 1 else 's'}" if pages else ""
-    return Picture(
+    return MediaInfo(
         description=f"{title}a PDF{known}, {_bytes(len(data))}", tokens=max(1, pages) * TOKENS_PER_PAGE
     )
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels; None where the file does not tell."""
+    """Return an image's width and height in pixels; None if Pillow cannot read it."""
     from PIL import Image
 
     try:
@@ -100,7 +100,7 @@ def _bytes(count: int) -> str:
 
 _DIRECTIVE = re.compile(r"\A[ \t]*!simulate[ \t]+(?P<name>[\w-]+)[ \t]*(?:\r?\n|\Z)")
 _REMINDER = re.compile(r"<(system-reminder)>.*?</\1>\s*", re.DOTALL)
-_WANTS_REST = re.compile(
+_ASKS_FOR_REST = re.compile(
     r"\bwas cut off\b.*\bGo on exactly where it stopped\b|\AYou were interrupted before the first word of your answer\b",
     re.DOTALL,
 )
@@ -108,45 +108,45 @@ _WANTS_REST = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """A request as one who answers it sees it."""
+    """The parts of a request that select its answer."""
 
     fields: JSON
     prompt: str
-    """The last question's text, with the values that stand in it."""
+    """The last question's text, with the values in it."""
     typed: str
-    """The sentence of it that was typed."""
-    sent: tuple[Thing, ...]
-    """What goes along with it."""
+    """The typed sentence of the last question."""
+    sent: tuple[Attachment, ...]
+    """The attachments of the last question."""
     system: str
     tool_results: tuple[JSON, ...]
-    """The results that the last turn holds."""
+    """The tool results in the last turn."""
     tool_calls: tuple[JSON, ...]
-    """Every call of the conversation."""
+    """All tool calls of the conversation."""
     asks: bool
-    """The last turn holds a question, and not merely results."""
+    """Whether the last turn contains a question, not only tool results."""
     is_resumed: bool
-    """The last turn is a paused one of the assistant."""
+    """Whether the last turn is a paused assistant turn."""
 
     @property
-    def wants_rest(self) -> bool:
-        """Whether the question is to go on with an answer that was cut off."""
-        return bool(_WANTS_REST.search(self.prompt))
+    def asks_for_rest(self) -> bool:
+        """Whether the question asks for the rest of an answer that was cut off."""
+        return bool(_ASKS_FOR_REST.search(self.prompt))
 
     @property
     def earlier(self) -> list[str]:
-        """The sentences that were typed before, oldest first."""
+        """The typed sentences of the earlier questions, oldest first."""
         questions = map(_read_question, self.fields["messages"])
         return [question.typed for question in questions if question is not None][:-1]
 
     @property
     def before(self) -> Conversation | None:
-        """The conversation as it was at the question before; None if this is the first."""
+        """The conversation up to the previous question; None if this is the first."""
         messages = self.fields["messages"]
         asked = [at for at, message in enumerate(messages) if _read_question(message) is not None]
         return None if len(asked) < 2 else self._at(messages[: asked[-2] + 1])
 
     def asking(self, question: str) -> Conversation:
-        """The conversation that asks nothing but this."""
+        """Return a conversation that consists of this question."""
         return self._at([{"role": "user", "content": question}])
 
     def _at(self, messages: list[JSON]) -> Conversation:
@@ -154,7 +154,7 @@ class Conversation:
 
 
 def read_conversation(fields: JSON) -> Conversation:
-    """Read a request that was found in order."""
+    """Read the conversation of a validated request."""
     turns = _merged_turns(fields["messages"])
     last_role, last_blocks = turns[-1]
     questions = (_read_question(message) for message in reversed(fields["messages"]))
@@ -164,10 +164,10 @@ def read_conversation(fields: JSON) -> Conversation:
         prompt=question.prompt,
         typed=question.typed,
         sent=question.sent,
-        system="\n".join([text_of(fields.get("system") or ""), *_system_turns(fields["messages"])]),
+        system="\n".join([text_of(fields.get("system") or ""), *_system_texts(fields["messages"])]),
         tool_results=tuple(block for block in last_blocks if block["type"] == "tool_result"),
         tool_calls=tuple(block for _, blocks in turns for block in blocks if block["type"] == "tool_use"),
-        asks=any(_spoken(block)["type"] in _ASKING for block in last_blocks),
+        asks=any(_without_reminders(block)["type"] in _ASKING for block in last_blocks),
         is_resumed=last_role == "assistant"
         and any(block["type"] == "server_tool_use" for block in last_blocks),
     )
@@ -180,49 +180,49 @@ _ASKING = ("text", "image", "document")
 class _Question:
     prompt: str
     typed: str
-    sent: tuple[Thing, ...]
+    sent: tuple[Attachment, ...]
 
 
 def _read_question(message: JSON) -> _Question | None:
-    """What a message asks; None if it is not the user's, or holds nothing but results of tools."""
-    blocks = [_spoken(block) for block in blocks_of(message["content"])]
+    """Return a message's question; None for other roles and for messages with only tool results."""
+    blocks = [_without_reminders(block) for block in blocks_of(message["content"])]
     blocks = [block for block in blocks if block["type"] in _ASKING]
     if message["role"] != "user" or not blocks:
         return None
     words: list[str] = []
-    sent: list[Thing] = []
+    sent: list[Attachment] = []
     for number, block in enumerate(blocks):
         if block["type"] != "text":
-            label = sent.pop().label if sent and sent[-1] == Thing(label=sent[-1].label) else ""
-            sent.append(_read_medium(block, label))
+            label = sent.pop().label if sent and sent[-1] == Attachment(label=sent[-1].label) else ""
+            sent.append(_read_media(block, label))
         elif number < len(blocks) - 1 and (attached := read_attachment(block["text"])) is not None:
             sent += attached
         else:
             words.append(block["text"])
     prompt = "\n".join(words).strip()
-    typed, things = take_apart(prompt)
+    typed, things = split_prompt(prompt)
     return _Question(prompt=prompt, typed=typed, sent=(*sent, *things))
 
 
-def _spoken(block: JSON) -> JSON:
-    """A block without what a program has put around what a person said."""
+def _without_reminders(block: JSON) -> JSON:
+    """Return a block without system reminders and the `!simulate` line."""
     if block["type"] != "text":
         return block
     text = _REMINDER.sub("", strip_directive(block["text"]))
     return {**block, "text": text} if text.strip() else {**block, "type": "reminder"}
 
 
-def _read_medium(block: JSON, label: str) -> Thing:
+def _read_media(block: JSON, label: str) -> Attachment:
     source = block["source"]
     if source.get("type") == "text":
         language = "csv" if str(block.get("title", "")).endswith(".csv") else "block"
-        return Thing(label=block.get("title") or "a text", language=language, body=source["data"])
+        return Attachment(label=block.get("title") or "a text", language=language, body=source["data"])
     picture = read_image(block) if block["type"] == "image" else read_document(block)
-    return Thing(label=label, language="media", body=picture.description)
+    return Attachment(label=label, language="media", body=picture.description)
 
 
 def _merged_turns(messages: list[JSON]) -> list[tuple[str, list[JSON]]]:
-    """Roles and blocks; neighbours of the same role are one turn, `system` messages belong to none."""
+    """Return role and blocks of each turn. Adjacent messages of one role are one turn; `system` messages are skipped."""
     turns: list[tuple[str, list[JSON]]] = []
     for message in messages:
         role, blocks = message["role"], blocks_of(message["content"])
@@ -235,12 +235,12 @@ def _merged_turns(messages: list[JSON]) -> list[tuple[str, list[JSON]]]:
     return turns
 
 
-def _system_turns(messages: list[JSON]) -> list[str]:
+def _system_texts(messages: list[JSON]) -> list[str]:
     return [text_of(message["content"]) for message in messages if message["role"] == "system"]
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's content, its blocks joined by line breaks."""
+    """Return the text of a message's content, its blocks joined by line breaks."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -250,15 +250,15 @@ def text_of(content: Any) -> str:
 
 
 def strip_directive(text: str) -> str:
-    """The text without its `!simulate` line, if it begins with one and goes on."""
+    """Return the text without a leading `!simulate` line; a text of only that line is unchanged."""
     return _DIRECTIVE.sub("", text, count=1) or text
 
 
 def take_directive(request: Request) -> tuple[str | None, Request]:
-    """Find `!simulate NAME` as the first line of the last user text.
+    """Find `!simulate NAME` in the first line of the last user message's text.
 
     Returns:
-        The scenario's name, if there is one, and the request without that line.
+        The scenario's name or None, and the request without that line.
     """
     messages = request.fields.get("messages")
     if not isinstance(messages, list) or not messages or not isinstance(messages[-1], dict):
@@ -283,15 +283,15 @@ def _without_first_line(message: JSON) -> JSON:
     return {**message, "content": blocks}
 
 
-# A request as one row of items: tools, system, messages.
+# A request as one list of items: tools, system, messages.
 #
-# Prompt caching, the check of returned thinking and the count of input tokens all go along this row.
+# Prompt caching, the check of returned thinking and the count of input tokens all use this list.
 TOKENS_PER_MESSAGE = 3
 TOKENS_PER_TOOL = 12
 TOKENS_FOR_TOOLS = 60
-"""The instructions that a request with tools is also given."""
+"""Tokens of the instructions that the API adds to a request with tools."""
 UNSEEN = ("cache_control",)
-"""Fields that the model does not see."""
+"""Fields that are not part of the prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,16 +299,16 @@ class Item:
     """One tool, one block of the system prompt or one block of a message."""
 
     path: tuple[int, int] | None
-    """For a block of a message: the message and the block."""
+    """Index of the message and of the block; None for tools and system blocks."""
     block: JSON
     tokens: int
     digest: bytes
-    """Stands for this item and all before it."""
+    """Hash of this item and all items before it."""
     cache_control: JSON | None
 
 
 def items_of(fields: JSON) -> list[Item]:
-    """The request's items, in the order of the prefix."""
+    """Return the request's items, in the order of the prompt."""
     items: list[Item] = []
     digest = b""
     for path, role, block, extra_tokens in _rows(fields):
@@ -341,14 +341,14 @@ def _rows(fields: JSON) -> Iterator[tuple[tuple[int, int] | None, str, JSON, int
 
 
 def blocks_of(content: Any) -> list[JSON]:
-    """Content as blocks; a string is one text block."""
+    """Return content as blocks; a string becomes one text block."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if content else []
     return list(content)
 
 
 def _without_directive(block: JSON, role: str) -> JSON:
-    """Without its `!simulate` line: the answer was made without it, so it must not count as a change."""
+    """Return the block without its `!simulate` line, which must not change the digest: the answer was made without it."""
     if role != "user" or block.get("type") != "text":
         return block
     return {**block, "text": strip_directive(block["text"])}
@@ -376,7 +376,7 @@ def _tokens(block: JSON, role: str) -> int:
 
 
 def total_tokens(items: list[Item]) -> int:
-    """The input tokens of all items."""
+    """Return the input tokens of all items."""
     return sum(item.tokens for item in items)
 
 
@@ -403,12 +403,12 @@ CLEARED = "[This result was cleared to save context.]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditedContext:
-    """A request as the model sees it after its edits.
+    """A request after context editing.
 
     Attributes:
         fields: The request, with the edited messages.
-        applied: What each edit that found something cleared, as `applied_edits` tells it.
-        original_tokens: Its input tokens before.
+        applied: The result of each edit that cleared something, in the form of `applied_edits`.
+        original_tokens: Input tokens before the edits.
     """
 
     fields: JSON
@@ -417,7 +417,7 @@ class EditedContext:
 
 
 def check_context_management(value: Any, betas: frozenset[str]) -> None:
-    """Every rule for `context_management`."""
+    """Check `context_management`."""
     if value is None:
         return
     path = "context_management"
@@ -467,10 +467,10 @@ def _check_amount(value: Any, path: str, units: tuple[str, ...], *, least: int) 
 
 
 def edit_context(fields: JSON) -> EditedContext | None:
-    """Apply the edits that a request asks for, in their order; None if it asks for none.
+    """Apply a request's context edits in order. Return None if it has no `context_management`.
 
     Raises:
-        APIError: 400, one of them asks for a summary, which the simulator cannot write.
+        APIError: 400, compaction is due; the simulator cannot write a summary.
     """
     management = fields.get("context_management")
     if management is None:
@@ -498,7 +498,7 @@ def _refuse_to_compact(edit: JSON, tokens: int) -> None:
 
 
 def _clear_tool_uses(messages: list[JSON], edit: JSON, tokens: int) -> tuple[list[JSON], int]:
-    """The messages without the results of old calls, and how many were cleared."""
+    """Return the messages without the results of old calls, and the number of cleared results."""
     blocks = [block for message in messages for block in blocks_of(message["content"])]
     excluded = set(edit.get("exclude_tools") or ())
     calls = [block for block in blocks if block["type"] == "tool_use"]
@@ -528,11 +528,11 @@ def _clear_tool_uses(messages: list[JSON], edit: JSON, tokens: int) -> tuple[lis
 
 
 def _clear_thinking(messages: list[JSON], edit: JSON, _tokens: int) -> tuple[list[JSON], int]:
-    """The messages without the thinking of old turns, and how many turns lost theirs."""
+    """Return the messages without the thinking of old turns, and the number of these turns."""
     keep = edit.get("keep") or {"type": "thinking_turns", "value": DEFAULT_KEPT_THINKING_TURNS}
     if keep == "all" or keep["type"] == "all":
         return messages, 0
-    turn_of: list[int] = []  # of each message; a turn goes on after the results of its tools
+    turn_of: list[int] = []  # one per message; tool results do not start a turn
     for message in messages:
         begins = message["role"] == "user" and any(
             block["type"] != "tool_result" for block in blocks_of(message["content"])

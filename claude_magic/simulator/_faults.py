@@ -1,7 +1,7 @@
-"""Behaviours that spoil an answer: the request is checked and answered as usual, then something goes wrong.
+"""Behaviours with a faulty delivery: the request is validated and answered normally, then something goes wrong.
 
-Each takes `text`, which replaces the answer (and the check of the request) where a test wants to know exactly
-what should have come.
+A `text` argument replaces the answer, without validation of the request, where a test needs to know the exact
+text of the undamaged answer.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ DRIP_BYTES = 16
 
 
 def answer_for(post: Post, text: str | None) -> Answer:
-    """The request's usual answer, or one with this text."""
+    """Return the request's normal answer, or an answer with this text."""
     if text is None:
         return post.answer()
     return Answer(message=build_message(post, [{"type": "text", "text": text}]))
 
 
-# Changing what is said.
+# Modified answers.
 
 
 def change_message(change: Callable[[JSON], JSON]) -> Behaviour:
-    """Answer with a changed message, streamed or not."""
+    """Answer with a modified message, streamed or not."""
 
     def behave(post: Post) -> Steps:
         answer = post.answer()
@@ -53,12 +53,12 @@ def change_message(change: Callable[[JSON], JSON]) -> Behaviour:
 
 
 def change_events(change: Change, *, text: str | None = None) -> Behaviour:
-    """Stream changed events; a request that wants no stream is answered as usual."""
+    """Stream modified events; a request without `stream` is answered normally."""
     return lambda post: deliver(post, answer_for(post, text), change)
 
 
 def change_bytes(change: Callable[[bytes], Iterable[bytes]], *, text: str | None = None) -> Behaviour:
-    """Stream the events' bytes cut and changed as told; without a stream, answer as usual."""
+    """Stream the events' bytes, modified and cut into writes; a request without `stream` is answered normally."""
 
     def behave(post: Post) -> Steps:
         answer = answer_for(post, text)
@@ -74,20 +74,20 @@ def change_bytes(change: Callable[[bytes], Iterable[bytes]], *, text: str | None
 
 
 def change_steps(change: Callable[[Steps], Steps], *, text: str | None = None) -> Behaviour:
-    """Change the sending itself, of a stream or of a JSON body."""
+    """Modify the steps that send a stream or a JSON body."""
     return lambda post: change(deliver(post, answer_for(post, text)))
 
 
-# Ending it too early.
+# Premature ends.
 
 
 def reset_mid_stream(*, after_events: int = 4, text: str | None = None) -> Behaviour:
-    """Reset the connection after some events; without a stream, in the middle of the body."""
+    """Reset the connection after some events; without `stream`, in the middle of the body."""
     return _cut(after_events, how="reset", text=text)
 
 
 def reset_mid_event(*, after_events: int = 4, text: str | None = None) -> Behaviour:
-    """Reset the connection in the middle of the event that follows."""
+    """Reset the connection after some events, in the middle of the next one."""
     return _cut(after_events, how="reset", text=text, cuts_event=True)
 
 
@@ -123,11 +123,11 @@ def _is_json(chunk: Chunk) -> bool:
 def end_without_stop(
     *, after_deltas: int | None = 3, has_stop_reason: bool = False, text: str | None = None
 ) -> Behaviour:
-    """End the stream properly, as far as HTTP goes, but before `message_stop`.
+    """End the HTTP body properly, but before `message_stop`.
 
     Args:
-        after_deltas: How many deltas come before the end; None means all of them.
-        has_stop_reason: All is said up to the stop reason, only `message_stop` is missing.
+        after_deltas: Number of deltas before the end; None for all.
+        has_stop_reason: Send everything except `message_stop`.
         text: The text of the answer.
     """
 
@@ -147,12 +147,12 @@ def error_event(
     after_deltas: int = 0,
     text: str | None = None,
 ) -> Behaviour:
-    """Put an `error` event into the stream, after which nothing follows.
+    """End the stream with an `error` event; without `stream`, answer with the error.
 
     Args:
         error_type: The error's type.
         message: The error's text.
-        after_deltas: How many deltas come before it; 0 makes it the first event.
+        after_deltas: Number of deltas before it; 0 makes it the first event.
         text: The text of the answer.
     """
     error: JSON = {"type": error_type, "message": message or error_type.removesuffix("_error").capitalize()}
@@ -171,7 +171,7 @@ def error_event(
 
 
 def _up_to(events: Iterable[JSON], deltas: int | None) -> Iterator[JSON]:
-    """The events up to so many deltas, at most up to the last block's end."""
+    """Yield the events up to this number of deltas, at most up to the end of the last block."""
     seen = 0
     for event in events:
         if event["type"] == "message_delta":
@@ -182,11 +182,11 @@ def _up_to(events: Iterable[JSON], deltas: int | None) -> Iterator[JSON]:
             return
 
 
-# Taking too long.
+# Delays.
 
 
 def slow_headers(seconds: float, *, text: str | None = None) -> Behaviour:
-    """Answer as usual, but only after some seconds."""
+    """Answer normally after some seconds."""
 
     def behave(post: Post) -> Steps:
         yield Pause(seconds)
@@ -196,12 +196,12 @@ def slow_headers(seconds: float, *, text: str | None = None) -> Behaviour:
 
 
 def slow_body(seconds: float, *, after_deltas: int = 1, text: str | None = None) -> Behaviour:
-    """Fall silent for some seconds in the middle of the body."""
+    """Pause for some seconds in the middle of the body."""
     return _interrupt(Pause(seconds), after_deltas, text)
 
 
 def hold(gate: Gate, *, after_deltas: int = 1, text: str | None = None) -> Behaviour:
-    """Stop after some deltas until the gate is opened; without a stream, before the body."""
+    """Wait after some deltas until the gate is opened; without `stream`, before the body."""
     return _interrupt(Hold(gate), after_deltas, text)
 
 
@@ -235,19 +235,19 @@ def drip(delay: float = 0.01, *, chunk_bytes: int = DRIP_BYTES, text: str | None
     return change_steps(trickle, text=text)
 
 
-# How a stream can look different and still, or no longer, mean the same.
+# Unusual and broken streams.
 #
-# Pure functions over events, bytes and steps; `_scenarios` gives them their names.
+# Pure functions over events, bytes and steps; `_scenarios` names them.
 PINGS_IN_A_STORM = 500
 HUGE_EVENT_BYTES = 8 * 1024 * 1024
 IDLE_TIME = 0.05
-"""Seconds after an answer in which an idle connection is closed."""
+"""Seconds after an answer until the idle connection is closed."""
 
 # Events.
 
 
 def insert_unknown_event(events: Iterable[JSON]) -> Iterator[JSON]:
-    """Put an event type that nobody knows after every third event."""
+    """Insert an event of an unknown type after every third event."""
     for number, event in enumerate(events):
         yield event
         if number % 3 == 1 and event["type"] != "message_stop":
@@ -255,7 +255,7 @@ def insert_unknown_event(events: Iterable[JSON]) -> Iterator[JSON]:
 
 
 def insert_unknown_delta(events: Iterable[JSON]) -> Iterator[JSON]:
-    """Put a delta type that nobody knows before each block's end."""
+    """Insert a delta of an unknown type before each block's end."""
     for event in events:
         if event["type"] == "content_block_stop":
             delta = {"type": "aroma_delta", "aroma": "coffee"}
@@ -264,7 +264,7 @@ def insert_unknown_delta(events: Iterable[JSON]) -> Iterator[JSON]:
 
 
 def insert_unknown_block(events: Iterable[JSON]) -> Iterator[JSON]:
-    """Put a block type that nobody knows before the others."""
+    """Insert a block of an unknown type before the others."""
     for event in events:
         yield {**event, "index": event["index"] + 1} if "index" in event else event
         if event["type"] == "message_start":
@@ -274,7 +274,7 @@ def insert_unknown_block(events: Iterable[JSON]) -> Iterator[JSON]:
 
 
 def insert_unknown_fields(events: Iterable[JSON]) -> Iterator[JSON]:
-    """Give every event a field that nobody knows."""
+    """Add an unknown field to every event."""
     for event in events:
         yield {**event, "obelisk": {"height": 21}}
 
@@ -287,7 +287,7 @@ def storm_of_pings(events: Iterable[JSON]) -> Iterator[JSON]:
 
 
 def two_message_deltas(events: Iterable[JSON]) -> Iterator[JSON]:
-    """Tell usage first and the stop reason in a second `message_delta`."""
+    """Send usage first and the stop reason in a second `message_delta`."""
     for event in events:
         if event["type"] == "message_delta":
             yield {**event, "delta": {"stop_reason": None, "stop_sequence": None}}
@@ -303,7 +303,7 @@ def no_usage_in_delta(events: Iterable[JSON]) -> Iterator[JSON]:
 
 
 def overlap_blocks(events: Iterable[JSON]) -> Iterator[JSON]:
-    """Tell the text in two blocks that are open at the same time, as some gateways do."""
+    """Send the text in two blocks that are open at the same time, as some gateways do."""
     held = list(events)
     index = next((event["index"] for event in held if _starts_text(event)), None)
     for event in held:
@@ -348,7 +348,7 @@ def without_tool_input(events: Iterable[JSON]) -> Iterator[JSON]:
 
 
 def with_cut_tool_input(events: Iterable[JSON]) -> Iterator[JSON]:
-    """Leave out the last fragment of tool arguments, so that they are no JSON."""
+    """Omit the last fragment of the tool arguments, which makes their JSON invalid."""
     pending: JSON | None = None
     for event in events:
         if event["type"] == "content_block_delta" and event["delta"]["type"] == "input_json_delta":
@@ -375,22 +375,22 @@ def with_huge_event(events: Iterable[JSON]) -> Iterator[JSON]:
 
 
 def with_line_ends(line_end: bytes) -> Callable[[bytes], Iterable[bytes]]:
-    """Use other line ends; JSON escapes its own, so no content is touched."""
+    """Use other line endings. The content is unchanged, because JSON escapes its line breaks."""
     return lambda raw: [raw.replace(b"\n", line_end)]
 
 
 def with_bom(raw: bytes) -> Iterable[bytes]:
-    """Put a byte order mark first."""
+    """Prepend a byte order mark."""
     return [b"\xef\xbb\xbf" + raw]
 
 
 def with_comments(raw: bytes) -> Iterable[bytes]:
-    """Put comment lines and unknown fields between and into the events."""
+    """Insert comment lines and unknown fields between and into events."""
     return [b": hello\n\n:\n" + raw.replace(b"\ndata:", b"\n: a comment\nid: 7\nretry: 9\nnonsense\ndata:")]
 
 
 def in_single_bytes(raw: bytes) -> Iterable[bytes]:
-    """Write every byte by itself."""
+    """Write every byte separately."""
     return (raw[index : index + 1] for index in range(len(raw)))
 
 
@@ -406,7 +406,7 @@ def in_one_write(raw: bytes) -> Iterable[bytes]:
 
 
 def cut_in_characters(raw: bytes) -> Iterator[bytes]:
-    """Cut behind the first byte of every character that has several."""
+    """Cut after the first byte of every multi-byte character."""
     start = 0
     for index, byte in enumerate(raw):
         if byte >= 0xC0:
@@ -416,7 +416,7 @@ def cut_in_characters(raw: bytes) -> Iterator[bytes]:
 
 
 def without_last_blank_line(raw: bytes) -> Iterable[bytes]:
-    """End with the last event's data line, so that the event never takes place."""
+    """Omit the last event's blank line, so that the event is never dispatched."""
     return [raw.removesuffix(b"\n")]
 
 
@@ -432,7 +432,7 @@ def in_many_data_lines(raw: bytes) -> Iterator[bytes]:
 
 
 def compress_gzip(steps: Steps) -> Steps:
-    """Compress the body with gzip, flushed after every write."""
+    """Compress the body with gzip, with a flush after every write."""
     gzip = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     return _compress(
         steps, "gzip", lambda data: gzip.compress(data) + gzip.flush(zlib.Z_SYNC_FLUSH), gzip.flush
@@ -440,7 +440,7 @@ def compress_gzip(steps: Steps) -> Steps:
 
 
 def compress_brotli(steps: Steps) -> Steps:
-    """Compress the body with Brotli, flushed after every write."""
+    """Compress the body with Brotli, with a flush after every write."""
     try:
         brotli: Any = importlib.import_module("brotli").Compressor()
     except ImportError:
@@ -461,7 +461,7 @@ def _compress(
 
 
 def close_when_idle(steps: Steps) -> Steps:
-    """Answer completely, then close the server's half of the idle connection."""
+    """Answer completely, then close the server's side of the idle connection."""
     yield from steps
     yield Finish()
     yield Pause(IDLE_TIME)
@@ -469,7 +469,7 @@ def close_when_idle(steps: Steps) -> Steps:
 
 
 def cut_close_delimited(steps: Steps) -> Steps:
-    """Delimit the body by the connection's end and cut it in half: HTTP cannot tell."""
+    """Delimit the body by the end of the connection and send only half of it, which HTTP cannot detect."""
     held = list(steps)
     chunks = [step for step in held if isinstance(step, Chunk)]
     for step in held:
@@ -479,8 +479,8 @@ def cut_close_delimited(steps: Steps) -> Steps:
     yield Chunk(body[: len(body) // 2])
 
 
-def without_identity(steps: Steps) -> Steps:
-    """Leave out the API's own headers: a proxy in front of it answered."""
+def without_api_headers(steps: Steps) -> Steps:
+    """Omit the API's own headers, as in the answer of a proxy."""
     for step in steps:
         if isinstance(step, Head):
             step = _without_headers(step, "request-id", "anthropic-organization-id")

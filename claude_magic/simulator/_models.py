@@ -1,7 +1,6 @@
-"""The models, as data.
+"""The models: ids, limits and features, as published on 22 November 2026.
 
-Ids, limits and refusals as published on 22 November 2026. Models change often: a program should ask
-`/v1/models` for what it relies on.
+Models change often: a program should query `/v1/models`.
 """
 
 from __future__ import annotations
@@ -23,62 +22,62 @@ ALL_EFFORTS = (*UP_TO_HIGH, "xhigh", "max")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """What one model is and accepts."""
+    """A model's properties and accepted parameters."""
 
     id: str
     display_name: str
     line: Line
     created: str
-    """The date of its release."""
+    """Release date."""
     lifecycle: Lifecycle = "active"
     retires: str | None = None
     deprecated: str | None = None
     context_tokens: int = MILLION
     output_tokens: int = 128_000
     generation: tuple[int, int]
-    """Major and minor version, which decide most of what is refused."""
+    """Major and minor version, which determine most of the accepted parameters."""
     thinking: tuple[str, ...] = ("adaptive", "disabled")
     """Accepted values of `thinking.type`."""
     thinks_by_default: bool = False
     disabled_up_to_high: bool = False
-    """`disabled` is refused when the effort is xhigh or max."""
+    """Whether `disabled` is rejected at effort xhigh or max."""
     efforts: tuple[str, ...] = ALL_EFFORTS
     default_effort: str = "high"
     has_forced_tools: bool = True
     has_system_turns: bool = False
     checks_thinking: bool = False
-    """Thinking that is sent back is bound to its conversation."""
+    """Whether returned thinking is bound to its conversation."""
     cache_minimum_tokens: int = 512
 
     @property
     def has_sampling(self) -> bool:
-        """Whether `temperature` and its kind may differ from their defaults (in the old API version)."""
+        """Whether `temperature`, `top_p` and `top_k` may differ from their defaults (in the old API version)."""
         return self.generation <= (4, 6)
 
     @property
     def has_prefill(self) -> bool:
-        """Whether the last message may be the assistant's."""
+        """Whether the last message may have the assistant role."""
         return self.generation < (4, 6)
 
     @property
     def omits_thinking(self) -> bool:
-        """Whether thinking text is left out unless it is asked for."""
+        """Whether the text of the thinking is omitted by default."""
         return self.generation >= (4, 7)
 
     @property
     def has_newest_server_tools(self) -> bool:
-        """Whether it knows the server's tools by their names of 2026-03-18 and later."""
+        """Whether the model supports the server tools of 2026-03-18 and later."""
         return self.generation >= (5, 0)
 
     @property
     def bucket(self) -> str:
-        """The rate limit that it shares with its kin."""
+        """The name of the rate limit that related models share."""
         if self.generation[0] == 4:
             return f"{self.line}-4"
         return "fable-5" if self.line in ("fable", "mythos") else self.id
 
     def describe(self) -> JSON:
-        """The model as `/v1/models` tells it."""
+        """Return the model's entry in `/v1/models`."""
         return {
             "type": "model",
             "id": self.id,
@@ -117,7 +116,10 @@ def _midnight(date: str) -> str:
 
 
 def _model(id: str, created: str, **differences: Any) -> Model:
-    """A model, most of it as its name tells: `claude-LINE-MAJOR-MINOR` and perhaps a date; before version 4 the line is last."""
+    """Return a model with defaults from its id.
+
+    Ids have the form `claude-LINE-MAJOR-MINOR` with an optional date; before version 4, the line comes last.
+    """
     words = [word for word in id.split("-")[1:] if len(word) < 8]
     numbers = tuple(int(word) for word in words if word.isdigit())
     line = next(word for word in words if not word.isdigit())
@@ -210,16 +212,16 @@ ALIASES: Mapping[str, str] = {
     "claude-haiku-4-5": "claude-haiku-4-5-20251001",
     "claude-sonnet-4-5": "claude-sonnet-4-5-20250929",
 }
-"""The only ids that stand for another."""
+"""All ids that are aliases of another id."""
 
 MODEL_OF_ID = {model.id: model for model in ALL_MODELS}
 
 
 def find_model(name: str) -> Model:
-    """The model of that id or alias.
+    """Return the model with this id or alias.
 
     Raises:
-        APIError: 404, there is none, or it is retired.
+        APIError: 404, the model is unknown or retired.
     """
     model = _known_model(name)
     if model.lifecycle == "retired":
@@ -235,19 +237,19 @@ def _known_model(name: str) -> Model:
 
 
 def describe_model(name: str) -> JSON:
-    """What `/v1/models/{id}` says; retired models are still described.
+    """Return the response to `/v1/models/{id}`, retired models included.
 
     Raises:
-        APIError: 404, there is no such model.
+        APIError: 404, the model is unknown.
     """
     return _known_model(name).describe()
 
 
 def list_models(query: Mapping[str, Sequence[str]]) -> JSON:
-    """One page of `/v1/models`.
+    """Return one page of `/v1/models`.
 
     Raises:
-        APIError: 400, a parameter of the query makes no sense.
+        APIError: 400, a query parameter is invalid.
     """
     lifecycles = _lifecycles(query)
     models = [model for model in ALL_MODELS if model.lifecycle in lifecycles]
@@ -270,16 +272,16 @@ def page_of(
     describe: Callable[[_Entry], JSON],
     what: str,
 ) -> JSON:
-    """One page of a list, by the parameters `limit`, `after_id` and `before_id`.
+    """Return one page of a list, by the parameters `limit`, `after_id` and `before_id`.
 
     Args:
         entries: The whole list.
-        query: The parameters.
-        describe: Makes of an entry what is sent.
-        what: What an entry is, in a word or two.
+        query: The query parameters.
+        describe: Returns the JSON of an entry.
+        what: What an entry is called in error messages.
 
     Raises:
-        APIError: 400, a parameter makes no sense.
+        APIError: 400, a query parameter is invalid.
     """
     limit = _limit(query)
     after, before = query.get("after_id", [None])[-1], query.get("before_id", [None])[-1]

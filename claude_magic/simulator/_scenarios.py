@@ -1,4 +1,4 @@
-"""Named scenarios, for `!simulate NAME` in a prompt, a request header, or the command line."""
+"""Named scenarios, selected by `!simulate NAME` in a prompt, by a request header or on the command line."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ RETRY_AFTER = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """What happens to a request, and to its repetitions."""
+    """A named sequence of behaviours for a request and its retries."""
 
     name: str
     description: str
     behaviours: tuple[Behaviour, ...]
-    """One for each attempt at the same request."""
+    """One behaviour per attempt."""
     recovers: bool = False
-    """After the last behaviour an attempt succeeds; otherwise the last one repeats."""
+    """Whether the attempt after the last behaviour succeeds; otherwise the last behaviour repeats."""
 
 
-def as_usual(post: Post) -> Steps:
-    """The request's own answer."""
+def answer_normally(post: Post) -> Steps:
+    """Answer the request normally."""
     return deliver(post, post.answer())
 
 
@@ -53,13 +53,13 @@ def _rate_limited_until_date(post: Post) -> Steps:
     return status(429, retry_after=date)(post)
 
 
-def _from_proxy(behaviour: Behaviour) -> Behaviour:
-    return lambda post: distort.without_identity(behaviour(post))
+def _without_api_headers(behaviour: Behaviour) -> Behaviour:
+    return lambda post: distort.without_api_headers(behaviour(post))
 
 
 def _html(code: int, title: str) -> Behaviour:
     page = f"<html>\r\n<head><title>{title}</title></head>\r\n<body><h1>{title}</h1></body>\r\n</html>\r\n"
-    return _from_proxy(status(code, body=page.encode(), content_type="text/html"))
+    return _without_api_headers(status(code, body=page.encode(), content_type="text/html"))
 
 
 _OPENAI_ERROR = (
@@ -76,12 +76,12 @@ _ONCE: Mapping[str, tuple[str, tuple[Behaviour, ...]]] = {
     "rate_limited_date": ("429 with retry-after as a date, then the answer", (_rate_limited_until_date,)),
     "rate_limited_zero": ("429 with retry-after 0, then the answer", (status(429, retry_after=0),)),
     "rate_limited_garbage": (
-        "429 with a retry-after that makes no sense, then the answer",
+        "429 with an invalid retry-after, then the answer",
         (status(429, retry_after="in a while"),),
     ),
     "rate_limited_bare": ("429 without retry-after, then the answer", (status(429),)),
     "ramp_limit": (
-        "429 because of a sharp growth in use, then the answer",
+        "429 because usage grew too fast, then the answer",
         (status(429, error_code="ramp_limit_exceeded", retry_after=RETRY_AFTER),),
     ),
     "internal_error_once": ("500, then the answer", (status(500),)),
@@ -117,8 +117,8 @@ _STATUSES: Mapping[str, tuple[str, Behaviour]] = {
     "timeout_504": ("504", status(504)),
     "overloaded": ("529, every time", _OVERLOADED),
     "empty_529": ("529 with an empty body", status(529, body=b"")),
-    "truncated_json_error": ("500 whose JSON is cut", status(500, body=b'{"type":"error","error":{"ty')),
-    "openai_error": ("429 with an error in OpenAI's shape", status(429, body=_OPENAI_ERROR)),
+    "truncated_json_error": ("500 with truncated JSON", status(500, body=b'{"type":"error","error":{"ty')),
+    "openai_error": ("429 with an error in OpenAI's format", status(429, body=_OPENAI_ERROR)),
     "plain_text_error": ("500 in plain text", status(500, body=b"boom\n", content_type="text/plain")),
     "binary_error": ("500 whose body is not UTF-8", status(500, body=b"\xff\xfe\x00{", content_type="")),
     "must_not_retry": ("500 with x-should-retry: false", status(500, headers={"x-should-retry": "false"})),
@@ -141,7 +141,7 @@ _CONNECTIONS: Mapping[str, tuple[str, Behaviour]] = {
     "eof_without_stop": ("a proper end in the middle of the text", end_without_stop(after_deltas=4)),
     "eof_after_stop_reason": ("only message_stop is missing", end_without_stop(has_stop_reason=True)),
     "eof_close_delimited": (
-        "half a body that ends where the connection does",
+        "half a body, delimited by the end of the connection",
         change_steps(distort.cut_close_delimited),
     ),
     "idle_half_close": (
@@ -155,19 +155,22 @@ _CONNECTIONS: Mapping[str, tuple[str, Behaviour]] = {
 _EVENTS: Mapping[str, tuple[str, Behaviour]] = {
     "error_first": ("an error event instead of the message", error_event()),
     "error_after_text": ("an error event after some text", error_event(after_deltas=4)),
-    "unknown_event": ("event types that nobody knows", change_events(distort.insert_unknown_event)),
-    "unknown_delta": ("delta types that nobody knows", change_events(distort.insert_unknown_delta)),
-    "unknown_block": ("a block type that nobody knows", change_events(distort.insert_unknown_block)),
-    "unknown_fields": ("fields that nobody knows", change_events(distort.insert_unknown_fields)),
+    "unknown_event": ("unknown event types", change_events(distort.insert_unknown_event)),
+    "unknown_delta": ("unknown delta types", change_events(distort.insert_unknown_delta)),
+    "unknown_block": ("an unknown block type", change_events(distort.insert_unknown_block)),
+    "unknown_fields": ("unknown fields in every event", change_events(distort.insert_unknown_fields)),
     "ping_storm": ("hundreds of pings", change_events(distort.storm_of_pings)),
-    "two_message_deltas": ("usage first, stop reason later", change_events(distort.two_message_deltas)),
+    "two_message_deltas": ("usage first, then the stop reason", change_events(distort.two_message_deltas)),
     "no_usage_in_delta": ("message_delta without usage", change_events(distort.no_usage_in_delta)),
-    "overlapping_blocks": ("two text blocks open at once", change_events(distort.overlap_blocks)),
+    "overlapping_blocks": ("two text blocks open at the same time", change_events(distort.overlap_blocks)),
     "tool_use_without_input": (
         "tool_use starts without its input",
         messages.tool_call(distort.without_tool_input),
     ),
-    "invalid_tool_json": ("tool arguments that are no JSON", messages.tool_call(distort.with_cut_tool_input)),
+    "invalid_tool_json": (
+        "tool arguments that are not valid JSON",
+        messages.tool_call(distort.with_cut_tool_input),
+    ),
     "huge_event": ("one delta of 8 MiB", change_events(distort.with_huge_event)),
 }
 
@@ -177,11 +180,11 @@ _BYTES: Mapping[str, tuple[str, Behaviour]] = {
     "bom": ("a byte order mark first", change_bytes(distort.with_bom)),
     "comments": ("comments and unknown fields", change_bytes(distort.with_comments)),
     "multi_data_lines": ("JSON over several data lines", change_bytes(distort.in_many_data_lines)),
-    "one_byte_chunks": ("every byte by itself", change_bytes(distort.in_single_bytes)),
+    "one_byte_chunks": ("every byte in its own write", change_bytes(distort.in_single_bytes)),
     "two_events_per_chunk": ("two events in one write", change_bytes(distort.in_pairs_of_events)),
     "one_write": ("the whole stream in one write", change_bytes(distort.in_one_write)),
     "split_utf8": (
-        "many languages, cut within characters",
+        "many languages, with characters split between writes",
         change_bytes(distort.cut_in_characters, text=MULTILINGUAL),
     ),
     "missing_final_blank_line": (
@@ -194,24 +197,24 @@ _MESSAGES: Mapping[str, tuple[str, Behaviour]] = {
     "refusal": ("a refusal before any text", change_message(messages.refuse)),
     "refusal_mid_stream": (
         "a refusal after some text",
-        change_message(messages.stop_half_way("refusal", stop_details=messages.REFUSAL)),
+        change_message(messages.stop_halfway("refusal", stop_details=messages.REFUSAL)),
     ),
-    "max_tokens": ("cut by max_tokens", change_message(messages.stop_half_way("max_tokens"))),
-    "pause_turn": ("a long server-side turn pauses once", messages.pause_turn),
+    "max_tokens": ("cut by max_tokens", change_message(messages.stop_halfway("max_tokens"))),
+    "pause_turn": ("a long server-side turn that pauses once", messages.pause_turn),
     "context_window_exceeded": (
         "the context window is full",
-        change_message(messages.stop_half_way("model_context_window_exceeded")),
+        change_message(messages.stop_halfway("model_context_window_exceeded")),
     ),
-    "unknown_stop_reason": ("a stop reason that nobody knows", change_message(messages.stop_strangely)),
-    "empty_answer": ("an answer without content", change_message(messages.say_nothing)),
-    "thinking_only": ("thinking ate all of max_tokens", change_message(messages.only_think)),
-    "hostile_markdown": ("Markdown that tries to run scripts", change_message(messages.attack)),
-    "long_answer": ("100 kB of Markdown with mathematics in 2,000 deltas", messages.ramble),
+    "unknown_stop_reason": ("an unknown stop reason", change_message(messages.unknown_stop_reason)),
+    "empty_answer": ("an answer without content", change_message(messages.empty_content)),
+    "thinking_only": ("thinking used all of max_tokens", change_message(messages.thinking_only)),
+    "hostile_markdown": ("Markdown that tries to run scripts", change_message(messages.hostile_markdown)),
+    "long_answer": ("100 kB of Markdown with mathematics in 2,000 deltas", messages.long_message),
 }
 
 
 def _all_scenarios() -> list[Scenario]:
-    found = [Scenario(name="plain", description="nothing goes wrong", behaviours=(as_usual,))]
+    found = [Scenario(name="plain", description="nothing goes wrong", behaviours=(answer_normally,))]
     for name, (description, attempts) in _ONCE.items():
         found.append(Scenario(name=name, description=description, behaviours=attempts, recovers=True))
     for group in (_STATUSES, _CONNECTIONS, _EVENTS, _BYTES, _MESSAGES):
@@ -223,27 +226,27 @@ def _all_scenarios() -> list[Scenario]:
 _BY_NAME = {scenario.name: scenario for scenario in _all_scenarios()}
 
 scenarios: Mapping[str, str] = {name: scenario.description for name, scenario in _BY_NAME.items()}
-"""Every scenario's name, with a line that describes it."""
+"""The name of every scenario, with a one-line description."""
 
 
 def scenario(name: str) -> Scenario:
-    """The scenario of that name.
+    """Return the scenario with this name.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is no such scenario.
     """
     try:
         return _BY_NAME[name]
     except KeyError:
         known = ", ".join(_BY_NAME)
-        raise ValueError(f"The simulator knows no scenario {name!r}. It knows: {known}.") from None
+        raise ValueError(f"There is no scenario {name!r}. Scenarios: {known}.") from None
 
 
 def find_scenario(name: str) -> Scenario:
-    """The scenario that a request asks for.
+    """Return the scenario that a request asks for.
 
     Raises:
-        APIError: 400, there is none of that name.
+        APIError: 400, there is no such scenario.
     """
     try:
         return scenario(name)

@@ -1,6 +1,7 @@
-"""What goes along with a question, told in a few true lines: files, tables, cells, code, errors, pictures, values.
+"""Descriptions of a question's attachments: files, tables, cells, code, errors, images, values.
 
-It is recognised by the form that `claude_magic` gives it, or by its fence, and told as far as that form tells.
+Attachments are recognised by the format that `claude_magic` writes, or by a code fence. A description states only facts
+that the format contains.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from ._wire import read_corpus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thing:
-    """One thing that was sent."""
+class Attachment:
+    """An attachment of a question."""
 
     label: str = ""
-    """What stands above it, without its colon: a file's name, `In [3]`, "The error"."""
+    """The line above it, without the colon: a file name, `In [3]`, "The error"."""
     language: str = "block"
-    """Of a fence; "table", "value", "media" or "block" for what has none."""
+    """The language of the fence; without a fence, "table", "value", "media" or "block"."""
     body: str = ""
 
 
 _TABLE_HEAD = (
     r"(?:[\w ]{1,60}(?: \(\w+\))?: [\d,]+ rows × [\d,]+ columns|Series\b[^\n]{0,200}: [\d,]+ values)"
 )
-_THING = re.compile(
+_ATTACHMENT = re.compile(
     r"^(?P<fence>`{3,})(?P<language>[\w+.-]*) *\n(?P<code>.*?)(?:^(?P=fence) *$|\Z)"
     rf"|(?P<table>^{_TABLE_HEAD}.*?(?=^{_TABLE_HEAD}|\Z)|\bArray: [\d,]+(?: × [\d,]+)*, \w+.*)"
     r"|^Traceback \(most recent call last\):.*",
@@ -54,83 +55,83 @@ _FIX = re.compile(
 _LONGEST_VALUE = 20_000
 _LONGEST_LABEL = 200
 _MOST = 12
-"""Things and columns that are told, names that are listed."""
+"""Maximum number of attachments and columns that are described, and of names in a list."""
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_HONESTLY = "I am the **simulator**: I can say what was sent, not what follows from it. With a key (`%claude login`) Claude answers."
+_DISCLAIMER = "I am the **simulator**: I can say what was sent, not what follows from it. With a key (`%claude login`) Claude answers."
 
 
-def take_apart(text: str) -> tuple[str, tuple[Thing, ...]]:
-    """The sentence that was typed, and the things that stand in or around it."""
+def split_prompt(text: str) -> tuple[str, tuple[Attachment, ...]]:
+    """Split a prompt into the typed sentence and the attachments in or around it."""
     explained = _EXPLAIN.match(text)
     if explained is not None:
-        return "", _labelled(explained["label"], explained["body"], "value")
+        return "", _with_label(explained["label"], explained["body"], "value")
     typed, things, at = "", [], 0
     text = _FIX.sub("", text).removeprefix("Cells of my notebook:\n")
-    for match in _THING.finditer(text):
+    for match in _ATTACHMENT.finditer(text):
         before = text[at : match.start()]
         label = _LABEL.search(before, max(0, len(before) - _LONGEST_LABEL))
         typed += before[: label.start()] if label else before
         language = "table" if match["table"] else match["language"] or ""
         body = match[0] if match["fence"] is None else match["code"]
-        things.append(Thing(label=label["label"] if label else "", language=language, body=body))
+        things.append(Attachment(label=label["label"] if label else "", language=language, body=body))
         at = match.end()
     typed += text[at:]
     value = "" if things else _value_in(typed[:_LONGEST_VALUE])
     if value:
-        return typed.replace(value, "", 1).strip(), (Thing(language="value", body=value),)
+        return typed.replace(value, "", 1).strip(), (Attachment(language="value", body=value),)
     return typed.strip(), tuple(things)
 
 
 def _value_in(text: str) -> str:
-    """The dict or list that stands in a sentence; "" if none does."""
+    """Return the dict or list literal in a sentence; "" if there is none."""
     begins = [at for at in (text.find("["), text.find("{")) if at >= 0]
     value = text[min(begins, default=len(text)) : max(text.rfind("]"), text.rfind("}")) + 1]
     found = _literal(value)
     return value if isinstance(found, dict | list) and found else ""
 
 
-def _labelled(label: str, body: str, otherwise: str) -> tuple[Thing, ...]:
-    found = take_apart(body)[1][:1] or (Thing(language=otherwise, body=body.strip("\n")),)
+def _with_label(label: str, body: str, otherwise: str) -> tuple[Attachment, ...]:
+    found = split_prompt(body)[1][:1] or (Attachment(language=otherwise, body=body.strip("\n")),)
     return tuple(dataclasses.replace(each, label=label) for each in found)
 
 
-def read_attachment(text: str) -> tuple[Thing, ...] | None:
-    """What a block of text of its own holds, in front of the question; None if it is part of the question."""
+def read_attachment(text: str) -> tuple[Attachment, ...] | None:
+    """Return the attachments in a text block before the question; None if the block is part of the question."""
     match = re.fullmatch(r"([^\n]+):(?:\n(.*))?", text, re.DOTALL)
     if match is None:
         return None
     label, body = match[1], match[2] or ""
-    return take_apart(text)[1] if label == "Cells of my notebook" else _labelled(label, body, "block")
+    return split_prompt(text)[1] if label == "Cells of my notebook" else _with_label(label, body, "block")
 
 
-def tell_what_was_sent(sent: Sequence[Thing]) -> str | None:
-    """What the question brought along; None if it brought nothing."""
+def describe_attachments(sent: Sequence[Attachment]) -> str | None:
+    """Describe the attachments; None if there are none."""
     between = "\n  - " if len(sent) == 1 else "; "
-    told = [(each.label, between.join(_tell(each))) for each in sent[:_MOST]]
-    lines = [f"- {label}: {line}" if label else f"- {line}" for label, line in told if line]
-    return "\n".join(("This is what reached me:\n", *lines, "", _HONESTLY)) if lines else None
+    described = [(each.label, between.join(_describe(each))) for each in sent[:_MOST]]
+    lines = [f"- {label}: {line}" if label else f"- {line}" for label, line in described if line]
+    return "\n".join(("This is what reached me:\n", *lines, "", _DISCLAIMER)) if lines else None
 
 
-def _tell(thing: Thing) -> Iterator[str]:
-    """Short statements about a thing."""
-    language, body, lines = thing.language, thing.body, thing.body.strip().split("\n")
-    ending = thing.label.rpartition(".")[2]
-    if thing.label == "The error" or thing.label.startswith("Output of"):
-        yield f"{_many(len(lines), 'line')}, the last is `{_cut(lines[-1])}`"
+def _describe(attachment: Attachment) -> Iterator[str]:
+    """Yield short statements about an attachment."""
+    language, body, lines = attachment.language, attachment.body, attachment.body.strip().split("\n")
+    ending = attachment.label.rpartition(".")[2]
+    if attachment.label == "The error" or attachment.label.startswith("Output of"):
+        yield f"{_count_of(len(lines), 'line')}, the last is `{_cut(lines[-1])}`"
     elif language == "table":
-        yield from _tell_table(body)
+        yield from _describe_table(body)
     elif {"csv", "tsv"} & {language, ending}:
-        yield from _tell_csv(lines, "\t" if "tsv" in (language, ending) else ",")
+        yield from _describe_csv(lines, "\t" if "tsv" in (language, ending) else ",")
     elif language in ("value", "json"):
-        yield _tell_value(body)
+        yield _describe_value(body)
     elif language in ("python", "py", "") and (code := _parse(body)) is not None:
-        yield f"{_many(len(lines), 'line')} of Python"
+        yield f"{_count_of(len(lines), 'line')} of Python"
         with contextlib.suppress(RecursionError):
-            yield from list(_tell_code(code))
+            yield from list(_describe_code(code))
     elif language == "media":
         yield body
     elif body:
-        yield f"{_many(len(lines), 'line')}, {_many(len(body.split()), 'word')}, beginning with “{_cut(lines[0])}”"
+        yield f"{_count_of(len(lines), 'line')}, {_count_of(len(body.split()), 'word')}, beginning with “{_cut(lines[0])}”"
 
 
 _HEAD = re.compile(r"(.+?): ([\d,]+) (?:rows × ([\d,]+) columns|values)")
@@ -141,12 +142,12 @@ _FIRST_ROWS = re.compile(r"^(?:All|First) rows:$", re.MULTILINE)
 _ROWS = re.compile(r"^(?:All|First) rows:\n(.*(?:\n\S* *)?)\n(.+)$", re.MULTILINE)
 
 
-def _tell_table(body: str) -> Iterator[str]:
+def _describe_table(body: str) -> Iterator[str]:
     head = _HEAD.match(body)
     if head is None:
         yield body.partition("\n")[0]
         return
-    # What looks like statistics among the rows is none.
+    # Rows may look like statistics, so they are cut off first.
     facts = _FIRST_ROWS.split(body, maxsplit=1)[0]
     columns = _COLUMN.findall(facts)
     size = f"**{head[2]} rows** and **{head[3]} columns**: {_names(name for name, _ in columns)}"
@@ -159,7 +160,7 @@ def _tell_table(body: str) -> Iterator[str]:
         if times != "1":
             yield f"`{name}` is mostly {value} ({times} times)"
     yield from (
-        f"`{name}` lacks {_many(int(missing.replace(',', '')), 'value')}"
+        f"`{name}` lacks {_count_of(int(missing.replace(',', '')), 'value')}"
         for name, missing in columns
         if missing
     )
@@ -167,14 +168,14 @@ def _tell_table(body: str) -> Iterator[str]:
         yield f"the first row is `{' '.join(rows[2].split())}`"
 
 
-def _tell_csv(lines: Sequence[str], delimiter: str) -> Iterator[str]:
+def _describe_csv(lines: Sequence[str], delimiter: str) -> Iterator[str]:
     try:
         read = [row for row in csv.reader(lines, delimiter=delimiter) if row and not row[0].startswith("[… ")]
     except csv.Error as error:
-        yield f"{_many(len(lines), 'line')}, which cannot be read as a table: {error}"
+        yield f"{_count_of(len(lines), 'line')}, which cannot be read as a table: {error}"
         return
     names, *rows = read or [[]]
-    yield f"**{_many(len(rows), 'row')}** and **{_many(len(names), 'column')}**: {_names(names)}"
+    yield f"**{_count_of(len(rows), 'row')}** and **{_count_of(len(names), 'column')}**: {_names(names)}"
     if rows:
         yield f"the first row is `{delimiter.join(rows[0])}`"
     for at, name in enumerate(names[1:_MOST], 1):
@@ -194,24 +195,24 @@ def _literal(text: str) -> object:
     return None
 
 
-def _tell_value(body: str) -> str:
+def _describe_value(body: str) -> str:
     value = _literal(body)
     if isinstance(value, dict):
         return f"a dict of {len(value)} {'entry' if len(value) == 1 else 'entries'}: {_names(value)}"
     if isinstance(value, list) and value:
-        return f"a list of {_many(len(value), 'value')}, the first is `{_cut(value[0])}`"
+        return f"a list of {_count_of(len(value), 'value')}, the first is `{_cut(value[0])}`"
     return f"`{_cut(body)}`"
 
 
 def _parse(source: str) -> ast.Module | None:
-    """Python code, its magics left out; None if it is none."""
+    """Parse Python code without its magics; None if it is not Python or empty."""
     with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         tree = ast.parse(re.sub(r"^\s*[%!].*", "", source, flags=re.MULTILINE))
         return tree if tree.body else None
     return None
 
 
-def _tell_code(tree: ast.Module) -> Iterator[str]:
+def _describe_code(tree: ast.Module) -> Iterator[str]:
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     if imports:
         yield f"imports {_names(alias.name for node in imports for alias in node.names)}"
@@ -241,7 +242,7 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in each[:_MOST]) + (", …" if len(each) > _MOST else "")
 
 
-def _many(count: int, what: str) -> str:
+def _count_of(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
@@ -263,13 +264,13 @@ _KEY = re.compile(
 
 @cache
 def _meanings() -> dict[str, tuple[str, str]]:
-    """For each exception what it means, and what to do."""
+    """Return the meaning of each exception and the advice for it."""
     parts = [part.strip().split("\n\n") for part in read_corpus("errors.txt").split("## ") if part]
     return {name: (meaning, advice) for name, meaning, advice in parts}
 
 
-def explain_error(sent: Sequence[Thing]) -> str | None:
-    """What the error among the things means and what to do; None where there is none."""
+def explain_error(sent: Sequence[Attachment]) -> str | None:
+    """Explain the error among the attachments; None if there is none."""
     shown = next(
         (each.body for each in sent if each.label == "The error" or each.body.startswith("Traceback (")), ""
     )
@@ -292,8 +293,8 @@ def explain_error(sent: Sequence[Thing]) -> str | None:
     return "\n\n".join([*parts, *(_correct(cell, name, wrong, nearest) for cell in cells)])
 
 
-def _nearest(error: str, message: str, sent: Sequence[Thing]) -> tuple[str, str | None]:
-    """The name that was not found, and the one among the things that is closest to it."""
+def _nearest(error: str, message: str, sent: Sequence[Attachment]) -> tuple[str, str | None]:
+    """Return the name that was not found, and the closest name in the attachments or None."""
     offered = re.search(r"'(\w+)'[^']*Did you mean: '(.+?)'", message)
     if offered is not None:
         return offered[1], offered[2]
@@ -304,7 +305,7 @@ def _nearest(error: str, message: str, sent: Sequence[Thing]) -> tuple[str, str 
 
 
 def _correct(cell: str, error: str, wrong: str, nearest: str | None) -> str:
-    """The cell with the nearest name in the place of the wrong one, else with the error handled."""
+    """Return the cell with the nearest name instead of the wrong one, else with the error handled."""
     written = re.compile(rf"\b{re.escape(wrong)}\b")
     if nearest is not None and written.search(cell):
         return f"With that name:\n\n```python\n{written.sub(lambda _: nearest, cell).strip()}\n```"

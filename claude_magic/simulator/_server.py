@@ -1,4 +1,4 @@
-"""Sockets: one `Connection` speaks HTTP/1.1 with one client, h11 does the framing."""
+"""HTTP/1.1 server: one `Connection` per client, with h11 for the framing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import h11
 
-from ._checks import foreign_fault
+from ._checks import find_foreign_request
 from ._wire import (
     BATCHES_PATH,
     APIError,
@@ -31,12 +31,12 @@ from ._wire import (
 )
 
 _BYTES_PER_RECORD = 1_000
-"""What the names of headers and Python's own part come to."""
+"""Approximate size of header names and Python's overhead."""
 
 
 @dataclass(slots=True, kw_only=True)
 class RecordedRequest:
-    """One request, and what became of it."""
+    """A received request and the state of its response."""
 
     method: str
     path: str
@@ -46,46 +46,46 @@ class RecordedRequest:
     received_at: float
     """`time.monotonic()` when the request had been read completely."""
     connection: int
-    """Which TCP connection it came on, counted from 1."""
+    """Number of the TCP connection, counted from 1."""
     status: int | None = None
-    """The status that was sent; None as long as no head went out."""
+    """The status that was sent; None before the response head."""
     is_finished: bool = False
-    """The response was sent to its proper end."""
+    """Whether the response was sent completely."""
     client_gone: bool = False
-    """The client closed the connection before the response was complete."""
+    """Whether the client closed the connection before the response was complete."""
     failure: str | None = None
-    """What went wrong in the simulator itself; anything but None is a bug in it or in a script."""
+    """An exception in the simulator, as text: a bug in the simulator or in a script. Normally None."""
 
     @property
     def body(self) -> Any:
-        """The JSON of the body, or None where there was none; read at each access, because it is larger than the bytes."""
+        """The body as JSON, or None if it is not JSON. Parsed at each access, because the result takes more memory."""
         return read_json(self.raw_body)
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes to keep."""
+        """Approximate memory size in bytes."""
         return _BYTES_PER_RECORD + len(self.raw_body) + sum(map(len, self.headers.values()))
 
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_DRAINED_BYTES = 2 * MAX_BODY_BYTES
-"""Of a body that is too large this much is read and thrown away, so that the client comes to read why; then it is cut off."""
+"""How much of an oversized body is read and discarded, so that the client can read the error before the connection closes."""
 MAX_BATCH_BYTES = 256 * 1024 * 1024
-"""Of a batch of requests, in which they are read one by one."""
+"""Maximum body size of a message batch, whose requests are parsed one by one."""
 MAX_HELD_BYTES = {False: 4 * MAX_BODY_BYTES, True: 2 * MAX_BATCH_BYTES}
-"""Bodies of all requests that are in flight, together; of batches (True), by themselves."""
+"""Maximum total size of the bodies of all requests in flight: of batches (True) and of all others (False)."""
 MAX_VALUES = 1_000_000
-"""Values in a body: each takes far more memory than the two bytes in which it can be written."""
+"""Maximum number of values in a body: a value of two bytes takes far more memory once parsed."""
 MAX_HEADER_BYTES = 256 * 1024
 MAX_EARLY_BYTES = 1024 * 1024
-"""What a client may send before the response to its last request is complete."""
+"""Maximum data that a client may send before the response to its last request is complete."""
 MAX_CONNECTIONS = 1_000
 READ_TIMEOUT = 60.0
-"""Seconds that a request may take from its first byte to its last."""
+"""Maximum seconds from the first to the last byte of a request."""
 IDLE_TIMEOUT = 600.0
-"""Seconds for which a connection is kept without a request."""
+"""Seconds after which a connection without a request is closed."""
 CHUNKS_BETWEEN_YIELDS = 16
-"""An unpaced stream lets others run after this many chunks."""
+"""Number of chunks after which a stream without pauses yields to other tasks."""
 
 GATE_POLL_INTERVAL = 0.005
 
@@ -93,7 +93,7 @@ Responder = Callable[[Request], Steps]
 
 
 class ServerState:
-    """What all connections of one server share; touched on the server's loop only."""
+    """State that all connections of a server share. Used only in the server's event loop."""
 
     def __init__(
         self,
@@ -111,12 +111,12 @@ class ServerState:
         self._recorded_bytes = 0
         self.received = 0
         self.held_bytes = {False: 0, True: 0}
-        """Of bodies, those of batches (True) by themselves."""
+        """Total size of held bodies: of batches (True) and of all others (False)."""
         self.accepted = 0
         self.connections: set[Connection] = set()
 
     def record(self, request: Request, connection: int) -> RecordedRequest:
-        """Keep a request, and forget the oldest ones beyond the limits."""
+        """Record a request, and drop the oldest ones beyond the limits."""
         recorded = RecordedRequest(
             method=request.method,
             path=request.path,
@@ -135,23 +135,23 @@ class ServerState:
         return recorded
 
     def forget(self) -> None:
-        """Keep none of the requests so far."""
+        """Drop all recorded requests."""
         self.requests.clear()
         self._recorded_bytes = self.received = 0
 
 
 class Connection(asyncio.Protocol):
-    """One client's connection, from accept to close."""
+    """A client's connection, from accept to close."""
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
         self._transport: asyncio.Transport
         self._number = 0
-        self._incoming: _Incoming | None = None
+        self._incoming: _IncomingRequest | None = None
         self._response: _Response | None = None
         self.task: asyncio.Task[None] | None = None
-        """What responds, if anything does."""
+        """The task that sends the response, if any."""
         self._is_half_closed = False
         self._is_reading = False
         self._early_bytes = 0
@@ -159,10 +159,10 @@ class Connection(asyncio.Protocol):
         self._can_write = asyncio.Event()
         self._can_write.set()
 
-    # What asyncio tells us.
+    # Callbacks of asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to serve a client."""
+        """Start serving a client."""
         self._transport = cast(asyncio.Transport, transport)
         if len(self._state.connections) >= MAX_CONNECTIONS:
             self._transport.abort()
@@ -170,10 +170,10 @@ class Connection(asyncio.Protocol):
         self._state.accepted += 1
         self._number = self._state.accepted
         self._state.connections.add(self)
-        self._wait_at_most(IDLE_TIMEOUT, self._transport.close)
+        self._set_timeout(IDLE_TIMEOUT, self._transport.close)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of a request."""
+        """Process bytes of a request."""
         if self._response is not None:
             self._early_bytes += len(data)
         if self._is_half_closed or self._early_bytes > MAX_EARLY_BYTES:
@@ -183,52 +183,52 @@ class Connection(asyncio.Protocol):
         self._read_events()
 
     def eof_received(self) -> bool:
-        """Take the end of what the client has to say; it counts as its departure."""
-        self._leave_to_client()
+        """Treat a half-closed connection as closed by the client."""
+        self._on_client_close()
         return False
 
     def connection_lost(self, _exception: Exception | None) -> None:
-        """Note that the connection is gone, by whomever."""
-        self._leave_to_client()
+        """Clean up after either side has closed the connection."""
+        self._on_client_close()
         self._can_write.set()
-        self._wait_at_most(None)
-        self._let_go()
+        self._set_timeout(None)
+        self._release()
         self._state.connections.discard(self)
 
     def pause_writing(self) -> None:
-        """Stop sending: the client reads slower than we write."""
+        """Pause sending: the client reads slower than the server writes."""
         self._can_write.clear()
 
     def resume_writing(self) -> None:
-        """Send on."""
+        """Resume sending."""
         self._can_write.set()
 
     def abort(self) -> None:
-        """End the connection at once because the server closes."""
+        """Abort the connection because the server closes."""
         if self.task is not None:
             self.task.cancel()
-        self._response = None  # what is cut off now was not the client's doing
+        self._response = None  # so that it does not count as closed by the client
         self._transport.abort()
 
-    # Patience and memory.
+    # Timeouts and memory.
 
-    def _wait_at_most(self, seconds: float | None, give_up: Callable[[], object] | None = None) -> None:
-        """Give up after some seconds, unless something else is waited for until then."""
+    def _set_timeout(self, seconds: float | None, give_up: Callable[[], object] | None = None) -> None:
+        """Set the connection's only timer; None clears it."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
         if seconds is not None and give_up is not None:
             self._timer = asyncio.get_running_loop().call_later(seconds, give_up)
 
-    def _give_up_reading(self) -> None:
+    def _on_read_timeout(self) -> None:
         seconds = self._state.read_timeout
         self._refuse(f"The request was not complete after {seconds:g} s.", HTTPStatus.REQUEST_TIMEOUT)
 
-    def _let_go(self) -> None:
-        """Hold the body of the last request no longer."""
+    def _release(self) -> None:
+        """Release the body of the last request."""
         incoming, self._incoming = self._incoming, None
         if incoming is not None:
-            incoming.let_go()
+            incoming.release()
 
     # Reading requests.
 
@@ -247,16 +247,16 @@ class Connection(asyncio.Protocol):
         has_begun = self._incoming is not None or bool(self._h11.trailing_data[0])
         if has_begun and self._response is None and not self._is_reading:
             self._is_reading = True
-            self._wait_at_most(self._state.read_timeout, self._give_up_reading)
+            self._set_timeout(self._state.read_timeout, self._on_read_timeout)
 
     def _take(self, event: object) -> None:
         if isinstance(event, h11.Request):
-            self._incoming = _Incoming(event, self._state)
+            self._incoming = _IncomingRequest(event, self._state)
         elif self._incoming is not None and isinstance(event, h11.Data):
             self._incoming.add(event.data)
         is_complete = isinstance(event, h11.EndOfMessage)
-        if self._incoming is not None and (is_complete or self._incoming.is_hopeless):
-            self._wait_at_most(None)
+        if self._incoming is not None and (is_complete or self._incoming.is_oversized):
+            self._set_timeout(None)
             self._is_reading = False
             self._begin_response(self._incoming.request())
 
@@ -283,39 +283,39 @@ class Connection(asyncio.Protocol):
     async def _respond(self, request: Request, response: _Response) -> None:
         try:
             await response.perform(self._state.respond(request))
-        except Exception as error:  # a task has nobody else to tell, and the simulator prints nothing
+        except Exception as error:  # recorded, because the simulator prints nothing
             response.recorded.failure = repr(error)
             self._transport.abort()
         finally:
-            self._let_go()
-        is_abandoned = self._transport.is_closing() and self._response is response and not response.is_over
+            self._release()
+        is_abandoned = self._transport.is_closing() and self._response is response and not response.has_ended
         response.recorded.client_gone = is_abandoned and response.recorded.failure is None
         self._response = None
         self._is_half_closed = response.is_half_closed
         if self._is_half_closed or self._transport.is_closing():
             return
         if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
-            self._wait_at_most(IDLE_TIMEOUT, self._transport.close)
+            self._set_timeout(IDLE_TIMEOUT, self._transport.close)
             self._h11.start_next_cycle()
             self._early_bytes = len(self._h11.trailing_data[0])
             self._read_events()
         else:
             self._transport.close()
 
-    def _leave_to_client(self) -> None:
+    def _on_client_close(self) -> None:
         response, self._response = self._response, None
         if response is None or self.task is None:
             return
-        response.recorded.client_gone = not response.is_over
+        response.recorded.client_gone = not response.has_ended
         self.task.cancel()
 
 
-class _Incoming:
-    """A request while it arrives. Of one that is refused in any case no body is kept.
+class _IncomingRequest:
+    """A request while it is received. The body of a rejected request is discarded.
 
     Args:
-        head: Its head.
-        state: What counts the bytes that all connections hold.
+        head: The request head.
+        state: The shared state, which counts the bytes of all bodies.
     """
 
     def __init__(self, head: h11.Request, state: ServerState) -> None:
@@ -324,24 +324,24 @@ class _Incoming:
         self._headers = _joined_headers(head)
         self._state = state
         self._body = bytearray()
-        self._fault = foreign_fault(self._target, self._headers)
+        self._fault = find_foreign_request(self._target, self._headers)
         self._is_batch = (self._method, split_target(self._target).path) == ("POST", BATCHES_PATH)
         self._most = MAX_BATCH_BYTES if self._is_batch else MAX_BODY_BYTES
         most_drained = self._most + MAX_DRAINED_BYTES - MAX_BODY_BYTES
         self._left_to_drain = most_drained
         if sum(map(len, self._headers.values())) > MAX_HEADER_BYTES:
-            # Else refused while it arrives, unless the last of it comes in one piece with its end.
+            # h11 checks the size only while the head is incomplete.
             self._drop(APIError(431, "Request header fields are too large"))
         declared = int(self._headers.get("content-length", "0"))
-        self.is_hopeless = declared > most_drained
-        """It is not worth reading to its end."""
+        self.is_oversized = declared > most_drained
+        """Whether the body is too large to be read to its end."""
         if declared > self._most:
             self._drop(APIError(413, "Request exceeds the maximum size"))
 
     def add(self, data: bytes | bytearray) -> None:
-        """Keep bytes of the body, as long as there is room."""
+        """Append bytes of the body, within the limits."""
         self._left_to_drain -= len(data)
-        self.is_hopeless = self.is_hopeless or self._left_to_drain < 0
+        self.is_oversized = self.is_oversized or self._left_to_drain < 0
         if self._fault is not None:
             return
         if len(self._body) + len(data) > self._most:
@@ -354,15 +354,15 @@ class _Incoming:
 
     def _drop(self, fault: APIError) -> None:
         self._fault = self._fault or fault
-        self.let_go()
+        self.release()
 
-    def let_go(self) -> None:
-        """Hold the body no longer."""
+    def release(self) -> None:
+        """Release the body."""
         self._state.held_bytes[self._is_batch] -= len(self._body)
         self._body = bytearray()
 
     def request(self) -> Request:
-        """The request, now that it is complete."""
+        """Return the complete request."""
         is_long = len(self._body) > MAX_VALUES and not self._is_batch
         if is_long and sum(map(self._body.count, (b"[", b"{", b","))) > MAX_VALUES:
             self._drop(APIError(413, f"Request exceeds the maximum of {MAX_VALUES:,} values"))
@@ -383,7 +383,7 @@ def _joined_headers(head: h11.Request) -> dict[str, str]:
 
 
 class _Response:
-    """Performs the steps of one response."""
+    """A response in progress, which performs its steps."""
 
     def __init__(
         self,
@@ -403,12 +403,12 @@ class _Response:
         self._is_raw = False
 
     @property
-    def is_over(self) -> bool:
-        """Whether all was sent that is to be sent."""
+    def has_ended(self) -> bool:
+        """Whether the response is complete or has hung up."""
         return self.recorded.is_finished or self._has_hung_up
 
     async def perform(self, steps: Steps) -> None:
-        """Perform every step, then end the body if no step did."""
+        """Perform all steps, then end the body if no step has ended it."""
         unpaced = 0
         for step in steps:
             await self._perform_one(step)
@@ -443,7 +443,7 @@ class _Response:
         )
         encoded = self._h11.send(response) or b""
         if head.is_close_delimited:
-            # h11 would frame such a body in chunks for an HTTP/1.1 client: we write it ourselves.
+            # h11 would use chunked encoding for an HTTP/1.1 client, so the body is written directly.
             self._is_raw = True
             encoded = encoded.replace(b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n")
         self._transport.write(encoded)
@@ -473,7 +473,7 @@ class _Response:
 
 
 def _reset(transport: asyncio.Transport) -> None:
-    """Close with a TCP reset, so that the client sees an error rather than an end."""
+    """Close with a TCP reset, which the client sees as an error."""
     sock = transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

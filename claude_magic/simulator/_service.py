@@ -1,4 +1,4 @@
-"""The endpoints' work: check a request, answer it, account for it."""
+"""The API endpoints: validation, rate limits, prompt cache, answers and usage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._checks import api_version, authenticate, betas, check_json
 from ._composer import Composition, check_returned_thinking, compose
 from ._conversation import Item, edit_context, items_of, take_directive, total_tokens
 from ._models import Model, describe_model, list_models
-from ._scenarios import as_usual, find_scenario
+from ._scenarios import answer_normally, find_scenario
 from ._stream import Answer, Post, new_message
 from ._validation import Terms, check_count_request, check_message_request
 from ._wire import BATCHES_PATH, JSON, APIError, Request, Steps, encode_json, invalid, new_id
@@ -22,17 +22,17 @@ from ._wire import BATCHES_PATH, JSON, APIError, Request, Steps, encode_json, in
 REQUESTS_PER_MINUTE = 10_000
 INPUT_TOKENS_PER_MINUTE = 10_000_000
 OUTPUT_TOKENS_PER_MINUTE = 2_000_000
-"""What the headers tell where no limit was set; the published figures of the highest tier."""
+"""Limits in the headers if none was set, as published for the highest tier."""
 
 
 class Bucket:
-    """Holds one minute's worth, refilled continuously.
+    """A token bucket, refilled continuously.
 
     Args:
-        per_minute: What flows in during a minute.
-        is_enforced: An empty bucket refuses; otherwise it only counts.
-        clock: The time in seconds.
-        capacity: What it holds, where that is not a minute's worth.
+        per_minute: Amount added per minute.
+        is_enforced: Whether an empty bucket rejects requests; otherwise it only counts.
+        clock: Returns the time in seconds.
+        capacity: Maximum level; by default `per_minute`.
     """
 
     def __init__(
@@ -52,24 +52,24 @@ class Bucket:
 
     @property
     def level(self) -> float:
-        """What is in it now."""
+        """The current level."""
         now = self._clock()
         self._level = min(self._capacity, self._level + (now - self._filled_at) * self.per_minute / 60)
         self._filled_at = now
         return self._level
 
     def take(self, amount: float) -> None:
-        """Take what was used; a bucket that is enforced can fall into debt."""
+        """Remove an amount. The level of an enforced bucket can become negative."""
         self._level = self.level - amount
         if not self.is_enforced:
             self._level = max(0.0, self._level)
 
     def seconds_until(self, amount: float) -> float:
-        """How long until this much is in it; 0 if it is."""
+        """Return the seconds until the bucket holds this amount; 0 if it does now."""
         return max(0.0, (min(amount, self._capacity) - self.level) * 60 / self.per_minute)
 
     def headers(self, name: str, *, is_rounded: bool = True) -> dict[str, str]:
-        """Limit, remaining (of tokens, in thousands) and reset, the latter being the time when it is full again."""
+        """Return the headers for limit, remaining (rounded to thousands for tokens) and reset (when the bucket is full)."""
         unit = 1000 if is_rounded and self.per_minute >= 1000 else 1
         full_at = datetime.now(UTC) + timedelta(seconds=self.seconds_until(self.per_minute))
         remaining = max(0, math.floor(self.level))
@@ -82,9 +82,9 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The limits that were set for each model class; None means that nothing is refused.
+    """The limits of each model class; None means no limit.
 
-    `burst` is how many requests may come at once; the API keeps the right to enforce a minute's limit on shorter spans.
+    `burst` is the maximum number of requests at once: the API may enforce a limit per minute over shorter intervals.
     """
 
     requests_per_minute: int | None = None
@@ -94,11 +94,11 @@ class Limits:
 
 
 class RateLimiter:
-    """The buckets of one class of models."""
+    """The buckets of one model class."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         self._requests = _bucket(limits.requests_per_minute, REQUESTS_PER_MINUTE, clock)
-        self._spurt = Bucket(
+        self._burst = Bucket(
             limits.requests_per_minute or REQUESTS_PER_MINUTE,
             is_enforced=limits.burst is not None,
             clock=clock,
@@ -108,14 +108,14 @@ class RateLimiter:
         self._output = _bucket(limits.output_tokens_per_minute, OUTPUT_TOKENS_PER_MINUTE, clock)
 
     def admit(self, input_tokens: int) -> None:
-        """Let a request in, or refuse it.
+        """Admit a request.
 
         Raises:
-            APIError: 429, one of the buckets is empty; it says how long to wait.
+            APIError: 429 with `retry-after`, a limit is exceeded.
         """
         needs = (
             (self._requests, "requests", 1),
-            (self._spurt, "requests", 1),
+            (self._burst, "requests", 1),
             (self._input, "input tokens", input_tokens),
             (self._output, "output tokens", 1),
         )
@@ -129,15 +129,15 @@ class RateLimiter:
                     headers={**self.headers(), "retry-after": str(math.ceil(wait))},
                 )
         self._requests.take(1)
-        self._spurt.take(1)
+        self._burst.take(1)
 
     def charge(self, input_tokens: int, output_tokens: int) -> None:
-        """Take what a request used; cache reads do not count."""
+        """Remove the tokens that a request used, without cache reads."""
         self._input.take(input_tokens)
         self._output.take(output_tokens)
 
     def headers(self) -> Mapping[str, str]:
-        """The state of the buckets."""
+        """Return the rate limit headers."""
         tightest = min((self._input, self._output), key=lambda bucket: bucket.level / bucket.per_minute)
         return {
             **self._requests.headers("requests", is_rounded=False),
@@ -154,12 +154,12 @@ def _bucket(limit: int | None, advertised: int, clock: Callable[[], float]) -> B
 SECONDS_OF_TTL = {"5m": 300.0, "1h": 3600.0}
 MAX_ENTRIES = 20_000
 LOOK_BACK = 20
-"""How many items before a breakpoint are searched for an entry."""
+"""Number of items before a breakpoint that are searched for an entry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheUse:
-    """How a prompt's input tokens divide."""
+    """A prompt's input tokens: uncached, read from the cache and written to it."""
 
     uncached: int
     read: int
@@ -167,7 +167,7 @@ class CacheUse:
     written_1h: int
 
     def usage(self) -> JSON:
-        """The input side of `usage`."""
+        """Return the input fields of `usage`."""
         return {
             "input_tokens": self.uncached,
             "cache_creation_input_tokens": self.written_5m + self.written_1h,
@@ -180,10 +180,10 @@ class CacheUse:
 
 
 class PromptCache:
-    """Entries by model and prefix, each with the time until which it lives.
+    """The prompt cache: expiry times by model and prefix.
 
     Args:
-        clock: The time in seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -191,16 +191,16 @@ class PromptCache:
         self._entries: dict[tuple[str, bytes], float] = {}
 
     def clear(self) -> None:
-        """Forget every entry."""
+        """Delete all entries."""
         self._entries.clear()
 
     def use(self, items: list[Item], model: Model, automatic: JSON | None) -> CacheUse:
-        """Read what is there, write what is asked for, and tell how the tokens divide.
+        """Read the longest cached prefix, write the marked prefixes, and return how the tokens divide.
 
         Args:
             items: The prompt.
-            model: The model; each has entries of its own.
-            automatic: The request's own `cache_control`, which marks the last item.
+            model: The model; each model has its own entries.
+            automatic: The request's top-level `cache_control`, which marks the last item.
         """
         now = self._clock()
         self._forget_expired(now)
@@ -226,7 +226,7 @@ class PromptCache:
             self._entries = {key: until for until, key in alive[-MAX_ENTRIES // 2 :]}
 
     def _breakpoints(self, items: list[Item], model: Model, automatic: JSON | None) -> list[tuple[int, str]]:
-        """Positions and lifetimes; a prefix below the model's minimum is silently not cached."""
+        """Return positions and lifetimes of the breakpoints. Prefixes below the model's minimum are not cached."""
         controls = {
             position: item.cache_control
             for position, item in enumerate(items)
@@ -269,13 +269,13 @@ _METHODS_OF_PATH = {
 
 
 class MessageService:
-    """What stands behind the endpoints.
+    """The implementation of the endpoints.
 
     Args:
-        api_key: The only key that is accepted; by default any is that does not contain "invalid".
-        limits: The rate limits of each class of models.
-        clock: The time in seconds.
-        batch_seconds: How long a batch takes.
+        api_key: The only valid key; by default any key is valid that does not contain "invalid".
+        limits: The rate limits of each model class.
+        clock: Returns the time in seconds.
+        batch_seconds: Processing time of a batch.
     """
 
     def __init__(
@@ -295,7 +295,7 @@ class MessageService:
         self.batches = BatchService(self._answer_in_batch, clock=clock, seconds=batch_seconds)
 
     def clear(self) -> None:
-        """Forget cached prompts, batches, and what was taken from the rate limits."""
+        """Delete cached prompts and batches, and reset the rate limits."""
         self.batches.clear()
         with self._lock:
             self._cache.clear()
@@ -313,7 +313,7 @@ class MessageService:
         seen = items if edited is None else items_of(edited.fields)
         _check_context(seen, model)
         with self._lock:
-            # Batches have limits of their own.
+            # Batches have separate limits.
             limits = Limits() if tier == "batch" else self._limits
             limiter = self._limiters.setdefault((model.bucket, tier), RateLimiter(limits, self._clock))
             limiter.admit(total_tokens(seen))
@@ -332,16 +332,16 @@ class MessageService:
         return Answer(message=message, headers=headers)
 
     def answer_batches(self, request: Request, request_id: str, headers: dict[str, str]) -> Steps:
-        """Answer what is about batches."""
+        """Respond to a request of the batch endpoints."""
         key = authenticate(request, self._api_key)
         return self.batches.respond(request, _terms_of(request), key, request_id, headers)
 
     def _answer_in_batch(self, fields: JSON, terms: Terms) -> JSON:
-        """Answer one request of a batch. A scenario that it asks for decides about it; what passes has passed by then."""
+        """Answer one request of a batch. A scenario that the request names applies, unless it recovers after retries."""
         request = Request(method="POST", target="/v1/messages", headers={}, raw_body=encode_json(fields))
         name, undirected = take_directive(request)
         chosen = None if name is None else find_scenario(name)
-        behaviour = as_usual if chosen is None or chosen.recovers else chosen.behaviours[-1]
+        behaviour = answer_normally if chosen is None or chosen.recovers else chosen.behaviours[-1]
         post = Post(
             request=undirected,
             request_id=new_id("req"),
@@ -352,7 +352,7 @@ class MessageService:
         return message_of(behaviour(post))
 
     def other(self, request: Request) -> JSON:
-        """Answer every other endpoint."""
+        """Answer all other endpoints."""
         method, path = "GET" if request.method == "HEAD" else request.method, request.path
         if (method, path) == ("GET", "/"):
             return {"type": "simulator", "endpoints": [*_METHODS_OF_PATH]}

@@ -1,4 +1,4 @@
-"""The simulator as its users hold it: a context manager around a server thread."""
+"""The `Simulator` class: a context manager around a server thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Self
 from .._version import __version__
 from ._batches import Batch, BatchScript, Endpoint
 from ._conversation import take_directive
-from ._scenarios import Scenario, as_usual, find_scenario, scenario
+from ._scenarios import Scenario, answer_normally, find_scenario, scenario
 from ._server import READ_TIMEOUT, Connection, RecordedRequest, ServerState
 from ._service import Limits, MessageService
 from ._stream import Behaviour, Post, refuse
@@ -30,29 +30,29 @@ ORGANIZATION_ID = opaque("organization")
 
 
 class API:
-    """Answers requests with steps; knows nothing of sockets."""
+    """The API without sockets: requests in, steps out."""
 
     def __init__(self, service: MessageService, *, chunk_delay: float, scenario_name: str | None) -> None:
         self._service = service
         self._chunk_delay = chunk_delay
-        self._standing = None if scenario_name is None else scenario(scenario_name)
+        self._default = None if scenario_name is None else scenario(scenario_name)
         self._scripted: deque[Behaviour] = deque()
         self._attempts: dict[tuple[str, bytes], int] = {}
-        """How often each request met a scenario; the oldest are forgotten."""
+        """Number of attempts per scenario and request; the oldest entries are dropped."""
 
     def script(self, behaviours: Sequence[Behaviour | Scenario]) -> None:
-        """Queue behaviours; a scenario of several attempts is several behaviours."""
+        """Queue behaviours; a scenario adds one behaviour per attempt."""
         for behaviour in behaviours:
             self._scripted.extend(behaviour.behaviours if isinstance(behaviour, Scenario) else (behaviour,))
 
     def clear(self) -> None:
-        """Forget what was scripted and what was seen."""
+        """Delete scripts, attempts and the state of the service."""
         self._scripted.clear()
         self._attempts.clear()
         self._service.clear()
 
     def respond(self, request: Request) -> Steps:
-        """The steps that answer a request."""
+        """Return the steps that respond to a request."""
         request_id = new_id("req")
         headers = {
             "request-id": request_id,
@@ -88,19 +88,19 @@ class API:
         )
 
     def _behaviour(self, request: Request) -> tuple[Behaviour, Request]:
-        """What was scripted, else what the request asks for itself, else what always holds."""
+        """Return the scripted behaviour, else the one that the request names, else the default."""
         name, undirected = take_directive(request)
         if self._scripted:
             return self._scripted.popleft(), undirected
         named = request.headers.get(SCENARIO_HEADER) or name
         if named is not None:
             return self._next_attempt(find_scenario(named), request), undirected
-        if self._standing is not None:
-            return self._next_attempt(self._standing, request), undirected
-        return as_usual, undirected
+        if self._default is not None:
+            return self._next_attempt(self._default, request), undirected
+        return answer_normally, undirected
 
     def _next_attempt(self, chosen: Scenario, request: Request) -> Behaviour:
-        """The scenario's behaviour for this repetition of the request."""
+        """Return the scenario's behaviour for this attempt."""
         key = (chosen.name, hashlib.sha256(request.raw_body).digest())
         attempt = self._attempts.get(key, 0)
         if attempt < len(chosen.behaviours):
@@ -109,8 +109,8 @@ class API:
                 del self._attempts[next(iter(self._attempts))]
             return chosen.behaviours[attempt]
         if chosen.recovers:
-            del self._attempts[key]  # the next run of the same cell meets the trouble again
-            return as_usual
+            del self._attempts[key]  # so that the next run of the same cell fails again
+            return answer_normally
         return chosen.behaviours[-1]
 
 
@@ -121,35 +121,35 @@ BACKLOG = 512
 
 
 class Simulator:
-    """A stand-in for the Messages API on a loopback port, in a thread of its own.
+    """A stand-in for the Messages API on a loopback port, in its own thread.
 
     ```python
     with Simulator() as sim:
         sim.script(status(529), status(429, retry_after=1))
-        ...  # use sim.url as the base URL, then ask sim.requests what arrived
+        ...  # use sim.url as the base URL, then look at sim.requests
     ```
 
-    Its methods may be called from any thread. Closing it ends open streams at once.
+    All methods are thread-safe. Closing ends open streams immediately.
 
     Args:
-        port: The port on 127.0.0.1; 0 takes any free one.
+        port: The port on 127.0.0.1; 0 takes any free port.
         chunk_delay: Seconds between two deltas of a stream.
-        api_key: The only key that is accepted; by default any is that does not contain "invalid".
-        scenario: The named scenario that every request meets which asks for no other.
-        requests_per_minute: The rate limit of each class of models; by default nothing is refused, though the
-            headers count.
+        api_key: The only valid key; by default any key is valid that does not contain "invalid".
+        scenario: The default scenario, for requests that do not name one.
+        requests_per_minute: The rate limit of each model class; by default there is no limit, but the headers
+            count.
         input_tokens_per_minute: As above, for uncached input tokens.
         output_tokens_per_minute: As above, for output tokens.
-        burst: The most requests at once, where that is less than a minute's worth. The headers do not tell of it.
-        batch_seconds: How long a batch of messages takes.
-        clock: The time in seconds by which limits refill, cached prompts expire and batches proceed, for tests.
-        max_recorded: How many of the latest requests are kept in `requests`; 0 keeps none.
-        max_recorded_bytes: How many bytes they may take together; the oldest are forgotten first.
-        read_timeout: Seconds that a request may take from its first byte to its last.
+        burst: Maximum number of requests at once, if less than `requests_per_minute`. Not reported in headers.
+        batch_seconds: Processing time of a message batch.
+        clock: Returns the time in seconds, for rate limits, cached prompts and batches; tests can replace it.
+        max_recorded: Maximum number of requests kept in `requests`; 0 keeps none.
+        max_recorded_bytes: Maximum total size of these requests; the oldest are dropped first.
+        read_timeout: Maximum seconds from the first to the last byte of a request.
 
     Raises:
         OSError: The port is taken.
-        ValueError: No scenario has that name.
+        ValueError: There is no such scenario.
     """
 
     def __init__(
@@ -191,13 +191,13 @@ class Simulator:
         where = self.url if self._thread is not None else "not started"
         return f"<Simulator {where}, {self._state.received} requests>"
 
-    # Life.
+    # Start and close.
 
     def start(self) -> Self:
-        """Begin to serve; returns when the port answers."""
+        """Start the server. Returns when the port accepts connections."""
         if self._thread is None:
             self._thread = _ServerThread(self._state, _listen(self._wanted_port))
-            # Also at interpreter exit, where nobody closed it.
+            # Also runs at interpreter exit, if the simulator is still open.
             self._finalizer = weakref.finalize(self, self._thread.stop)
         return self
 
@@ -212,7 +212,7 @@ class Simulator:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    # Where it is.
+    # Address.
 
     @property
     def port(self) -> int:
@@ -226,36 +226,36 @@ class Simulator:
         """The base URL, without `/v1`."""
         return f"http://{HOST}:{self.port}"
 
-    # What it saw.
+    # Received requests.
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The requests so far, oldest first; a copy of the list, with live entries."""
+        """The recorded requests, oldest first: a copy of the list with live entries."""
         return list(self._state.requests)
 
     @property
     def batches(self) -> list[Batch]:
-        """The batches that were accepted, and not deleted since, oldest first."""
+        """The accepted batches that have not been deleted, oldest first."""
         return self._batches.all()
 
     @property
     def connections(self) -> int:
-        """How many TCP connections were accepted so far."""
+        """Number of TCP connections accepted so far."""
         return self._state.accepted
 
     @property
     def open_connections(self) -> int:
-        """How many TCP connections are open now."""
+        """Number of open TCP connections."""
         return len(self._state.connections)
 
-    # What it does.
+    # Scripts.
 
     def script(self, *behaviours: Behaviour | Scenario) -> None:
-        """Queue behaviours: each POST to `/v1/messages` from now on takes one; then it answers as usual."""
+        """Queue behaviours. Each POST to `/v1/messages` takes one; once the queue is empty, requests are answered normally."""
         self._api.script(behaviours)
 
     def script_batch(self, script: BatchScript) -> None:
-        """Let the next batch that is created fare so."""
+        """Set the outcome of the next batch that is created."""
         self._batches.script(script)
 
     def script_batch_calls(self, endpoint: Endpoint, *behaviours: Behaviour) -> None:
@@ -263,7 +263,7 @@ class Simulator:
         self._batches.behave(endpoint, *behaviours)
 
     def clear(self) -> None:
-        """Forget what was scripted and not yet taken, the requests, batches, cached prompts and used-up limits."""
+        """Delete scripts, recorded requests, batches and cached prompts, and reset the rate limits."""
         self._api.clear()
         self._state.forget()
 
@@ -285,7 +285,7 @@ class _ServerThread:
             raise RuntimeError(f"The simulator's thread did not start within {STARTUP_TIMEOUT:.0f} s.")
 
     def stop(self) -> None:
-        """End the loop and wait for its thread, which a forked child does not have."""
+        """Stop the event loop and wait for the thread. In a forked child, which has no such thread, only close the socket."""
         if os.getpid() != self._pid:
             self._listener.close()
             return
@@ -306,7 +306,7 @@ class _ServerThread:
         )
         self._is_serving.set()
         await self._stop.wait()
-        while self._is_accepting():  # noqa: ASYNC110 (asyncio tells nobody when it has accepted)
+        while self._is_accepting():  # noqa: ASYNC110 (asyncio does not notify after accepting)
             await asyncio.sleep(0)
         server.close()
         while self._state.connections:
@@ -315,13 +315,13 @@ class _ServerThread:
             await asyncio.sleep(0)
 
     def _is_accepting(self) -> bool:
-        """Whether asyncio is still making transports; it leaks the ones for which the server closes too early."""
+        """Whether asyncio is still creating transports, which it leaks if the server closes before they are ready."""
         busy = {connection.task for connection in self._state.connections} | {asyncio.current_task()}
         return bool(asyncio.all_tasks() - busy)
 
 
 def _listen(port: int) -> socket.socket:
-    # Naming the protocol is what lets asyncio set TCP_NODELAY on what is accepted here.
+    # asyncio sets TCP_NODELAY on accepted sockets only if the protocol is explicit.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if os.name == "posix":  # elsewhere the option would let two servers share the port
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

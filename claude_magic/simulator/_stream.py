@@ -1,4 +1,4 @@
-"""A finished message, told again as the events of a stream."""
+"""A complete message as the events of a stream, with the types that behaviours use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ._wire import (
 
 STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 TOKENS_PER_DELTA = (2, 3, 1, 4, 2, 3, 5)
-"""How many tokens the deltas carry, in turn; the real API's pieces vary in size, too."""
+"""Tokens per delta, in turn; the sizes vary as in the real API."""
 PING_INTERVAL = 10.0
 """Seconds of paced output after which a ping is sent."""
 
@@ -33,7 +33,7 @@ PING: JSON = {"type": "ping"}
 def new_message(
     model: str, content: Sequence[JSON], stop_reason: str | None, stop_sequence: str | None, usage: JSON
 ) -> JSON:
-    """A message as it is answered without streaming."""
+    """Return a message in the form of a response without streaming."""
     return {
         "id": new_id("msg"),
         "type": "message",
@@ -47,10 +47,10 @@ def new_message(
 
 
 def message_events(message: JSON) -> Iterator[JSON]:
-    """The events that tell a message, from `message_start` to `message_stop`.
+    """Yield the events of a message, from `message_start` to `message_stop`.
 
     Args:
-        message: The complete message, as it would be answered without streaming.
+        message: The complete message, in the form of a response without streaming.
     """
     yield {"type": "message_start", "message": _opening(message)}
     for index, block in enumerate(message["content"]):
@@ -72,7 +72,7 @@ def _opening(message: JSON) -> JSON:
 
 
 def closing_event(message: JSON) -> JSON:
-    """The `message_delta` that tells why the message ended and what it used in all."""
+    """Return the `message_delta` with the stop reason and the total usage."""
     delta: JSON = {"stop_reason": message["stop_reason"], "stop_sequence": message["stop_sequence"]}
     delta.update({key: message[key] for key in ("stop_details", "container") if message.get(key) is not None})
     event = {"type": "message_delta", "delta": delta, "usage": _closing_usage(message["usage"])}
@@ -94,7 +94,7 @@ def _closing_usage(usage: JSON) -> JSON:
 
 
 def block_events(index: int, block: JSON) -> Iterator[JSON]:
-    """One block's start, deltas and stop."""
+    """Yield a block's start, deltas and stop."""
     opening, deltas = _opening_and_deltas(block)
     yield {"type": "content_block_start", "index": index, "content_block": opening}
     for delta in deltas:
@@ -130,7 +130,7 @@ def _thinking_deltas(block: JSON) -> Iterator[JSON]:
 
 
 def _input_deltas(arguments: JSON) -> Iterator[JSON]:
-    """The arguments as JSON, one whole key and value at a time."""
+    """Yield the arguments as JSON, one key with its value per delta."""
     yield {"type": "input_json_delta", "partial_json": ""}
     opening = "{"
     for key, value in arguments.items():
@@ -144,7 +144,7 @@ def _input_deltas(arguments: JSON) -> Iterator[JSON]:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """The text in the small pieces in which it is streamed."""
+    """Yield the pieces of a text for its deltas."""
     tokens = split_tokens(text)
     start = turn = 0
     while start < len(tokens):
@@ -155,12 +155,12 @@ def pieces(text: str) -> Iterator[str]:
 
 
 def encode_event(event: JSON) -> bytes:
-    """One event on the wire; its name is its type."""
+    """Encode a server-sent event; the event's name is its type."""
     return b"event: " + str(event["type"]).encode() + b"\ndata: " + encode_json(event) + b"\n\n"
 
 
 def paced(events: Iterable[JSON], chunk_delay: float) -> Steps:
-    """Send events one by one, with a pause after each delta."""
+    """Send events, with a pause after each delta."""
     since_ping = 0.0
     for event in events:
         yield Chunk(encode_event(event))
@@ -175,7 +175,7 @@ def paced(events: Iterable[JSON], chunk_delay: float) -> Steps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A message that answers a request, and the headers that come with it."""
+    """The message that answers a request, with its additional headers."""
 
     message: JSON
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -183,27 +183,27 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Post:
-    """One POST to `/v1/messages`, as a behaviour sees it."""
+    """A POST to `/v1/messages`, as passed to behaviours."""
 
     request: Request
     request_id: str
     chunk_delay: float
     headers: Mapping[str, str]
-    """What the API puts on every response, such as the request id."""
+    """Headers of every response, such as the request id."""
     answer: Callable[[], Answer]
-    """Checks the request and answers it as usual; raises `APIError` where it must be refused."""
+    """Validates and answers the request; raises `APIError` for an invalid request."""
 
 
 Behaviour: TypeAlias = Callable[[Post], Steps]
-"""Decides how one request is answered."""
+"""Returns the steps of the response to one request."""
 
 
 Change: TypeAlias = Callable[[Iterable[JSON]], Iterable[JSON]]
-"""Makes other events of those that tell a message."""
+"""Modifies the events of a message."""
 
 
 def deliver(post: Post, answer: Answer, change: Change | None = None) -> Steps:
-    """Send the answer in the form that the request asks for; a stream may be changed, and goes at the simulator's pace."""
+    """Send the answer as JSON or, with `stream`, as events, optionally modified and paced by `chunk_delay`."""
     if not post.request.wants_stream:
         yield from json_steps(200, answer.message, {**post.headers, **answer.headers})
         return
@@ -213,7 +213,7 @@ def deliver(post: Post, answer: Answer, change: Change | None = None) -> Steps:
 
 
 def stream_head(post: Post, answer: Answer | None = None, extra: Mapping[str, str] | None = None) -> Head:
-    """The head of a stream."""
+    """Return the head of a stream."""
     of_answer = answer.headers if answer is not None else {}
     headers = {**STREAM_HEADERS, **post.headers, **of_answer, **(extra or {})}
     return Head(200, tuple(headers.items()))

@@ -1,4 +1,4 @@
-"""Every rule for the body of a request, in the order in which the API complains."""
+"""Validation of request bodies, in the order in which the API reports errors."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ MIN_BUDGET_TOKENS = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What the headers decide before the body is read."""
+    """The API version and betas from the request headers."""
 
     version: str
     betas: frozenset[str]
 
 
 def check_message_request(fields: JSON, terms: Terms) -> Model:
-    """Check the body of POST `/v1/messages`; returns the model that it asks for."""
+    """Check the body of POST `/v1/messages`. Return the requested model."""
     model = _model(fields)
     max_tokens = check_field(fields, "max_tokens", "", check_integer, least=0)
     check_required(fields, "messages")
@@ -89,7 +89,7 @@ def check_message_request(fields: JSON, terms: Terms) -> Model:
 
 
 def check_count_request(fields: JSON, terms: Terms) -> Model:
-    """Check the body of POST `/v1/messages/count_tokens`; returns the model that it asks for."""
+    """Check the body of POST `/v1/messages/count_tokens`. Return the requested model."""
     model = _model(fields)
     check_required(fields, "messages")
     _check_fields(fields, COMMON_FIELDS, terms, model)
@@ -110,7 +110,7 @@ def _check_fields(fields: JSON, known: frozenset[str], terms: Terms, model: Mode
         elif name in SAMPLING_DEFAULTS and known is MESSAGE_FIELDS and terms.version != NEW_VERSION:
             _check_sampling(name, value, model)
         elif BETA_FIELDS.get(name) in terms.betas:
-            raise invalid(f"{name}: the simulator does not imitate this beta feature")
+            raise invalid(f"{name}: the simulator does not implement this beta feature")
         else:
             raise invalid(f"{name}: Extra inputs are not permitted")
 
@@ -232,7 +232,7 @@ def _check_cache_control(fields: JSON, betas: frozenset[str]) -> None:
 
 
 def _breakpoints(fields: JSON) -> Iterator[tuple[str, Any]]:
-    """Every explicit `cache_control`, in the order of the prefix."""
+    """Yield the path and value of every explicit `cache_control`, in the order of the prompt."""
     places: list[tuple[str, Any]] = [(f"tools.{i}", tool) for i, tool in enumerate(fields.get("tools", []))]
     system = fields.get("system")
     places += [(f"system.{i}", block) for i, block in enumerate(system if isinstance(system, list) else [])]
@@ -244,7 +244,7 @@ def _breakpoints(fields: JSON) -> Iterator[tuple[str, Any]]:
             yield f"{path}.cache_control", place["cache_control"]
 
 
-# Messages: roles, blocks, and which block may follow which.
+# Messages: roles, blocks and their order.
 MAX_MESSAGES = 100_000
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]*={0,2}\s*\Z")
@@ -273,7 +273,7 @@ RESULT_BLOCKS = frozenset({"text", "image", "document", "search_result", "tool_r
 
 
 def check_messages(value: Any, model: Model, version: str) -> None:
-    """Every rule for `messages`."""
+    """Check `messages`."""
     messages = check_array(value, "messages")
     if not messages:
         raise invalid("messages: at least one message is required")
@@ -312,7 +312,7 @@ def _check_block(value: Any, path: str, role: str) -> None:
     kind = check_field(block, "type", path, check_string)
     allowed = ASSISTANT_BLOCKS if role == "assistant" else USER_BLOCKS
     if role == "assistant" and kind == "document":
-        return  # the old version accepts it; the new one's rule stands in _check_new_version
+        return  # accepted by the old version; see _check_new_version
     if kind not in allowed:
         raise invalid(f"{path}.type: `{kind}` blocks are not allowed in {role} messages")
     if kind in BLOCK_CHECKS:
@@ -346,7 +346,7 @@ _SOURCES = ("base64", "url", "file")
 
 
 def _check_source(block: JSON, path: str, kinds: Sequence[str], media_types: Sequence[str]) -> JSON:
-    """The `source` of a block; data in base64 is of one of these types."""
+    """Check a block's `source`, and the media type of base64 data. Return the source."""
     source = check_field(block, "source", path, check_dictionary)
     if check_field(source, "type", f"{path}.source", check_one_of, kinds) == "base64":
         inner = f"{path}.source.base64"
@@ -429,7 +429,7 @@ def _check_roles(messages: list[JSON], model: Model) -> None:
 
 
 def is_paused_turn(message: JSON) -> bool:
-    """Whether an assistant message is a paused turn that is sent back to go on."""
+    """Whether an assistant message is a paused turn that the client sent back."""
     content = message["content"]
     if not isinstance(content, list):
         return False
@@ -437,7 +437,7 @@ def is_paused_turn(message: JSON) -> bool:
 
 
 def _check_tool_results(messages: list[JSON]) -> None:
-    """After a turn with `tool_use` comes a user message that holds every result, before any text."""
+    """Check that a user message with every result, before any text, follows each turn with `tool_use`."""
     pending: list[str] = []
     for index, message in enumerate(messages):
         blocks = blocks_of(message["content"])

@@ -1,4 +1,4 @@
-"""Values that satisfy a schema: plausible by a field's name, type and bounds, and what the prompt says where that is plain."""
+"""Generation of values that satisfy a JSON schema, from the prompt where possible, else plausible for the field."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ._checks import resolve
 from ._wire import JSON, pick, read_by_word, read_words
 
 CAPITALS: Mapping[str, str] = read_words("capitals")
-"""Country of each capital."""
+"""Maps each capital to its country."""
 _COUNTRIES: Mapping[str, str] = {**CAPITALS, **read_words("harbours")}
 _FORMATS: Mapping[str, tuple[str, str]] = read_words("formats")
-"""Of each format a pattern, and a value."""
+"""Maps each format to a pattern and a default value."""
 _FORMAT_OF_WORD: Mapping[str, str] = read_by_word("format_of_word")
 _SAMPLES: Mapping[str, list[str]] = read_by_word("samples")
 _RANGES: Mapping[str, list[float]] = read_by_word("ranges")
-"""Least and most of what is made up, then of what is taken from the prompt."""
+"""Minimum and maximum of generated numbers, then of numbers from the prompt."""
 _PROMPTS, _PROSE, _NOT_NAMES = map(read_words, ("prompts", "prose", "not_names"))
 _MAX_DEPTH = 12
 _BOUND = re.compile(r"\b(at least|at most|more than|less than) (-?\d+(?:\.\d+)?)(?! (?:characters|items))")
@@ -31,11 +31,11 @@ _NUMBER = r"-?\d+(?:\.\d+)?"
 _LONE_NUMBER = re.compile(rf"(?<![\w.-]){_NUMBER}(?![\w-]|[.:]\d| (?!and\b)[a-z])")
 
 Path: TypeAlias = tuple[str, ...]
-"""The name of a field, then the names of what it is part of, innermost first."""
+"""The name of a field, then the names of its parents, innermost first."""
 
 
 class _Hints:
-    """What a prompt offers: names, places, numbers and quoted texts, each given out once, in order."""
+    """Names, places, numbers and quoted texts from a prompt, each used once, in order."""
 
     def __init__(self, prompt: str) -> None:
         self.prompt = prompt
@@ -47,12 +47,12 @@ class _Hints:
         self._given: Counter[str] = Counter()
 
     def sample(self, samples: Sequence[str]) -> str:
-        """The next of some samples."""
+        """Return the next of these samples."""
         self._given[samples[0]] += 1
         return samples[(self._given[samples[0]] - 1) % len(samples)]
 
     def beside(self, name: str, value: str) -> str | None:
-        """What stands next to a field's name in the prompt, such as `day 3` or `3 days`."""
+        """Return the value next to a field's name in the prompt, as in `day 3` or `3 days`; None if there is none."""
         field = rf"\b{re.escape(name.replace('_', ' '))}s?\b"
         pattern = rf"{field}(?: is| =|:|=| of| called| named)? *({value})|(?<![\w.-])({value}) {field}"
         match = re.search(pattern, self.prompt, re.IGNORECASE)
@@ -60,7 +60,7 @@ class _Hints:
 
 
 def _names_in(prompt: str) -> Iterator[tuple[str, bool]]:
-    """The names, and whether each is a place's. A word that merely begins a sentence is none."""
+    """Yield names, and whether each is a place. The capitalised first word of a sentence is not a name."""
     for match in _NAME.finditer(prompt):
         words = match[0].split(" ")
         is_beginning = len(words) == 1 and _BEGINNING.search(prompt[: match.start()]) is not None
@@ -79,7 +79,7 @@ def _names_in(prompt: str) -> Iterator[tuple[str, bool]]:
 
 
 def make_instance(schema: JSON, prompt: str) -> Any:
-    """A value that satisfies the schema; the same one for the same prompt."""
+    """Return a value that satisfies the schema. The same prompt always gives the same value."""
     return _make(schema, schema, ("value",), _Hints(prompt))
 
 
@@ -129,7 +129,7 @@ def _make_of_type(kind: str, schema: JSON, root: JSON, path: Path, hints: _Hints
 
 
 def _make_object(schema: JSON, root: JSON, path: Path, hints: _Hints) -> JSON:
-    """An object whose country is the one of its place, and whose address is made of its name."""
+    """Return an object with consistent fields: the country matches the place, the email address matches the name."""
     properties, required = schema.get("properties", {}), schema.get("required", ())
     names = sorted(properties, key=lambda name: name not in required)
     if len(path) > _MAX_DEPTH:
@@ -146,7 +146,7 @@ def _make_object(schema: JSON, root: JSON, path: Path, hints: _Hints) -> JSON:
 
 
 def _words_of(name: str) -> list[str]:
-    """The words of a field's name, the last one first, each in the singular."""
+    """Return the words of a field's name in the singular, last word first."""
     words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
     single = {"cities": "city", "countries": "country", "people": "person", "address": "address"}
     return [single.get(word, word.removesuffix("s")) for word in reversed(words)]
@@ -173,7 +173,7 @@ def _make_number(schema: JSON, name: str, hints: _Hints, *, is_whole: bool) -> i
 
 
 def _bounds_of(schema: JSON, step: float) -> tuple[float, float]:
-    """Least and most, which may also stand in the description: the API takes no bounds in its schemas."""
+    """Return the bounds from the schema or its description: the API accepts no bounds in schemas."""
     told = {word: float(text) for word, text in _BOUND.findall(str(schema.get("description", "")))}
     least = (
         schema.get("minimum"),
@@ -217,7 +217,7 @@ def _make_string(schema: JSON, path: Path, hints: _Hints) -> str:
 
 
 def _make_name(words: Sequence[str], path: Path, hints: _Hints) -> str:
-    """A name of the kind that a field's words tell, or those of what it is part of: a person's if nothing tells."""
+    """Return a name of the kind that the field's words or its parents' words indicate; a person's name by default."""
     around = [word for part in path[1:] for word in _words_of(part)] if "name" in words else []
     samples = next((_SAMPLES[word] for word in (*words, *around) if word in _SAMPLES), None)
     if samples is None and "name" in words:

@@ -1,8 +1,7 @@
-"""What travels between the sockets and the API: requests in, steps out.
+"""Requests, and the steps of responses: the interface between the server and the API.
 
-Nothing here does I/O. Code that answers a request yields *steps* (send this head, send these bytes,
-pause, hang up), and the server performs them one by one. Every fault of the simulator is therefore
-only another sequence of steps.
+This module does no I/O. Code that answers a request yields *steps* (send this head, send these bytes,
+pause, hang up), and the server performs them in order. A fault is just another sequence of steps.
 """
 
 from __future__ import annotations
@@ -28,34 +27,34 @@ BATCHES_PATH = "/v1/messages/batches"
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One HTTP request, read completely."""
+    """A complete HTTP request."""
 
     method: str
     target: str
     headers: Mapping[str, str]
-    """Names in lower case; repeated headers are joined by a comma."""
+    """Names in lower case; values of repeated headers joined by commas."""
     raw_body: bytes
     fault: APIError | None = None
-    """Why it is refused whatever its body says; the body was thrown away then."""
+    """The error for a request that was rejected without its body, which was discarded."""
 
     @property
     def path(self) -> str:
-        """The path of the target, without its query."""
+        """The path of the target, without the query."""
         return split_target(self.target).path
 
     @property
     def query(self) -> dict[str, list[str]]:
-        """The query's parameters, each with its values in order."""
+        """The query parameters, each with its values in order."""
         return parse_qs(split_target(self.target).query, keep_blank_values=True)
 
     @cached_property
     def body(self) -> Any:
-        """The body as JSON, or None where it is not JSON."""
+        """The body as JSON; None if it is not JSON."""
         return read_json(self.raw_body)
 
     @property
     def fields(self) -> JSON:
-        """The body where it is a JSON object, else an empty one."""
+        """The body if it is a JSON object, else an empty dictionary."""
         return self.body if isinstance(self.body, dict) else {}
 
     @property
@@ -71,7 +70,7 @@ class Head:
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     is_close_delimited: bool = False
-    """Neither a length nor chunks: the body ends where the connection does, as from an HTTP/1.0 proxy."""
+    """Whether the end of the connection delimits the body, as with an HTTP/1.0 proxy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +89,19 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """End the body properly. Implied after the last step."""
+    """End the body. Implied after the last step."""
 
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """End the connection: by TCP reset, by closing it, or by closing only the server's half."""
+    """End the connection by a TCP reset, by closing it, or by closing only the server's side."""
 
     how: Literal["reset", "close", "half"]
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Wait until a test opens the gate."""
+    """Wait until the gate is opened."""
 
     gate: Gate
 
@@ -112,9 +111,9 @@ Steps: TypeAlias = Iterator[Step]
 
 
 class Gate:
-    """A gate that a stream waits at until `open` is called, from any thread.
+    """A gate that streams wait for until `open` is called, from any thread.
 
-    With it a test looks at a half-finished answer without guessing how long to sleep.
+    With a gate, a test can inspect a partial answer without sleeping.
     """
 
     def __init__(self) -> None:
@@ -122,16 +121,16 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Whether streams may pass."""
+        """Whether the gate is open."""
         return self._opened.is_set()
 
     def open(self) -> None:
-        """Let the streams that wait here go on; opening twice is fine."""
+        """Release the waiting streams. Further calls have no effect."""
         self._opened.set()
 
 
 def split_target(target: str) -> SplitResult:
-    """The parts of a target. Only one with a scheme has a host: `//x/y` is a path, as it stands in a request."""
+    """Split a request target. Only a target with a scheme has a host: `//x/y` is a path."""
     if not target.startswith("/"):
         with contextlib.suppress(ValueError):
             return urlsplit(target)
@@ -140,7 +139,7 @@ def split_target(target: str) -> SplitResult:
 
 
 def read_json(raw: bytes) -> Any:
-    """A body as JSON, or None where it is not JSON."""
+    """Parse a body as JSON; None if it is not JSON."""
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested absurdly deep
@@ -148,17 +147,17 @@ def read_json(raw: bytes) -> Any:
 
 
 def encode_json(value: object) -> bytes:
-    """JSON as the API writes it: compact, UTF-8, nothing escaped that need not be."""
+    """Encode JSON as the API does: compact, in UTF-8, with minimal escaping."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def json_steps(status: int, value: object, headers: Mapping[str, str]) -> Steps:
-    """A whole JSON response."""
+    """Send a complete JSON response."""
     return body_steps(status, encode_json(value), {"content-type": "application/json", **headers})
 
 
 def body_steps(status: int, body: bytes, headers: Mapping[str, str]) -> Steps:
-    """A whole response with its length."""
+    """Send a complete response with `content-length`."""
     yield Head(status, (*headers.items(), ("content-length", str(len(body)))))
     if body:
         yield Chunk(body)
@@ -194,14 +193,14 @@ MESSAGE_OF_STATUS: Mapping[int, str] = {
 
 
 class APIError(Exception):
-    """A request that is answered with an error.
+    """An error response.
 
     Args:
         status: The HTTP status.
-        message: The text of the error.
-        error_type: The error's type; by default the one that belongs to the status.
-        details: Further data, such as a stable `error_code`.
-        headers: Further headers of the response, such as `retry-after`.
+        message: The error's message.
+        error_type: The error's type; by default the type for the status.
+        details: Additional data, such as `error_code`.
+        headers: Additional response headers, such as `retry-after`.
     """
 
     def __init__(
@@ -216,7 +215,7 @@ class APIError(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
-        # Where the API documents none, its neighbours' type.
+        # For statuses without a documented type, use that of similar statuses.
         usual = "api_error" if status >= 500 else "invalid_request_error"
         self.error_type = error_type or TYPE_OF_STATUS.get(status, usual)
         self.details = details
@@ -224,12 +223,12 @@ class APIError(Exception):
 
 
 def invalid(message: str) -> APIError:
-    """A 400 with this text."""
+    """Return a 400 with this message."""
     return APIError(400, message)
 
 
 def error_envelope(fault: APIError, request_id: str | None) -> JSON:
-    """The body of an error response."""
+    """Return the body of an error response."""
     error: JSON = {"type": fault.error_type, "message": fault.message}
     if fault.details is not None:
         error["details"] = fault.details
@@ -237,7 +236,7 @@ def error_envelope(fault: APIError, request_id: str | None) -> JSON:
 
 
 def read_corpus(name: str) -> str:
-    """A text that the simulator says, from its folder of texts."""
+    """Read a file of the `corpus` folder."""
     return (resources.files(__package__) / "corpus" / name).read_text(encoding="utf-8")
 
 
@@ -248,13 +247,13 @@ def _words() -> JSON:
 
 
 def read_words(name: str) -> Any:
-    """A table of words; a list of lines becomes the set of its words."""
+    """Return a table of `words.json`; a list of lines becomes the set of its words."""
     table = _words()[name]
     return frozenset(" ".join(table).split()) if isinstance(table, list) else table
 
 
 def read_by_word(name: str) -> Any:
-    """A table whose keys hold several words, by each of them."""
+    """Return a table whose keys contain several words, with one key per word."""
     return {word: value for words, value in read_words(name).items() for word in words.split(" ")}
 
 
@@ -264,12 +263,12 @@ _seed = secrets.token_hex(8)
 
 
 def new_id(prefix: str) -> str:
-    """An identifier that no other call returns, such as `msg_01...`."""
+    """Return a unique identifier, such as `msg_01...`."""
     return f"{prefix}_01{opaque(f'{_seed}-{next(_serial)}')}"
 
 
 def opaque(text: str, length: int = 22) -> str:
-    """Letters and digits that depend on the text alone."""
+    """Return letters and digits derived from the text."""
     number = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
     digits = []
     for _ in range(length):
@@ -282,29 +281,29 @@ T = TypeVar("T")
 
 
 def pick(text: str, choices: Sequence[T]) -> T:
-    """One of the choices; the same one for the same text, in every process."""
+    """Return one of the choices. The same text gives the same choice in every process."""
     digest = hashlib.sha256(text.encode()).digest()
     return choices[int.from_bytes(digest[:8], "big") % len(choices)]
 
 
 # A deterministic stand-in for the tokenizer.
 #
-# A token is a run of at most four letters with the blank before it, up to three digits, a run of blanks or one
-# other character. That is near the real figures for English prose, and the pieces join to the text again, so a
+# A token is a run of at most four letters with the space before it, up to three digits, a run of spaces or one
+# other character. The counts are close to the real ones for English prose. The tokens join to the original text, so a
 # text can be cut after exactly n tokens.
 _TOKEN = re.compile(r" ?[A-Za-z]{1,4}| ?\d{1,3}|\n+| {2,}| ?[^\w\s]|\w{1,2}|\s|.", re.DOTALL)
 
 
 def split_tokens(text: str) -> list[str]:
-    """The text cut into its tokens, which join to it again."""
+    """Split the text into tokens, which join to the original text."""
     return _TOKEN.findall(text)
 
 
 def count_tokens(text: str) -> int:
-    """How many tokens the text has."""
+    """Return the number of tokens of the text."""
     return sum(1 for _ in _TOKEN.finditer(text))
 
 
 def cut_to_tokens(text: str, limit: int) -> str:
-    """The text's first `limit` tokens."""
+    """Return the text's first `limit` tokens."""
     return "".join(split_tokens(text)[:limit])

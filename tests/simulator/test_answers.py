@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from claude_magic.simulator._answers import OWN_UP, all_topics
+from claude_magic.simulator._answers import FALLBACK_ANSWER, all_topics
 
 DETERMINISTIC = "Write a haiku about the sea"
 TOPICS = [topic for topic in all_topics() if topic.sentence]
@@ -93,11 +93,11 @@ def test_a_prompt_gets_a_fitting_answer(api, prompt, expected):
 )
 def test_what_is_unknown_or_unclear_is_owned_up_to_in_two_lines(api, prompt):
     """A word that occurs is no topic, the beginning of one neither, and two topics are none. It says what is known, and how to set a key."""
-    assert api.text(prompt) == OWN_UP
-    assert len(OWN_UP.splitlines()) == 2
-    assert "simulator" in OWN_UP
-    assert "%claude login" in OWN_UP
-    assert "*what can you do*" in OWN_UP
+    assert api.text(prompt) == FALLBACK_ANSWER
+    assert len(FALLBACK_ANSWER.splitlines()) == 2
+    assert "simulator" in FALLBACK_ANSWER
+    assert "%claude login" in FALLBACK_ANSWER
+    assert "*what can you do*" in FALLBACK_ANSWER
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_conversation_is_remembered(api):
     assert "**teal**" in ask("My favourite colour is teal.", "Thanks", "What is my favourite colour?")
     assert "> Tell me about tides" in ask("Tell me about tides", "Thanks", "What did I ask first?")
     assert "| neap tide |" in ask("Tell me about tides", "Now as a table")
-    assert ask("Tell me about tides", "And then?") == OWN_UP
+    assert ask("Tell me about tides", "And then?") == FALLBACK_ANSWER
 
 
 def test_an_answer_that_was_cut_goes_on_where_it_stopped(api):
@@ -176,7 +176,7 @@ def test_an_answer_that_was_cut_goes_on_where_it_stopped(api):
 
     assert api.text("", messages=turns("Tell me about tides", go_on)) == rest.lstrip("\n")
     assert api.text(alone) == rest.lstrip("\n")
-    assert api.text("", messages=turns("Who was Napoleon?", "Hello")) != OWN_UP
+    assert api.text("", messages=turns("Who was Napoleon?", "Hello")) != FALLBACK_ANSWER
 
 
 def test_the_same_prompt_has_the_same_answer_in_every_process(api):

@@ -195,7 +195,7 @@ def test_a_simulator_can_be_given_one_scenario_for_all_requests():
 
 def test_an_unknown_scenario_for_all_requests_is_an_error_at_once():
     """Not only when the first request comes."""
-    with pytest.raises(ValueError, match="knows no scenario 'nonsense'"):
+    with pytest.raises(ValueError, match="There is no scenario 'nonsense'"):
         Simulator(scenario="nonsense")
 
 

@@ -1,6 +1,6 @@
-"""What is shown in a cell while an answer grows: surfaces, frames, buttons, and what the front end can do.
+"""Display of growing answers in a cell: surfaces, frames, buttons, and the capabilities of the front end.
 
-Surfaces that are made of widgets stand in `claude_magic.display.widgets`, which imports ipywidgets.
+Surfaces made of widgets are in `claude_magic.display.widgets`, which imports ipywidgets.
 """
 
 from ._buttons import ApprovalButtons, is_variable_name, new_cell

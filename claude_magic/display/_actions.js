@@ -1,10 +1,10 @@
-// The buttons under the answers of cells. They stand in the page and not in the notebook, so that no file has them. It is loaded
-// behind `display/_page.js`, whose functions it calls.
+// Buttons under the answers of cells. They are part of the page, not of the notebook, so they are not saved. Loaded after
+// `display/_page.js`, whose functions it uses.
 //
-// The model of a notebook does not know the elements of its cells. So an answer has a class that names its cell.
+// The model of a notebook has no access to the elements of its cells, so each answer has a class that identifies its cell.
 
 const RECHECK = 250; // ms
-const UNTIL_GIVEN_UP = 600_000; // ms; a cell that is far from what is in sight is not in the document
+const MAX_WAIT = 600_000; // ms; a cell far outside the viewport is not in the document
 
 export default {
   // Once per page.
@@ -24,9 +24,9 @@ export default {
       },
       tell: ({ cell, text }) => page.bars.get(cell)?.say(text),
     };
-    let isHeard = false;
+    let isReady = false;
     const act = (message) => {
-      isHeard = true;
+      isReady = true;
       actions[message.do]?.(message);
     };
     const removeAll = () => {
@@ -36,12 +36,12 @@ export default {
     const forgetKernel = watchKernel(model, removeAll);
     model.on("msg:custom", act);
     const name = `${Date.now()}-${Math.random()}`;
-    // Again and again: the kernel makes the widget on a thread, and may not listen yet.
-    const present = () => !isHeard && model.send({ page: name });
-    const presenting = setInterval(() => (isHeard ? clearInterval(presenting) : present()), 1000);
-    present();
+    // Repeated, because the kernel creates the widget on a thread and may not be ready yet.
+    const announce = () => !isReady && model.send({ page: name });
+    const announcing = setInterval(() => (isReady ? clearInterval(announcing) : announce()), 1000);
+    announce();
     return () => {
-      clearInterval(presenting);
+      clearInterval(announcing);
       model.off("msg:custom", act);
       forgetKernel();
       removeAll();
@@ -59,7 +59,7 @@ async function offer(page, { number, cell: id, mark, has_text: hasText, can_retr
   const bar = makeBar(page, id, { hasText, canRetry });
   const watch = () => {
     if (outputs.length) return;
-    // The cell is run again, or its outputs are cleared.
+    // The cell runs again, or its outputs were cleared.
     page.bars.get(id)?.remove();
     page.model.send({ gone: id, number });
   };
@@ -77,9 +77,9 @@ async function offer(page, { number, cell: id, mark, has_text: hasText, can_retr
 
 const cellOf = (page, id) => [...(notebookOf(page.model)?.cells ?? [])].find((each) => each.id === id);
 
-// The element of the cell with the answer, as soon as it is in the document; null when nothing is offered any more.
+// Resolves with the element of the answer's cell once it is in the document; with null if the offer is withdrawn before.
 async function elementOf(mark, isOffered) {
-  for (let waited = 0; waited < UNTIL_GIVEN_UP && isOffered(); waited += RECHECK) {
+  for (let waited = 0; waited < MAX_WAIT && isOffered(); waited += RECHECK) {
     const element = document.querySelector(`.jp-CodeCell .${CSS.escape(mark)}`)?.closest(".jp-CodeCell");
     if (element) return element;
     await new Promise((done) => setTimeout(done, RECHECK));
@@ -92,7 +92,7 @@ function makeBar(page, cell, { hasText, canRetry }) {
   const element = make("div", { className: "claude-magic-cell-actions" });
   element.setAttribute("role", "group");
   element.setAttribute("aria-label", "This answer");
-  element.dataset.lmSuppressShortcuts = "true"; // Enter presses a button, and does not edit the cell
+  element.dataset.lmSuppressShortcuts = "true"; // Enter presses a button instead of editing the cell
   const send = (act, name = "") => page.model.send({ act, cell, name });
   const button = (label, title, onclick) => element.append(make("button", { type: "button", textContent: label, title, onclick }));
   const name = make("input", { type: "text", placeholder: "name, then Enter", hidden: true });

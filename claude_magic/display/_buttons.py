@@ -1,6 +1,6 @@
-"""Buttons in the running cell that ask whether a call of a tool may run, and what buttons under an answer do with it.
+"""Approval buttons for tool calls in the running cell, and new cells made from an answer.
 
-ipywidgets is imported when the first button is shown: short answers need none.
+ipywidgets is imported when the first button is shown: most answers need no button.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class ApprovalButtons(Approval):
-    """Asks about the calls of one answer with buttons in the running cell.
+    """Asks for approval of an answer's tool calls, with buttons in the running cell.
 
-    The buttons stand in the widget in which the answer grows, where a page has that, and below the answer elsewhere.
+    The buttons appear in the widget that shows the growing answer if a page has it, else below the answer.
     """
 
     def __init__(self) -> None:
@@ -31,11 +31,11 @@ class ApprovalButtons(Approval):
         self._find_view: Callable[[], Awaitable[LiveView | None]] | None = None
 
     def ask_in(self, find_view: Callable[[], Awaitable[LiveView | None]]) -> None:
-        """Ask in the widget that this gives from now on, once ipywidgets is imported; below the answer where it gives none."""
+        """Ask in the widget that `find_view` returns, once ipywidgets is imported; below the answer if it returns None."""
         self._find_view = find_view
 
     async def ask(self, call: ToolCall) -> str:
-        """Show buttons, and wait for one to be pressed; return why the call may not run, or "" if it may."""
+        """Show buttons, and wait for a click. Return why the call may not run, or "" if it may."""
         if self.is_all_allowed:
             return ""
         asking = keeps_displays.set(False)
@@ -43,24 +43,24 @@ class ApprovalButtons(Approval):
             pressed = await self._pressed_button(call)
         finally:
             keeps_displays.reset(asking)
-        from .widgets import ALLOW_ALL, DENY  # late: most notebooks never need it
+        from .widgets import ALLOW_ALL, DENY  # not at the top: most notebooks never need it
 
         return self.conclude(is_allowed=pressed != DENY, for_all=pressed == ALLOW_ALL)
 
     async def _pressed_button(self, call: ToolCall) -> str:
-        # In a thread, as it takes a while: Stop is heard meanwhile, and nothing is shown any more.
+        # In a thread, because the import takes a while and Stop must work meanwhile.
         await asyncio.to_thread(import_widgets)
         view = None if self._find_view is None else await self._find_view()
         return await (_pressed_below(call) if view is None else view.ask(call))
 
 
 def import_widgets() -> None:
-    """Import ipywidgets and what is made of it, where that has not been done."""
+    """Import ipywidgets and the package's own widgets, unless they are imported already."""
     importlib.import_module(f"{__package__}.widgets")
 
 
 async def _pressed_below(call: ToolCall) -> str:
-    """Show the buttons below what they decide on until one of them is pressed, then a line with the outcome."""
+    """Show the buttons below the answer until one is pressed, then a line with the outcome."""
     from IPython.display import display
 
     from .widgets import ALLOW, ALLOW_ALL, DENY, ApprovalBar, close_all, in_words
@@ -76,14 +76,14 @@ async def _pressed_below(call: ToolCall) -> str:
         outcome = outcomes[pressed]
         return pressed
     finally:
-        # First the display: a front end that has lost the widget would put an error in its place.
+        # The display is updated first: a front end would show an error in place of a closed widget.
         line = f"{outcome}: {call}"
         shown.update({"text/html": render_approval(line), "text/plain": line}, raw=True)
         close_all((bar,))
 
 
 class NewCell(NamedTuple):
-    """What is put into a new cell, and what the user is told about it; "" for nothing."""
+    """The source and kind of a new cell, and a remark for the user, or ""."""
 
     source: str
     kind: Literal["code", "markdown"]
@@ -91,15 +91,15 @@ class NewCell(NamedTuple):
 
 
 def new_cell(text: str) -> NewCell:
-    """Return a cell of the code of an answer, or, where it has none, of its text."""
+    """Return a cell with the code of an answer, or with its text if it has no code."""
     code = join_code(find_code(text))
     if not code:
-        # What a front end makes of a Markdown cell may load images and hold buttons that run commands.
+        # A rendered Markdown cell could load images and contain buttons that run commands.
         return NewCell(neutralise_markdown(text), "markdown", "")
     shown = escape_hidden(code)
     return NewCell(shown, "code", "" if shown == code else HIDDEN_IN_CELL)
 
 
 def is_variable_name(name: str) -> bool:
-    """Whether an answer can be given this name."""
+    """Whether a name is valid for a variable."""
     return name.isidentifier() and not keyword.iskeyword(name)

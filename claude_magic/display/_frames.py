@@ -1,9 +1,9 @@
-"""When frames are drawn: by the running cell, by one thread for what is drawn beside cells, by a timer.
+"""Frame scheduling: in the running cell, on one thread for panels and background answers, and on timers.
 
-Deltas come on the bridge thread, often hundreds a second, and nothing may hold that thread up. A cell draws its own answer
-on its event loop, or on the main thread where it blocks. Panels and background answers are drawn on one thread of their
-own, because the main thread may be busy with a cell for minutes; it lives while something streams. Setting a trait of a
-widget sends a comm message from whichever thread does it.
+Deltas arrive on the bridge thread, often hundreds per second, and drawing must not block it. A cell draws its own answer
+on its event loop, or on the main thread if it blocks. Panels and background answers are drawn on one separate thread,
+because the main thread may be busy with a cell for minutes; the thread runs while anything streams. Setting a trait of a
+widget sends a comm message from the current thread.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from ._surface import Surface
 logger = logging.getLogger("claude_magic.display")
 
 TICK = 1.0
-"""Seconds after which a frame is drawn though nothing has come: a countdown runs by itself."""
+"""Seconds after which a frame is drawn without a change, because a countdown may run."""
 
 SETTLING_TIME = 1.0
-"""Seconds an interrupted reply is given to finish its text. It takes milliseconds; the bound is for a stuck one."""
+"""Maximum seconds to wait for the end of an interrupted reply. It normally takes milliseconds."""
 
 
 class Snapshot(Protocol):
-    """A reply, or several, at one moment."""
+    """The state of one or several replies at one moment."""
 
     @property
     def phase(self) -> Phase:
-        """How far it was."""
+        """The phase at this moment."""
 
     @property
     def version(self) -> int:
-        """Grows with each change."""
+        """A number that grows with each change."""
 
 
 _Snapshot = TypeVar("_Snapshot", bound=Snapshot)
@@ -47,34 +47,34 @@ _Snapshot_co = TypeVar("_Snapshot_co", bound=Snapshot, covariant=True)
 
 
 class Followed(Waitable, Protocol[_Snapshot_co]):
-    """What can be drawn while it grows: a reply, several that are compared, or a map."""
+    """An object that can be drawn while it grows: a reply, a comparison or a map."""
 
     @property
     def phase(self) -> Phase:
-        """How far it is."""
+        """The current phase."""
 
     def done(self) -> bool:
         """Whether it has ended."""
 
     def snapshot(self) -> _Snapshot_co:
-        """Return it as it is at this moment."""
+        """Return the current state."""
 
     def observe(self, callback: Callable[[Any], None]) -> Callable[[], None]:
-        """Call back with it after each change, the last one included, on the bridge thread; return what ends that."""
+        """Call `callback` on the bridge thread after each change, including the last. Return a function that ends this."""
 
 
 async def follow(reply: Followed[_Snapshot], surface: Surface[_Snapshot]) -> None:
-    """Draw a reply on the running event loop until it has ended. Does not raise its error.
+    """Draw a reply on the running event loop until it ends. Does not raise the reply's error.
 
     Raises:
-        asyncio.CancelledError: The cell was interrupted. The reply is cancelled, and its text has settled.
+        asyncio.CancelledError: The cell was interrupted. The reply has been cancelled and has ended.
     """
     loop = asyncio.get_running_loop()
     changes = _Changes(reply, loop)
-    forget = reply.observe(changes.notify)
+    unobserve = reply.observe(changes.notify)
     try:
         with loop_kept_awake(loop):
-            while not (snapshot := changes.look()).phase.is_final:
+            while not (snapshot := changes.snapshot()).phase.is_final:
                 await changes.next_frame(surface.draw(snapshot))
     except asyncio.CancelledError:
         reply.cancel()
@@ -83,14 +83,14 @@ async def follow(reply: Followed[_Snapshot], surface: Surface[_Snapshot]) -> Non
                 await changes.is_final.wait()
         raise
     finally:
-        forget()
+        unobserve()
 
 
 def follow_blocking(reply: Followed[_Snapshot], surface: Surface[_Snapshot]) -> None:
-    """Draw a reply on this thread until it has ended. Does not raise its error.
+    """Draw a reply on this thread until it ends. Does not raise the reply's error.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C. The reply is cancelled, and its text has settled.
+        KeyboardInterrupt: Ctrl-C was pressed. The reply has been cancelled and has ended.
     """
     version, drawn_at, interval = -1, 0.0, 0.0
     with interrupts_kept_for(reply) as waiting:
@@ -102,44 +102,44 @@ def follow_blocking(reply: Followed[_Snapshot], surface: Surface[_Snapshot]) -> 
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run a coroutine that never suspends."""
+    """Run a coroutine that never suspends. Return its result."""
     try:
         coroutine.send(None)
     except StopIteration as end:
         result: _Result = end.value
         return result
     coroutine.close()
-    raise RuntimeError("A cell that blocks has awaited something.")
+    raise RuntimeError("A coroutine of a blocking cell has suspended.")
 
 
 class _Changes(Generic[_Snapshot]):
-    """Tells a coroutine on one loop about a reply that changes on another thread."""
+    """Notifies a coroutine of the changes of a reply on another thread."""
 
     def __init__(self, reply: Followed[_Snapshot], loop: asyncio.AbstractEventLoop) -> None:
         self.is_final = asyncio.Event()
         self._reply = reply
         self._loop = loop
         self._has_changed = asyncio.Event()
-        self._is_told = False
+        self._is_notified = False
 
-    def look(self) -> _Snapshot:
-        """Return the reply as it is; whatever changes from here on is told."""
-        self._is_told = False
+    def snapshot(self) -> _Snapshot:
+        """Return the current snapshot. Later changes are reported."""
+        self._is_notified = False
         self._has_changed.clear()
         return self._reply.snapshot()
 
     def notify(self, reply: Followed[_Snapshot]) -> None:
-        """Take note of a change; called on the bridge thread, so it only leaves a message, once per frame."""
+        """Report a change. Called on the bridge thread, so it only sets events, once per frame."""
         if reply.phase.is_final:
             self._post(self.is_final)
-        if not self._is_told:
-            self._is_told = True
+        if not self._is_notified:
+            self._is_notified = True
             self._post(self._has_changed)
 
     async def next_frame(self, interval: float) -> None:
-        """Return when the next frame is due: after `interval`, once something has changed or a second has passed.
+        """Wait until the next frame is due: `interval` seconds, then until a change, but at most `TICK` seconds.
 
-        At the reply's end return at once.
+        Returns immediately when the reply ends.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(interval):
@@ -150,15 +150,15 @@ class _Changes(Generic[_Snapshot]):
                 await self._has_changed.wait()
 
     def _post(self, event: asyncio.Event) -> None:
-        # A kernel that shuts down closes its loop under a reply in flight; then nobody is there to be told.
+        # The loop is closed if the kernel shuts down while a reply is in flight.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(event.set)
 
 
 async def was_interrupted(step: Awaitable[None]) -> bool:
-    """Take a step, and tell whether an interrupt cut it short.
+    """Await a step. Return whether an interrupt cancelled it.
 
-    asyncio is told that the cancellation has arrived, so that it does not spoil what the task does next.
+    Uncancels the task, so that the cancellation does not affect its next steps.
     """
     try:
         await step
@@ -171,20 +171,20 @@ async def was_interrupted(step: Awaitable[None]) -> bool:
 
 
 async def let_interrupts_arrive() -> None:
-    """Give the loop the few rounds that a kernel needs from SIGINT's handler to the cancelling."""
+    """Run the loop a few times, which a kernel needs between the SIGINT handler and the cancellation."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 FRAMES_PER_SECOND = 30
-"""What all subjects together may send, so that a person can still type while ten of them stream."""
+"""Maximum of all subjects together, so that typing stays possible while ten of them stream."""
 
 Draw = Callable[[], float]
-"""Draws a frame and returns the seconds after which the next one may follow."""
+"""Draws a frame. Returns the seconds after which the next one may follow."""
 
 
 class FrameLoop:
-    """Draws what follows a reply, until that has ended. Every method may be called from any thread."""
+    """Draws replies until they end. All methods are thread-safe."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -193,19 +193,19 @@ class FrameLoop:
         self._pid = os.getpid()
 
     def follow(self, reply: Followed[Any], draw: Draw) -> None:
-        """Draw now, after each change of the reply, and last when it has ended."""
+        """Draw now, after each change of the reply, and a last time when it has ended."""
         subject = _Subject(reply, draw)
-        subject.forget = reply.observe(lambda _reply: self._note_change(subject))
+        subject.unobserve = reply.observe(lambda _reply: self._on_change(subject))
         with self._condition:
-            self._leave_parent_process()
+            self._reset_after_fork()
             self._subjects.append(subject)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="claude-magic-frames", daemon=True)
                 self._thread.start()
             self._condition.notify()
 
-    def _note_change(self, subject: _Subject) -> None:
-        """Take note of a change; called on the bridge thread, so it wakes the loop once per frame at most."""
+    def _on_change(self, subject: _Subject) -> None:
+        """Record a change. Called on the bridge thread, so it wakes the loop at most once per frame."""
         if subject.has_changed and not subject.reply.done():
             return
         with self._condition:
@@ -217,18 +217,18 @@ class FrameLoop:
             try:
                 interval = subject.draw_now()
             except Exception:
-                # A frame that cannot be drawn must not keep the others from being drawn.
+                # A failing frame must not affect other subjects.
                 logger.exception("An answer could not be drawn.")
-                subject.give_up()
+                subject.stop()
                 continue
             with self._condition:
                 subject.wait(max(interval, len(self._subjects) / FRAMES_PER_SECOND))
 
     def _next_subject(self) -> _Subject | None:
-        """Wait until a frame is due, and return its subject; None when there is nothing left to follow."""
+        """Wait until a frame is due. Return its subject; None if nothing is left to draw."""
         with self._condition:
             while True:
-                self._subjects = [subject for subject in self._subjects if not subject.is_over]
+                self._subjects = [subject for subject in self._subjects if not subject.has_ended]
                 if not self._subjects:
                     self._thread = None
                     return None
@@ -238,8 +238,8 @@ class FrameLoop:
                     return subject
                 self._condition.wait(left)
 
-    def _leave_parent_process(self) -> None:
-        """Start over in a forked child, where the thread does not exist."""
+    def _reset_after_fork(self) -> None:
+        """Reset the state in a forked child, where the thread does not exist."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._thread = None
@@ -247,57 +247,57 @@ class FrameLoop:
 
 
 class _Subject:
-    """A reply and how it is drawn."""
+    """A reply and the function that draws it."""
 
     def __init__(self, reply: Followed[Any], draw: Draw) -> None:
         self.reply = reply
         self.has_changed = True
-        self.is_over = False
-        self.forget: Callable[[], None] = lambda: None
+        self.has_ended = False
+        self.unobserve: Callable[[], None] = lambda: None
         self._draw = draw
         self._drawn_at = 0.0
         self._not_before = 0.0
 
     def due(self) -> float:
-        """When it is to be drawn next, by `time.monotonic()`. The end is never kept waiting."""
+        """Return when to draw next, by `time.monotonic()`. The last frame is due immediately."""
         if self.reply.done():
             return 0.0
         return self._not_before if self.has_changed else self._drawn_at + TICK
 
     def draw_now(self) -> float:
-        """Draw, and find out whether that was the last time."""
+        """Draw a frame, and stop after the last one. Return the seconds after which the next one may follow."""
         is_last = self.reply.done()
         self.has_changed = False
         interval = self._draw()
         if is_last:
-            self.give_up()
+            self.stop()
         return interval
 
-    def give_up(self) -> None:
-        """Draw no more."""
-        self.is_over = True
-        self.forget()
+    def stop(self) -> None:
+        """Stop drawing."""
+        self.has_ended = True
+        self.unobserve()
 
     def wait(self, interval: float) -> None:
-        """Draw no sooner than after `interval` seconds."""
+        """Delay the next frame by at least `interval` seconds."""
         self._drawn_at = time.monotonic()
         self._not_before = self._drawn_at + interval
 
 
 frame_loop = FrameLoop()
-"""The one of this kernel."""
+"""The frame loop of this kernel."""
 
 
 Tick = Callable[[], float | None]
-"""Does it once; returns the seconds until the next time, or None to pause until `wake`."""
+"""Runs once. Returns the seconds until the next call, or None to pause until `wake`."""
 
 
 class Ticker:
-    """Calls `tick` again and again from `wake` on, on a thread of its own, until it returns None. Every method is for any thread.
+    """Calls `tick` repeatedly on its own thread, from `wake` until `tick` returns None. All methods are thread-safe.
 
     Args:
-        tick: What is done.
-        name: What the thread is called.
+        tick: The function to call.
+        name: The name of the thread.
     """
 
     def __init__(self, tick: Tick, *, name: str) -> None:
@@ -310,12 +310,12 @@ class Ticker:
 
     @property
     def is_running(self) -> bool:
-        """Whether its thread lives. In a forked child it does not."""
+        """Whether the thread is alive, which it is not in a forked child."""
         thread = self._thread
         return thread is not None and thread.is_alive()
 
     def wake(self) -> None:
-        """There is a reason; returns at once."""
+        """Start or resume the calls. Returns immediately."""
         with self._condition:
             self._is_woken = True
             if self._is_stopped or self.is_running:
@@ -324,18 +324,18 @@ class Ticker:
             self._thread.start()
 
     def stop(self) -> None:
-        """Never tick again."""
+        """End the calls for good."""
         with self._condition:
             self._is_stopped = True
             self._condition.notify_all()
 
     def _run(self) -> None:
         interval: float | None = 0.0
-        while self._has_reason(interval):
+        while self._wait_for_tick(interval):
             interval = self._tick_once()
 
-    def _has_reason(self, interval: float | None) -> bool:
-        """Wait for the next tick, and return whether there is one."""
+    def _wait_for_tick(self, interval: float | None) -> bool:
+        """Wait for the next tick. Return whether there is one."""
         with self._condition:
             if interval is not None:
                 self._condition.wait_for(lambda: self._is_stopped, timeout=interval)
@@ -348,17 +348,17 @@ class Ticker:
         try:
             return self._tick()
         except Exception:
-            logger.exception("%s failed, and ends.", self._name)
+            logger.exception("%s failed and stops.", self._name)
             return None
 
 
 class Debounce:
-    """Calls back once nothing has been noted for a while, on a thread of its own. Every method may be called from any thread.
+    """Calls a function on its own thread once `note` has not been called for a while. All methods are thread-safe.
 
     Args:
-        seconds: How long nothing must have been noted.
-        action: What is called.
-        make_timer: Makes a thread that calls after a number of seconds.
+        seconds: Seconds without a call of `note`.
+        action: The function to call.
+        make_timer: Returns a timer thread for a number of seconds and a function.
     """
 
     def __init__(
@@ -376,15 +376,15 @@ class Debounce:
         self._is_closed = False
 
     def note(self) -> None:
-        """Note that something has moved: the time starts again."""
+        """Report a change, which restarts the wait."""
         self._start(self._seconds)
 
     def end(self) -> None:
-        """Call back now."""
+        """Call the function without further wait."""
         self._start(0.0)
 
     def close(self) -> None:
-        """Call back no more."""
+        """Cancel the call, and ignore later ones."""
         with self._lock:
             self._is_closed = True
             self._stop()

@@ -1,4 +1,4 @@
-"""What the front end of a kernel can do: the one place that asks. Other packages are given a `FrontEnd`."""
+"""Detection of the front end's capabilities. Other packages receive a `FrontEnd` instead of checking themselves."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from ipywidgets import Widget
 
 _BUSY_INTERVAL = 1.0
-"""Seconds between two reports that the kernel is busy."""
+"""Seconds between two reports of the busy state."""
 _FIRST_WITH_CLICKS = 7
-"""ipykernel 6 handles a click when the cell has ended."""
+"""Major version of ipykernel. Version 6 handles a click only after the cell has ended."""
 
 
 def fit_lines(text: str, stream: TextIO) -> str:
-    """Break lines between words where a terminal would break them within one; for any other stream leave them as they are."""
+    """Wrap lines between words at the width of a terminal; for other streams, return the text unchanged."""
     if not stream.isatty():
         return text
     width = shutil.get_terminal_size().columns
@@ -35,23 +35,23 @@ def fit_lines(text: str, stream: TextIO) -> str:
 
 
 class FrontEnd:
-    """What is known about the front end while a cell runs.
+    """The capabilities of the front end while a cell runs.
 
     Args:
         shell: The shell that runs the cell.
 
     Attributes:
-        publisher: Publishes displays.
-        has_kernel: A kernel runs the shell; a terminal does not.
-        is_captured: Outputs are collected (`%%capture`) instead of shown.
-        is_attended: A person looks at the outputs as they come. Tools that execute notebooks unattended accept no input.
-        cell_id: What the front end calls the cell that runs; "" where it does not say.
-        has_widgets: A person looks at a front end with widgets. Such front ends name their cells; a console and nbclient do not.
-        runs_clicks: A click is handled while an awaited cell runs.
-        follows_context: What a thread displays reaches the cell that the thread works for, if its context comes along.
-            ipykernel 6 keeps the current cell elsewhere: there, it reaches whichever cell runs.
-        has_colors: Colours and dim text may be written: `--colors=NoColor`, and NO_COLOR in a terminal, ask for none.
-        last_reply: The expression by which the user's code reaches the last reply.
+        publisher: The display publisher.
+        has_kernel: Whether the shell runs in a kernel, not in a terminal.
+        is_captured: Whether outputs are captured (`%%capture`) instead of shown.
+        is_attended: Whether a person watches the outputs. Tools that execute notebooks unattended allow no input.
+        cell_id: The front end's id of the running cell; "" if it sends none.
+        has_widgets: Whether a person uses a front end with widgets. Such front ends send cell ids; a console and nbclient do not.
+        runs_clicks: Whether clicks are handled while an awaited cell runs.
+        follows_context: Whether displays from a thread reach the cell whose context the thread runs in. ipykernel 6 does not
+            use the context: there, they reach the cell that is currently running.
+        has_colors: Whether colours and dim text are allowed. `--colors=NoColor`, and NO_COLOR in a terminal, turn them off.
+        last_reply: The expression for the last reply in the user's code.
     """
 
     def __init__(self, shell: Any) -> None:
@@ -76,13 +76,13 @@ class FrontEnd:
 
     @property
     def can_ask(self) -> bool:
-        """Whether somebody can type an answer to a question, here or in the terminal."""
+        """Whether a person can answer a question, in the front end or in the terminal."""
         if self.has_kernel:
             return self.is_attended
         return sys.stdin is not None and sys.stdin.isatty()
 
     def show(self, bundle: Bundle) -> None:
-        """Display a mimebundle; a terminal gets its plain text."""
+        """Display a mimebundle; in a terminal, print its plain text."""
         if self.has_kernel:
             self._shell.display_pub.publish(data=bundle.data, metadata=bundle.metadata)
         else:
@@ -90,12 +90,12 @@ class FrontEnd:
 
     @property
     def confirm(self) -> Callable[[str], bool] | None:
-        """Asks the person at the front end a question, and tells whether the answer is yes; None where nobody can answer."""
+        """A function that asks a question and returns whether the answer is yes; None if no person can answer."""
         is_there = self.is_attended if self.has_kernel else sys.stdin is not None and sys.stdin.isatty()
         return (lambda question: input(question).strip().casefold() in ("y", "yes")) if is_there else None
 
     def say(self, line: str) -> None:
-        """Display one quiet line."""
+        """Display a line as a notice."""
         if self.has_kernel:
             self.show(render_notice(line))
         else:
@@ -103,10 +103,10 @@ class FrontEnd:
 
     @contextlib.asynccontextmanager
     async def shown_as_busy(self) -> AsyncIterator[None]:
-        """Let the front end show the kernel as busy as long as the context lasts.
+        """Keep the front end showing the kernel as busy within the context.
 
-        JupyterLab shows the state that any message has reported last, and makes a subshell for the first widget of a
-        kernel: when that is done, it shows "Idle", though the cell runs. So the state is reported again, every second.
+        JupyterLab shows the last reported state, and creates a subshell for the first widget of a kernel. After that it
+        shows "Idle", although the cell is running. Therefore the busy state is reported again every second.
         """
         if not self.runs_clicks:
             yield
@@ -115,38 +115,38 @@ class FrontEnd:
         try:
             yield
         finally:
-            # On the loop of the cell, so that none comes after the kernel has said that it is idle.
+            # The reports run on the cell's loop, so none can follow the kernel's own idle report.
             reporting.cancel()
 
     async def _report_busy(self) -> None:
         kernel = self._shell.kernel
         while True:
             await asyncio.sleep(_BUSY_INTERVAL)
-            # Without a parent, as when a kernel starts: what belongs to the cell stays as it is, its timing too.
+            # Without a parent message, as at kernel start, so that the cell's state and timing do not change.
             kernel.session.send(kernel.iopub_socket, "status", {"execution_state": "busy"})
 
 
 def route_to_subshell(*widgets: Widget) -> None:
-    """Handle what the user does with these widgets on the subshell that it was sent to.
+    """Handle messages from these widgets on the subshell that received them.
 
-    JupyterLab sends the messages of widgets to a subshell, a thread of the kernel that no cell keeps busy. ipykernel 7.4
-    forwards them to the shell that published last on that widget; for the widgets of a panel that is mostly the main
-    one, where they would wait for the cell.
+    JupyterLab sends the messages of widgets to a subshell, a kernel thread that cells do not block. ipykernel 7.4
+    forwards them to the shell that last published on that widget. For the widgets of a panel this is usually the main
+    shell, where they would wait for the running cell.
     """
     for widget in widgets:
         comm = widget.comm
-        # Private in ipykernel 7.4, so others may lack it.
+        # Private in ipykernel 7.4, so other versions may lack it.
         if hasattr(comm, "_reply_subshell_for"):
             comm._reply_subshell_for = lambda _data, sent_to: sent_to
 
 
 def waits_for_cells() -> bool:
-    """Whether the message that is being handled would have waited for a running cell."""
+    """Whether the current message is handled on the main thread, where messages wait for running cells."""
     return threading.current_thread() is threading.main_thread()
 
 
 def _kernel_version() -> int:
-    # A kernel runs, so ipykernel is there.
+    # Called only in a kernel, so ipykernel is installed.
     from ipykernel._version import version_info
 
     return int(str(version_info[0]))

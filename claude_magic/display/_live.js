@@ -1,31 +1,31 @@
-// Answers while they grow. It is loaded behind `display/_page.js`, whose functions it calls.
+// The view of growing answers. Loaded after `display/_page.js`, whose functions it uses.
 //
-// Each block of an answer is an attribute of the model, "0.7" the eighth of the first answer, and an element of the page, whose
-// formulas are set once. The output that stays takes them from here: nothing is set a second time.
+// Each block of an answer is an attribute of the model ("0.7" is the eighth block of the first answer) and an element of the
+// page. Its formulas are typeset once: the final output takes over the typeset formulas.
 
-const SAY_AGAIN = 500; // ms
-const LATEST = 1000; // ms after which formulas are set also where the page is never idle
-const LEAST_LEFT = 8; // ms of a period in which the next few are begun
-const IN_FRAME = 24; // ms of a frame that brings new ones
+const RETRY_INTERVAL = 500; // ms
+const MAX_IDLE_WAIT = 1000; // ms after which formulas are typeset even if the page is never idle
+const MIN_TIME_LEFT = 8; // ms that must remain in a period to start the next formulas
+const TIME_PER_FRAME = 24; // ms for typesetting in a frame with new formulas
 const FORMULA = "mathjax_process";
 const NO_FORMULA = ["mathjax_ignore", "tex2jax_ignore"];
-const LATER = "claude-magic-formula"; // nothing to Lab's typesetter
+const LATER = "claude-magic-formula"; // ignored by Lab's typesetter
 const UNSET = `.${FORMULA}, .${LATER}`;
-const AT_ONCE = 12;
+const MAX_AT_ONCE = 12;
 
 export default {
-  // Once per page, also where no view is made because the cell is far from what is in sight. From this word on the kernel shows the view.
+  // Once per page, even without a view because the cell is far outside the viewport. The kernel shows the view after this message.
   initialize({ model }) {
-    let isHeard = false;
-    const listen = () => (isHeard = true);
-    const present = () => !isHeard && model.send({ do: "listen" });
-    // Again and again: the kernel may not listen yet.
-    const presenting = setInterval(() => (isHeard ? clearInterval(presenting) : present()), SAY_AGAIN);
+    let isReady = false;
+    const listen = () => (isReady = true);
+    const announce = () => !isReady && model.send({ do: "listen" });
+    // Repeated, because the kernel may not be ready yet.
+    const announcing = setInterval(() => (isReady ? clearInterval(announcing) : announce()), RETRY_INTERVAL);
     const forgetKernel = watchKernel(model, (reason) => keep(model, reason));
     model.on("msg:custom", listen);
-    present();
+    announce();
     return () => {
-      clearInterval(presenting);
+      clearInterval(announcing);
       forgetKernel();
       model.off("msg:custom", listen);
     };
@@ -42,11 +42,11 @@ export default {
     const draw = () => {
       answers.forEach((answer, index) => drawAnswer(answer, (name) => model.get(`${index}.${name}`), setter.add));
       drawQuestion();
-      // In the same frame, which is laid out once for both.
-      setter.work(periodOf(IN_FRAME));
+      // In the same frame, so that the page is laid out only once.
+      setter.work(periodOf(TIME_PER_FRAME));
     };
     const drawing = onNextFrame(draw);
-    // Lab takes a view out of the document and puts it back. Out there formulas have no size: they wait.
+    // Lab detaches views from the document and attaches them again. Formulas wait, because they have no size while detached.
     const attached = new IntersectionObserver(() => {
       successor.lookIn(surroundings.mark());
       setter.work();
@@ -72,7 +72,7 @@ const make = (tag, className, parent) => {
   return element;
 };
 
-// However many messages come meanwhile: a page that is not seen draws nothing.
+// Draws at most once per frame, regardless of the number of messages. A hidden page does not draw.
 function onNextFrame(draw) {
   let asked = 0;
   return {
@@ -98,7 +98,7 @@ function makeElements(el, model) {
   });
 }
 
-// What stands between the button and what scrolls has a class by which the stylesheet finds it: `:has()` would be looked at with each change.
+// Marks all elements between the view and its output area for the stylesheet. `:has()` would be evaluated at each change.
 function makeSurroundings(el) {
   const marked = new Set();
   return {
@@ -120,7 +120,7 @@ function drawAnswer({ heading, body, blocks }, get, onNew) {
   }
 }
 
-// What the kernel sends has passed the allow-list of `render/_sanitise.py`.
+// HTML from the kernel has passed the allow-list of `render/_sanitise.py`.
 function show(block, html, onNew) {
   if (block.html === html) return;
   block.html = html;
@@ -129,7 +129,7 @@ function show(block, html, onNew) {
   onNew(block.element);
 }
 
-// Whether a tool may run. It comes before Stop, as it is to be decided first, and takes no focus.
+// The approval question for a tool call. It comes before Stop, because it must be decided first, and does not take the focus.
 function makeQuestion(el, model) {
   const bar = make("div", "claude-magic-approval", el);
   const words = make("div", "", bar);
@@ -141,13 +141,13 @@ function makeQuestion(el, model) {
   bar.setAttribute("aria-label", "May this tool run?");
   bar.tabIndex = -1;
   bar.dataset.lmSuppressShortcuts = "true"; // Enter presses a button, and does not edit the cell
-  words.setAttribute("role", "status"); // read out as it comes
+  words.setAttribute("role", "status"); // read out by screen readers
   const press = (label) => (event) => {
     const { number } = asked;
-    // The second click of two says nothing about the next call.
+    // The second click of a double click must not decide the next call.
     if (event.detail > 1 && number !== decided) return;
     decided = number;
-    // The next key goes on from here when the button is gone.
+    // Keyboard navigation continues here after the button is gone.
     if (bar.contains(document.activeElement)) bar.focus({ preventScroll: true });
     buttons.forEach((button) => (button.disabled = true));
     model.send({ do: "press", number, label });
@@ -167,11 +167,11 @@ function makeQuestion(el, model) {
   };
 }
 
-// A press counts, not only a click: the answer may move the button away before it is released.
+// Stops on pointerdown, not only on click: the answer may move the button away before the pointer is released.
 function makeStop(el, model) {
   const bar = make("div", "claude-magic-cell-stop", el);
   const showOrHide = () => (bar.hidden = !model.get("can_stop") || model.get("has_ended"));
-  bar.dataset.lmSuppressShortcuts = "true"; // Enter presses the button, and does not edit the cell
+  bar.dataset.lmSuppressShortcuts = "true"; // Enter presses the button instead of editing the cell
   const button = make("button", "jupyter-button", bar);
   Object.assign(button, { type: "button", textContent: "Stop", title: "Stop this answer. What has arrived stays." });
   const stop = () => {
@@ -193,11 +193,11 @@ function typesetterOf(model) {
   return window.MathJax?.typesetPromise && ((element) => window.MathJax.typesetPromise([element]));
 }
 
-// Returns the next idle period.
-const rest = () =>
+// Resolves with the next idle period.
+const nextIdle = () =>
   new Promise((done) => {
-    if (window.requestIdleCallback) requestIdleCallback(done, { timeout: LATEST });
-    else setTimeout(() => done(periodOf(IN_FRAME)), 50);
+    if (window.requestIdleCallback) requestIdleCallback(done, { timeout: MAX_IDLE_WAIT });
+    else setTimeout(() => done(periodOf(TIME_PER_FRAME)), 50);
   });
 
 function periodOf(length) {
@@ -205,9 +205,9 @@ function periodOf(length) {
   return { timeRemaining: () => end - performance.now() };
 }
 
-// Sets the formulas of blocks, a few at a time, in the periods that it is given and when the page has nothing else to do.
+// Typesets the formulas of blocks, a few at a time, in given periods and when the page is idle.
 function makeSetter(typeset, isShown = () => true) {
-  const sources = new WeakMap(); // of each formula that is set
+  const sources = new WeakMap(); // of each typeset formula
   const waiting = [];
   let isWorking = false;
   const set = async (element) => {
@@ -216,34 +216,34 @@ function makeSetter(typeset, isShown = () => true) {
     try {
       await inPlace(element, () => typeset(element));
     } catch (error) {
-      console.warn(error); // these stay as their source
+      console.warn(error); // these formulas stay as source text
     }
     for (const [formula, source] of formulas.filter(([each]) => each.firstElementChild)) {
       sources.set(formula, source);
-      // Whatever typesets around it leaves it alone from now on.
+      // Later typesetting of its surroundings must ignore it.
       formula.className = NO_FORMULA.join(" ");
     }
   };
   const work = async (given) => {
     if (isWorking || !waiting.length) return;
     isWorking = true;
-    for (let period = given ?? (await rest()); waiting.length && isShown(); period = await rest()) {
+    for (let period = given ?? (await nextIdle()); waiting.length && isShown(); period = await nextIdle()) {
       do {
         const next = waiting.shift();
         if (next.isConnected) await set(next);
-        else formulasOf(next).forEach((formula) => (formula.className = FORMULA)); // Lab sets what it brings back
-      } while (waiting.length && period.timeRemaining() > LEAST_LEFT);
+        else formulasOf(next).forEach((formula) => (formula.className = FORMULA)); // Lab typesets what it attaches again
+      } while (waiting.length && period.timeRemaining() > MIN_TIME_LEFT);
     }
     isWorking = false;
   };
   return {
     sourceOf: (formula) => sources.get(formula),
-    add: (block) => typeset && waiting.push(...inFew(block)),
+    add: (block) => typeset && waiting.push(...inSmallParts(block)),
     work,
   };
 }
 
-// Changes an element, and keeps what a reader sees where it is: within a cell of Lab's the browser does not do that.
+// Changes an element without moving the visible content. The browser does not anchor scrolling within Lab's cells.
 async function inPlace(element, change) {
   const scrolls = (each) => each.scrollHeight > each.clientHeight + 1 && /auto|scroll/.test(getComputedStyle(each).overflowY);
   let scroller = element.parentElement;
@@ -256,19 +256,19 @@ async function inPlace(element, change) {
 
 const formulasOf = (element) => (element.matches(UNSET) ? [element] : [...element.querySelectorAll(UNSET)]);
 
-// Elements that have all formulas of this one, each of them a few.
-function inFew(element) {
+// Returns elements that together contain all formulas of an element, each only a few.
+function inSmallParts(element) {
   const count = formulasOf(element).length;
   if (!count) return [];
-  if (count <= AT_ONCE || !element.children.length) return [element];
-  // What is set by itself must be told that a dollar is no formula.
+  if (count <= MAX_AT_ONCE || !element.children.length) return [element];
+  // Separately typeset text must not interpret dollar signs as formulas.
   element.classList.add(...NO_FORMULA);
-  return [...element.children].flatMap(inFew);
+  return [...element.children].flatMap(inSmallParts);
 }
 
 // The end
 
-// When the kernel is gone, what has come stays in the notebook, in the place of a view that is gone with it.
+// Replaces the view by an output with the received text when the kernel is gone.
 function keep(model, reason) {
   const parts = [];
   for (let index = 0; index < model.get("count"); index += 1) {
@@ -284,8 +284,8 @@ function keep(model, reason) {
       if (outputs.get(index).data?.[VIEW_MIME]?.model_id === model.get("view_id")) outputs.set(index, output);
 }
 
-// Watches the outputs of the cell for the one that takes the place of this view. Lab's typesetter, which comes after that, would set all its
-// formulas at once: it finds none. Those that are set move in, and the others follow.
+// Watches the outputs of the cell for the one that replaces this view. Lab's typesetter, which runs afterwards, would typeset all
+// its formulas at once, so it must not find any: typeset formulas are moved there, and the others are typeset later.
 function watchForSuccessor(el, typeset, sourceOf) {
   let area = null;
   const observer = new MutationObserver((changes) => {
@@ -298,7 +298,7 @@ function watchForSuccessor(el, typeset, sourceOf) {
       const ready = set.get(formula.textContent)?.shift();
       if (ready) formula.replaceWith(ready);
     }
-    // What is out of the document is set when it comes back.
+    // Detached formulas are typeset when they are attached again.
     if (typeset && area.isConnected) setLater(added.flatMap(formulasOf), typeset);
   });
   return {
@@ -311,13 +311,13 @@ function watchForSuccessor(el, typeset, sourceOf) {
   };
 }
 
-// It may have been laid out with the sources of its formulas, by which the browser would take its place for another.
+// Excludes an element from scroll anchoring for two frames: it may have been laid out with the sources of its formulas.
 function keepDistance(element) {
   element.style.overflowAnchor = "none";
   requestAnimationFrame(() => requestAnimationFrame(() => (element.style.overflowAnchor = "")));
 }
 
-// Returns the formulas that are set by their sources.
+// Returns the typeset formulas by source.
 function setIn(el, sourceOf) {
   const found = new Map();
   for (const each of el.querySelectorAll(`.${NO_FORMULA[0]}`)) {

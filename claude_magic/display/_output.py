@@ -1,4 +1,4 @@
-"""Surfaces in the output area of a cell and in a terminal, and which surface an answer gets."""
+"""Surfaces for the output area of a cell and for a terminal, and the choice of an answer's surface."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from .widgets import LiveView
 
 _MAX_CALL_CHARS = 160
-"""Two lines of a usual terminal; the whole result is in the reply."""
+"""Two lines of a typical terminal; the reply contains the whole result."""
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _CLEAR_LINE = "\r\x1b[K"
 
-# What a model wrote may hold escape sequences, and a terminal obeys them. They are shown, not sent.
+# A model's text may contain escape sequences, which a terminal would interpret. They are made visible instead.
 _UNSAFE_CONTROLS = [code for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\t\n"]
 _VISIBLE = {
     code: chr(0x2400 + code) if code < 0x20 else "\N{REPLACEMENT CHARACTER}" for code in _UNSAFE_CONTROLS
@@ -37,14 +37,14 @@ _VISIBLE = {
 
 
 class TerminalSurface:
-    """A terminal: the first answer as it comes, then the next one, which has grown meanwhile.
+    """A terminal, to which one answer after the other is written; each may have grown before its turn.
 
     Args:
-        stream: Where to write. On anything but a terminal there are no colours, and a line that would change in
-            place is written once instead.
-        content: What is shown.
-        draws: Write while the answer grows, not only at its end.
-        has_colors: Set apart by dim text what is not the answer.
+        stream: The stream to write to. If it is not a terminal, there are no colours, and a status line is written
+            once instead of being updated in place.
+        content: The content to show.
+        draws: Whether to write while the answer grows, not only at its end.
+        has_colors: Whether to dim all text except the answer.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class TerminalSurface:
         self._begun: list[_Writer] = []
 
     def draw(self, snapshot: Any, /) -> float:
-        """Write what has come of the answer that is being written; where that has ended, go on to the next."""
+        """Write the new text of the current answer. If it has ended, continue with the next one."""
         if not self._draws:
             return IDLE_INTERVAL
         columns = self._content.columns(snapshot)
@@ -73,7 +73,7 @@ class TerminalSurface:
             self._begin(columns[len(self._begun)])
 
     def finish(self, snapshot: Any, /) -> None:
-        """Write the rest of all of them."""
+        """Write the rest of all answers."""
         columns = self._content.columns(snapshot)
         if not self._begun:
             self._begin(columns[0])
@@ -89,7 +89,7 @@ class TerminalSurface:
 
     def _end(self, columns: Sequence[Column]) -> None:
         column = columns[len(self._begun) - 1]
-        # The error of the cell follows the only answer; of several, each says how it ended.
+        # A single answer is followed by the error of the cell. Several answers each report their own error.
         shown = column.answer if column.name else dataclasses.replace(column.answer, error=None)
         has_footer = self._begun[-1].finish(shown, kept_in=column.kept_in)
         if column.name and not has_footer:
@@ -99,7 +99,7 @@ class TerminalSurface:
 
 
 class _Writer:
-    """Writes one answer as it grows; while there is no text, one line that says what is being waited for."""
+    """Writes one answer while it grows. A status line is shown until there is text."""
 
     def __init__(self, stream: TextIO, *, has_colors: bool) -> None:
         self._stream = stream
@@ -107,10 +107,10 @@ class _Writer:
         self._has_colors = self._is_terminal and has_colors
         self._written = ""
         self._status = ""
-        self._waits_told: set[tuple[str, int]] = set()
+        self._reported_waits: set[tuple[str, int]] = set()
 
     def write(self, snapshot: ReplySnapshot) -> None:
-        """Write what has come since the last call."""
+        """Write the text since the last call."""
         transcript = self._transcript(snapshot)
         if transcript:
             self._append(transcript)
@@ -122,11 +122,11 @@ class _Writer:
         """Write the rest and the footer.
 
         Args:
-            snapshot: The reply, at its end.
-            kept_in: The expression that has a partial answer.
+            snapshot: The reply at its end.
+            kept_in: The expression that holds a partial answer.
 
         Returns:
-            Whether there is a footer; an answer that failed without a word has none.
+            Whether there is a footer; an answer that failed without text has none.
         """
         self._append(self._transcript(snapshot))
         self._clear_status()
@@ -140,14 +140,14 @@ class _Writer:
         return has_footer
 
     def _append(self, transcript: str) -> None:
-        """Write what a transcript has more than the one before."""
+        """Write the part of the transcript that has not been written yet."""
         if len(transcript) > len(self._written):
             self._clear_status()
             self._stream.write(transcript[len(self._written) :])
             self._written = transcript
 
     def _transcript(self, snapshot: ReplySnapshot) -> str:
-        """Return the text so far, with a line for each call of a tool that has come to its end. It only ever grows."""
+        """Return the text so far, with a line for each finished tool call. Each result is a prefix of later ones."""
         parts: list[str] = []
         for kind, run in groupby(snapshot.blocks, key=lambda block: block.kind):
             blocks = list(run)
@@ -155,7 +155,7 @@ class _Writer:
                 parts.append(_visible(text))
             for call in (block.call for block in blocks if block.call is not None):
                 if not call.state.is_final:
-                    # What the tool prints, and the question whether it may run, begin a line of their own.
+                    # Prints of the tool and the approval question start on a new line.
                     return "\n\n".join([*parts, ""])
                 parts.append(self._dim(_visible(_describe_call(call))))
         return "\n\n".join(parts)
@@ -166,10 +166,10 @@ class _Writer:
             if status != self._status:
                 self._stream.write(_CLEAR_LINE + self._dim(status))
         elif snapshot.wait is not None:
-            # A countdown cannot run here; say once that there is a wait, and for what.
+            # A countdown cannot be updated here, so each wait is reported once.
             wait = (snapshot.wait.kind, snapshot.wait.attempt)
-            if wait not in self._waits_told:
-                self._waits_told.add(wait)
+            if wait not in self._reported_waits:
+                self._reported_waits.add(wait)
                 self._stream.write(status + "\n")
         self._status = status
 
@@ -196,20 +196,21 @@ def _visible(text: str) -> str:
 class OutputSurface:
     """The output area of a cell, or one display among its other outputs.
 
-    Where widgets can be shown there is one display: HTML at first, widgets once the answer has taken a while, and what stays. A page
-    that shows the widgets follows updates, so the end is an update, too, and what a reader looks at stays in its place. A person is asked
-    in them, too; where no page has them, that is an output of its own, which goes with the end.
+    If the front end has widgets, there is one display: first HTML, then widgets once the answer has taken a while, then the
+    final output. A page that shows the widgets follows display updates, so the final output is an update as well, and the
+    reader's scroll position does not change. Approval questions appear in the widgets, too. If no page has the widgets, a
+    question is a separate output, which is removed at the end.
 
-    Elsewhere a cell that holds nothing but the answer has a display for each slot, and in the end one output with all types takes
-    their place; among other outputs there is one display, and nothing is cleared. Where outputs are captured (`%%capture`) or checked
-    against saved ones (nbval), nothing is drawn before the end.
+    Otherwise, a cell that contains only the answer has one display per slot, and in the end one output with all MIME types
+    replaces them; among other outputs there is one display, and nothing is cleared. If outputs are captured (`%%capture`) or
+    compared with saved ones (nbval), nothing is drawn before the end.
 
     Args:
-        publisher: Publishes displays.
-        content: What is shown.
-        owns_area: The cell holds nothing else.
-        is_live: Draw while it grows.
-        in_widgets: Makes the widgets, of which the front end shows a view; None where it shows none.
+        publisher: The display publisher.
+        content: The content to show.
+        owns_area: Whether the cell contains nothing else.
+        is_live: Whether to draw while the answer grows.
+        in_widgets: Creates the widgets; None if the front end shows none.
     """
 
     def __init__(
@@ -231,13 +232,13 @@ class OutputSurface:
         self._is_alone = True
         self._widgets: LiveView | None = None
         self._last: Any = None
-        # In the background, answers are drawn on one thread and asked about on another.
+        # Background answers are drawn on one thread and ask for approval on another.
         self._lock = threading.RLock()
         self._id = uuid.uuid4().hex
         self._shown: list[str] = []
 
     def draw(self, snapshot: Any, /) -> float:
-        """Send what has changed."""
+        """Send the parts that have changed."""
         if not self._is_live:
             return IDLE_INTERVAL
         with self._lock:
@@ -256,26 +257,26 @@ class OutputSurface:
         return max(FRAME_INTERVAL, len(html) / self._content.chars_per_second)
 
     async def view(self) -> LiveView | None:
-        """Return the widgets, where a page shows them, so that a person can be asked in them. Their module is imported by now.
+        """Return the widgets if a page shows them, for an approval question; else None. Their module must be imported.
 
-        Where none does, what asks the person elsewhere in the cell goes with the end of the answer.
+        Without widgets the question is a separate output, so the cell is cleared at the end of the answer.
         """
         with self._lock:
             if self._in_widgets is not None and self._widgets is None:
                 self._widgets = self._in_widgets()
             view = self._widgets
-        is_heard = view is not None and await view.is_heard_in_time()
+        has_page = view is not None and await view.wait_for_page()
         with self._lock:
-            if is_heard and self._draw_widgets(self._last) is not None:
+            if has_page and self._draw_widgets(self._last) is not None:
                 return view
             self._is_alone = False
             return None
 
     def finish(self, snapshot: Any, /) -> None:
-        """Put one output in the place of all there is.
+        """Replace all frames by the final output.
 
-        Front ends without updates (`jupyter console`, an `Output` widget) show the answer here for the first time, which is why a
-        cell is cleared where no page is known to follow them, even if it has a single slot.
+        Front ends without display updates (`jupyter console`, an `Output` widget) show the answer only now. Therefore a cell
+        with a single slot is cleared as well, unless a page is known to follow updates.
         """
         with self._lock:
             follows_updates = self._widgets is not None and self._widgets.is_shown
@@ -291,20 +292,20 @@ class OutputSurface:
                 publish_final(self._publisher, self._content, snapshot)
             if self._widgets is not None:
                 self._widgets.end(snapshot)
-            # Nothing is drawn over what stays.
+            # No later frame may replace the final output.
             self._in_widgets = None
 
     def _draw_widgets(self, snapshot: Any) -> float | None:
-        """Bring the widgets up to date, if it is time for them; return the seconds until the next frame."""
+        """Update the widgets if they are due. Return the seconds until the next frame; None without widgets."""
         if self._in_widgets is None:
             return None
         if self._widgets is None:
             elapsed = max(column.answer.elapsed for column in self._content.columns(snapshot))
-            if elapsed < A_WHILE or not self._shown or _import_of_widgets().is_alive():
+            if elapsed < A_WHILE or not self._shown or _start_widgets_import().is_alive():
                 return None
             self._widgets = self._in_widgets()
-        if not self._widgets.is_heard:
-            # The page may lack the widget's own extension, and would show an error in its place.
+        if not self._widgets.has_page:
+            # A page without the widget's extension would show an error in its place.
             return None
         interval = self._widgets.draw(snapshot)
         if not self._widgets.is_shown:
@@ -330,8 +331,8 @@ class OutputSurface:
 
 
 @cache
-def _import_of_widgets() -> threading.Thread:
-    """Import them in a thread, so that the loop, and the stream, go on meanwhile; return the thread."""
+def _start_widgets_import() -> threading.Thread:
+    """Start to import the widgets in a thread, so that the loop and the stream continue. Return the thread."""
     thread = threading.Thread(
         target=importlib.import_module,
         args=(f"{__package__}.widgets",),
@@ -343,10 +344,10 @@ def _import_of_widgets() -> threading.Thread:
 
 
 class QuietSurface:
-    """Nothing while an answer grows, and at its end what `at_end` shows.
+    """A surface that shows nothing while an answer grows, and calls `at_end` at its end.
 
     Args:
-        at_end: Shows something at the end; None shows nothing.
+        at_end: Called with the last snapshot; None shows nothing.
     """
 
     def __init__(self, at_end: Callable[[Any], None] | None = None) -> None:
@@ -358,7 +359,7 @@ class QuietSurface:
         return IDLE_INTERVAL
 
     def finish(self, snapshot: Any, /) -> None:
-        """Show what there is to show."""
+        """Call `at_end`."""
         if self._at_end is not None:
             self._at_end(snapshot)
 
@@ -375,18 +376,18 @@ def choose_surface(
     stop: Callable[[], None] | None = None,
     approval: ApprovalButtons | None = None,
 ) -> Surface[Any]:
-    """Return what an answer is drawn on in the running cell.
+    """Return the surface for an answer in the running cell.
 
     Args:
-        front_end: Where the cell is shown.
-        content: What is shown.
-        owns_area: The cell holds nothing else.
-        is_live: The setting `live`: draw while it grows.
-        is_quiet: Show nothing.
-        is_silenced: The prompt ends with a semicolon: show one line at the end.
-        in_widgets: Draw it in widgets once it has taken a while, where the front end has them.
-        stop: What a button among the widgets does, on any thread; None for no button.
-        approval: Asks whether a tool may run, from now on among the widgets.
+        front_end: The front end of the cell.
+        content: The content to show.
+        owns_area: Whether the cell contains nothing else.
+        is_live: The setting `live`: whether to draw while the answer grows.
+        is_quiet: Whether to show nothing.
+        is_silenced: Whether the prompt ends with a semicolon, so that only one line is shown, at the end.
+        in_widgets: Whether to use widgets once the answer has taken a while, if the front end has them.
+        stop: Called by the Stop button in the widgets, on any thread; None for no button.
+        approval: Approval buttons, which then appear in the widgets.
     """
     if is_quiet:
         return QuietSurface()
@@ -414,12 +415,12 @@ _INTERRUPT = "to stop, interrupt the kernel (■)"
 
 
 def remark_on_stopping(front_end: FrontEnd, *, is_awaited: bool) -> str:
-    """Return how to stop an answer where there is a person to tell, and no button for it; "" elsewhere."""
+    """Return how to stop an answer if a person looks at it and has no Stop button; else ""."""
     return _INTERRUPT if front_end.has_widgets and not (is_awaited and front_end.runs_clicks) else ""
 
 
 def publish_final(publisher: Any, content: AnyContent, snapshot: Any) -> None:
-    """Show the one output that is saved. An answer that failed without a word leaves only the error of its cell."""
+    """Show the output that is saved. An answer that failed without text leaves only the error of its cell."""
     if not content.is_empty(snapshot):
         bundle = content.final(snapshot)
         publisher.publish(data=bundle.data, metadata=bundle.metadata)

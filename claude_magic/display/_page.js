@@ -1,20 +1,20 @@
-// What the browser does for widgets of ours. No build step: anywidget loads these lines as they are, before those of a widget.
+// Browser code shared by all widgets of this package. No build step: anywidget loads it as it is, before the code of a widget.
 
 const VIEW_MIME = "application/vnd.jupyter.widget-view+json";
 const RESTARTED = "The kernel was restarted";
 const ENDED = "The kernel has ended";
 
-// The kernel. What its widgets show can still be read when it is gone; what would not be heard is taken away. JupyterLab marks
-// widgets after a restart, but not after a crash.
+// The kernel. When it is gone, widgets stay readable, but their controls are hidden. JupyterLab marks widgets after a restart,
+// but not after a crash.
 
-function watchKernel(model, tell) {
+function watchKernel(model, onLost) {
   const session = model.widget_manager?.context?.sessionContext;
   const onStatus = (_, status) => {
-    if (["restarting", "autorestarting"].includes(status)) tell(RESTARTED);
-    if (["dead", "terminating"].includes(status)) tell(ENDED);
+    if (["restarting", "autorestarting"].includes(status)) onLost(RESTARTED);
+    if (["dead", "terminating"].includes(status)) onLost(ENDED);
   };
   const onKernel = (_, { oldValue, newValue }) => {
-    if (oldValue && oldValue.id !== newValue?.id) tell(ENDED);
+    if (oldValue && oldValue.id !== newValue?.id) onLost(ENDED);
   };
   session?.statusChanged.connect(onStatus);
   session?.kernelChanged.connect(onKernel);
@@ -24,7 +24,7 @@ function watchKernel(model, tell) {
   };
 }
 
-// Stylesheets hide what is of no use in an element of class `claude-magic-lost`.
+// Stylesheets hide the controls in an element of class `claude-magic-lost`.
 function lose(root, reason) {
   if (!root || root.querySelector(":scope > .claude-magic-lost-line")) return;
   const line = document.createElement("div");
@@ -46,7 +46,7 @@ async function copy(text) {
   }
 }
 
-// Pages that are not served safely, and frames without permission, have no clipboard but this one.
+// The only way to copy in insecure pages and in frames without permission.
 function copyBySelection(text) {
   const focused = document.activeElement;
   const area = document.createElement("textarea");
@@ -60,11 +60,11 @@ function copyBySelection(text) {
   return isCopied;
 }
 
-// The notebook. JupyterLab and Notebook 7 keep its model where a widget's manager can reach it.
+// The notebook. In JupyterLab and Notebook 7, the widget manager has a reference to its model.
 
 const notebookOf = (model) => model.widget_manager?.context?.model;
 
-// `isAbove` says of a cell of the shared model whether the new one goes below it; without such a cell it goes to the end.
+// Inserts a cell below the cell of the shared model for which `isAbove` is true; without such a cell, at the end.
 function insertCell(model, source, kind, isAbove) {
   const cells = notebookOf(model)?.sharedModel;
   if (!cells?.insertCell) return false;

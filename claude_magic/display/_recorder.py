@@ -1,9 +1,9 @@
-"""Records what others print into a cell while an answer streams in it: log lines, the prints of a thread, a tool's figures.
+"""Recording of other outputs in the cell of a streaming answer: log lines, prints of a thread, figures of tools.
 
-Where the final output of an answer replaces all outputs of its cell, theirs would go with it. A kernel's `sys.stdout` and
-`sys.stderr` can echo what is written to them (ipykernel's `OutStream.echo`), and its display publisher passes on what is
-displayed (`register_hook`). What is recorded there is replayed below the answer. Of displays only those of tools are
-kept, which ran for this answer: not a progress bar that a thread draws.
+The final output of an answer may replace all outputs of its cell, including these. A kernel's `sys.stdout` and
+`sys.stderr` can echo what is written to them (ipykernel's `OutStream.echo`), and its display publisher can pass displays
+to a hook (`register_hook`). The recorded outputs are replayed below the answer. Displays are recorded only if they come
+from a tool of this answer, unlike the progress bar of a thread.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 keeps_displays: contextvars.ContextVar[bool] = contextvars.ContextVar("keeps_displays", default=False)
-"""Whether what is displayed in this context stays in the cell: that of a tool, but not the question whether it may run."""
+"""Whether displays from this context stay in the cell: those of tools do, but not their approval buttons."""
 
 _Recorded = list["_Text | _Display"]
 
 
 class OutputRecorder:
-    """Records while it is entered; `replay` writes and displays what was recorded again, in its order.
+    """Records outputs within a `with` block. `replay` writes and displays them again, in the same order.
 
     Args:
-        publisher: What displays are published with.
+        publisher: The display publisher.
     """
 
     def __init__(self, publisher: Any) -> None:
@@ -49,29 +49,29 @@ class OutputRecorder:
         _traceback: TracebackType | None,
     ) -> None:
         for echo in self._echoes:
-            echo.is_listening = False
-            if echo.stream.echo is echo:  # else a cell in a subshell listens too, and forwards to this one
+            echo.is_active = False
+            if echo.stream.echo is echo:  # otherwise a cell in a subshell records too, and forwards here
                 echo.stream.echo = echo.previous
         if hasattr(self._publisher, "unregister_hook"):
             self._publisher.unregister_hook(self._displays)
 
     def replay(self) -> None:
-        """Write and display it again, now that the outputs are cleared."""
+        """Write and display the recorded outputs again, after the cell was cleared."""
         recorded = self._recorded[:]
         self._recorded.clear()
         for stream, run in groupby(recorded, key=lambda each: getattr(each, "stream", None)):
             if stream is None:
                 for each in run:
-                    # Under its name, so that it can still be updated.
+                    # With its display id, so that it can still be updated.
                     self._publisher.publish(**cast(_Display, each).content)
             else:
-                # With one write: a stream that is flushed between two, by a timer of an earlier print, makes two outputs of a line.
+                # In one write: if a timer flushes the stream between two writes, a line is split into two outputs.
                 stream.write("".join(cast(_Text, each).text for each in run))
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """Something written to a stream."""
+    """Text written to a stream."""
 
     stream: Any
     text: str
@@ -79,30 +79,30 @@ class _Text:
 
 @dataclass(slots=True)
 class _Display:
-    """Something displayed, as it looks by now."""
+    """A display in its latest state."""
 
     content: dict[str, Any]
 
     @property
     def display_id(self) -> str | None:
-        """The name under which it can be updated, if it has one."""
+        """The id by which the display can be updated, if it has one."""
         found: str | None = self.content["transient"].get("display_id")
         return found
 
 
 class _Echo:
-    """Keeps what is written to a stream for the cell that is being answered; called on the writer's thread."""
+    """Records what the answer's cell writes to a stream. Called on the writer's thread."""
 
     def __init__(self, stream: Any, recorded: _Recorded) -> None:
         self.stream = stream
         self.previous = stream.echo
-        self.is_listening = True
+        self.is_active = True
         self._recorded = recorded
         self._cell = _cell_of(stream)
 
     def write(self, text: str) -> None:
         # Output of a task or thread that an earlier cell started goes to that cell, where it is not cleared.
-        if self.is_listening and _cell_of(self.stream) == self._cell:
+        if self.is_active and _cell_of(self.stream) == self._cell:
             self._recorded.append(_Text(self.stream, text))
         if self.previous is not None:
             self.previous.write(text)
@@ -113,7 +113,7 @@ class _Echo:
 
 
 class _DisplayEcho:
-    """Keeps what tools display; a hook of ipykernel's publisher, which passes its messages through."""
+    """Records the displays of tools. A hook for ipykernel's publisher that passes all messages through."""
 
     def __init__(self, recorded: _Recorded) -> None:
         self._recorded = recorded

@@ -1,4 +1,4 @@
-"""What is drawn, and what it is drawn on: the contents of a frame, the protocol of a surface, and the pace of frames."""
+"""The contents of frames, the protocol of surfaces, and the frame rate."""
 
 from __future__ import annotations
 
@@ -23,45 +23,45 @@ from ..render import (
 from ..runtime import Phase, ReplySnapshot
 
 FRAME_INTERVAL: Final = 1 / 13
-"""Seconds. Now and then a frame sends two displays; in all they stay below 15 a second."""
+"""Seconds between frames. Some frames send two displays; in total they stay below 15 per second."""
 LONGEST_INTERVAL: Final = 1 / 2
 IDLE_INTERVAL: Final = 1.0
 TAIL_CHARS_PER_SECOND: Final = 25_000
-"""Bounds the data rate: the longer the part is that is sent again with each frame, in characters of HTML, the fewer frames. A paragraph
-is sent 13 times a second, a piece full of formulas, which the browser sets again each time, 5 times."""
+"""Maximum data rate in characters of HTML: the longer the part that each frame sends again, the fewer frames. A paragraph is
+sent 13 times per second; a part full of formulas, which the browser typesets each time, 5 times."""
 
 Snapshot_contra = TypeVar("Snapshot_contra", contravariant=True)
 
 
 def interval_after(tail_chars: int, *, shortest: float = FRAME_INTERVAL) -> float:
-    """Return the seconds after which the next frame may follow one that changes so many characters."""
+    """Return the seconds after which the next frame may follow a frame that sends this many characters."""
     return max(shortest, min(LONGEST_INTERVAL, tail_chars / TAIL_CHARS_PER_SECOND))
 
 
 class Surface(Protocol[Snapshot_contra]):
-    """Something that an answer, or several, can be drawn on.
+    """A place where one or several answers are drawn.
 
     Attributes:
-        has_cleared: Finishing has cleared what others had put into the same cell.
+        has_cleared: Whether `finish` has cleared other outputs of the cell.
     """
 
     has_cleared: bool
 
     def draw(self, snapshot: Snapshot_contra, /) -> float:
-        """Show how far it has come; return the seconds after which the next frame may follow."""
+        """Draw a snapshot. Return the seconds after which the next frame may follow."""
 
     def finish(self, snapshot: Snapshot_contra, /) -> None:
-        """Show it as it stays."""
+        """Draw the final state."""
 
 
 class Content(Protocol[Snapshot_contra]):
     """What a surface shows of a snapshot.
 
     Attributes:
-        chars_per_second: What a surface sends of it where each frame is the whole, in characters of HTML.
-        is_whole: A frame has one slot, which holds all there is.
-        remote_images: Load images from other hosts.
-        remark: How to stop it; "" where that need not be said.
+        chars_per_second: Maximum data rate in characters of HTML, if each frame sends the whole content.
+        is_whole: Whether a frame has a single slot with all content.
+        remote_images: Whether to load images from other hosts.
+        remark: How to stop the answer; "" for no remark.
     """
 
     chars_per_second: int
@@ -70,37 +70,37 @@ class Content(Protocol[Snapshot_contra]):
     remark: str
 
     def slots(self, snapshot: Snapshot_contra, /) -> Sequence[str]:
-        """Return a frame as pieces of HTML, of which all but the last have settled."""
+        """Return a frame as pieces of HTML, of which only the last may still change."""
 
     def final(self, snapshot: Snapshot_contra, /) -> Bundle:
-        """Return what stays."""
+        """Return the final output."""
 
     def is_empty(self, snapshot: Snapshot_contra, /) -> bool:
-        """Whether nothing stays but the error of the cell."""
+        """Whether there is no final output except the error of the cell."""
 
     def silenced(self, snapshot: Snapshot_contra, /) -> str:
-        """Return the line that stands for it after a prompt that ends with a semicolon; "" for none."""
+        """Return the line that is shown if the prompt ends with a semicolon; "" for none."""
 
     def columns(self, snapshot: Snapshot_contra, /) -> Sequence[Column]:
         """Return the answers, each with the expression that holds it."""
 
 
 def answer_mark(cell: str) -> str:
-    """Return the class of the answer of a cell, by which the page finds the cell."""
+    """Return the CSS class of the answer in a cell, by which the page finds the cell."""
     return f"claude-magic-at-{re.sub('[^A-Za-z0-9_-]', '-', cell)}"
 
 
 class AnswerContent:
-    """One answer.
+    """The content of one answer.
 
     Args:
-        remote_images: Load images from other hosts.
-        remark: How to stop the answer; "" where that need not be said.
-        kept_in: The expression that has the answer when others have been asked meanwhile; "" where the answer is the value of the
-            cell, whose error says how it failed.
-        last: The expression that has the last reply.
-        in_pieces: Each block of the text gets a slot of its own as soon as it is whole.
-        cell: The id of the cell that holds it, where the page puts buttons under it; "" where it does not.
+        remote_images: Whether to load images from other hosts.
+        remark: How to stop the answer; "" for no remark.
+        kept_in: The expression that holds the answer even after other questions; "" if the answer is the value of the cell,
+            whose error reports a failure.
+        last: The expression that holds the last reply.
+        in_pieces: Whether each complete block of the text gets its own slot.
+        cell: The id of the cell, if the page puts buttons under it; else "".
     """
 
     chars_per_second = 200_000
@@ -127,11 +127,11 @@ class AnswerContent:
         return self._frames.slots(snapshot, time.monotonic())
 
     def last_slots(self, snapshot: ReplySnapshot) -> Sequence[str]:
-        """Return the last frame in pieces, without a footer, for widgets."""
+        """Return the last frame for widgets: in pieces, without a footer."""
         return self._frames.last_slots(snapshot)
 
     def final(self, snapshot: ReplySnapshot, /) -> Bundle:
-        # Where the cell fails, its error is shown right below.
+        # If the cell fails, its error is shown right below.
         shown = snapshot if self._kept_in else dataclasses.replace(snapshot, error=None)
         bundle = render_reply(shown, remote_images=self.remote_images, kept_in=self._kept_in or self._last)
         if not self._cell:
@@ -157,17 +157,17 @@ class Compared(Protocol):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The answers, in the order in which their models were named."""
+        """The answers, in the order in which the models were named."""
 
 
 class ComparisonContent:
-    """Several answers side by side.
+    """The content of several answers side by side.
 
-    Side by side means in one display, which is sent whole: what has settled is sent again with each frame.
+    They share one display, so each frame sends the whole content again, including finished parts.
 
     Args:
-        remote_images: Load images from other hosts.
-        remark: How to stop the answers; "" where that need not be said.
+        remote_images: Whether to load images from other hosts.
+        remark: How to stop the answers; "" for no remark.
     """
 
     chars_per_second = 60_000

@@ -1,9 +1,10 @@
-"""Widgets: the one owner of ipywidgets' list of them, an answer as a column of blocks, answers side by side, and whether a tool may run.
+"""Widgets: a lock for ipywidgets' registry, answers as columns of blocks, live views, and approval and action buttons.
 
-A page that opens asks ipywidgets for the state of all widgets, which is collected in a walk through a dict. If another thread
-makes or closes a widget meanwhile, the walk fails (ipywidgets 8.1), and the page says "Loading widget..." for ever. So from the
-import of this module on, ipywidgets makes and closes a widget, of ours or of the user's, and answers a page, only while it
-holds one lock. No other module takes it. Whatever makes widgets imports this module first, and closes them by `close_all`.
+A page that opens requests the state of all widgets, which ipywidgets collects by iterating over a dict. If another thread
+creates or closes a widget meanwhile, the iteration fails (ipywidgets 8.1), and the page shows "Loading widget..." forever.
+Therefore, once this module is imported, ipywidgets holds one lock while it creates or closes any widget, including the
+user's, and while it answers a page. No other module takes this lock. Modules that create widgets import this module first
+and close them with `close_all`.
 
 `claude_magic.display` does not import this module, because it imports ipywidgets.
 """
@@ -47,9 +48,9 @@ _lock: Final = threading.RLock()
 
 
 def close_all(widgets: Iterable[Widget]) -> None:
-    """Close widgets with all that is inside them, from the outside in: no page is told of one without its parts.
+    """Close widgets and their children, from the outside in, so that no page receives a widget without its parts.
 
-    ipywidgets keeps each widget, here and in the browser, until it is closed.
+    ipywidgets keeps each widget in the kernel and in the browser until it is closed.
     """
     with _lock:
         for widget in widgets:
@@ -60,13 +61,13 @@ def close_all(widgets: Iterable[Widget]) -> None:
 
 
 def in_words(widget: Widget, line: str) -> dict[str, Any]:
-    """Return the mimebundle of a widget with a line for where there are no widgets: a saved file on a site, an export."""
+    """Return the mimebundle of a widget, with a line of text for places without widgets: saved notebooks, exports."""
     bundle: dict[str, Any] = ipywidgets.DOMWidget._repr_mimebundle_(widget)
     return {**bundle, "text/plain": line}
 
 
 def page_source(kind: Literal["js", "css"], own: Path) -> str:
-    """Return what the browser loads for a widget: what all of ours share, and a file of its own."""
+    """Return the JavaScript or CSS of a widget: the shared file, then the widget's own file."""
     shared = Path(__file__).with_name(f"_page.{kind}")
     return "\n".join(path.read_text(encoding="utf-8") for path in (shared, own))
 
@@ -83,8 +84,8 @@ def _holding(method: Callable[..., Any]) -> Callable[..., Any]:
 def _collecting(collect: Callable[[Widget], None]) -> Callable[[Widget], None]:
     @functools.wraps(collect)
     def collect_if_open(widget: Widget) -> None:
-        # ipywidgets closes what is collected, which was closed before: its list keeps the others. The collector runs in any
-        # thread, in the middle of anything, so it must not wait for the lock, nor may `close` of a subclass.
+        # `__del__` of ipywidgets closes the widget again: only closed widgets are collected, because the registry keeps the others.
+        # The garbage collector runs in any thread at any point, so neither it nor `close` of a subclass may wait for the lock.
         if widget.comm is not None:
             collect(widget)
 
@@ -95,39 +96,39 @@ Widget.open = _holding(Widget.open)
 Widget.close = _holding(Widget.close)
 Widget.__del__ = _collecting(Widget.__del__)
 
-_told: int = 0
+_state_requests: int = 0
 
 
 def _counting(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
-    def tell(*args: Any, **kwargs: Any) -> Any:
-        global _told
-        _told += 1
+    def count(*args: Any, **kwargs: Any) -> Any:
+        global _state_requests
+        _state_requests += 1
         return method(*args, **kwargs)
 
-    return tell
+    return count
 
 
-def _pages_told() -> int:
-    """Return how often a page has asked for the state of all widgets, which it does when it opens."""
-    return _told
+def _count_state_requests() -> int:
+    """Return how many times a page has requested the state of all widgets, as pages do when they open."""
+    return _state_requests
 
 
 Widget._handle_control_comm_msg = classmethod(_holding(_counting(Widget._handle_control_comm_msg.__func__)))
 
 
 class BlockColumn:
-    """An answer while it grows: a widget for each block, so that what has settled is not sent again.
+    """A growing answer with one widget per block, so that finished blocks are not sent again.
 
-    The front end keeps the state of these widgets, as what is read where there is no kernel any more.
-    Only a block with formulas is an `HTMLMath`: a front end that is given one looks for formulas in it, each time it changes.
+    The front end keeps the state of these widgets, so the answer stays readable without a kernel.
+    Only blocks with formulas are `HTMLMath`, because front ends search those for formulas at each change.
 
     Args:
-        remote_images: Load images from other hosts.
+        remote_images: Whether to load images from other hosts.
         layout: The layout that all blocks share.
-        classes: The classes of each block.
-        box_classes: The classes of the column.
-        dress: Makes the value of a block from its HTML.
+        classes: The CSS classes of each block.
+        box_classes: The CSS classes of the column.
+        dress: Returns the value of a block for its HTML.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class BlockColumn:
         self._remote_images = remote_images
         self._dress = dress
         self._classes = tuple(classes)
-        # The blocks share their looks, because each widget of its own is two more messages.
+        # The blocks share layout and style, because separate ones would cost two more messages per block.
         if layout is None:
             layout = ipywidgets.Layout(display="block", margin="0", padding="0", height="auto")
         self._layout = layout
@@ -153,52 +154,50 @@ class BlockColumn:
         self.start_over()
 
     def start_over(self) -> None:
-        """Prepare for another answer. The previous one stays until that is drawn."""
+        """Prepare for another answer. The previous one stays until the next one is drawn."""
         self._content = AnswerContent(remote_images=self._remote_images)
 
     def draw(self, snapshot: ReplySnapshot) -> int:
-        """Show how far the answer has come; return how long what changes with each frame is, in characters."""
+        """Draw a snapshot. Return the length in characters of the part that each frame sends again."""
         slots = self._content.slots(snapshot)
         self._show(slots)
         return len(slots[-1]) if slots else 0
 
     def finish(self, snapshot: ReplySnapshot) -> None:
-        """Show the answer as it stays, without its footer."""
+        """Draw the final answer, without its footer."""
         self._show(self._content.last_slots(snapshot))
 
     def empty(self) -> None:
-        """Show no block."""
+        """Remove all blocks."""
         self._show([])
 
     def block(self, html: str = "", *, has_math: bool = True) -> ipywidgets.HTML:
-        """Return a widget that looks like a block, for what stands beside them."""
+        """Return a widget with the style of a block, for content next to the blocks."""
         kind = ipywidgets.HTMLMath if has_math else ipywidgets.HTML
         looks = {"layout": self._layout, "style": self._styles[kind]}
         return kind(self._dress(html), **looks, _dom_classes=self._classes)
 
     @property
     def shared_looks(self) -> tuple[Widget, ...]:
-        """The looks that all of its blocks have."""
+        """The layout and styles that all blocks share."""
         return (self._layout, *self._styles.values())
 
     def _show(self, slots: Sequence[str]) -> None:
         previous = self._blocks
         present = [*previous, *[None] * (len(slots) - len(previous))]
-        self._blocks = [
-            self._brought_up_to_date(block, html) for block, html in zip(present, slots, strict=False)
-        ]
+        self._blocks = [self._updated_block(block, html) for block, html in zip(present, slots, strict=False)]
         self.box.children = tuple(self._blocks)
         kept = set(self._blocks)
         for block in previous:
             if block not in kept:
-                # Not by `close_all`: its looks are those of the others, too.
+                # Not with `close_all`, because the other blocks share its layout and style.
                 block.close()
 
-    def _brought_up_to_date(self, block: ipywidgets.HTML | None, html: str) -> ipywidgets.HTML:
+    def _updated_block(self, block: ipywidgets.HTML | None, html: str) -> ipywidgets.HTML:
         has_math = has_formulas(html)
         if block is None or (has_math and not isinstance(block, ipywidgets.HTMLMath)):
             return self.block(html, has_math=has_math)
-        # Sends nothing where nothing has changed.
+        # Sends nothing if the value has not changed.
         block.value = self._dress(html)
         return block
 
@@ -216,7 +215,7 @@ _HINTS: Final = {
 
 
 class Choice(NamedTuple):
-    """A button: what stands on it, what it says under the mouse, and whether it can be pressed."""
+    """A button: its label, its tooltip, and whether it is enabled."""
 
     label: str
     hint: str
@@ -224,14 +223,14 @@ class Choice(NamedTuple):
 
 
 class AskedCall:
-    """A call that a person decides on with buttons, wherever these are shown. What was not seen cannot be allowed.
+    """A tool call that a person decides on. It can be allowed only after all of its arguments were shown.
 
     Args:
-        call: What is to run.
+        call: The tool call.
         on_decision: Called when a button decides, on any thread.
 
     Attributes:
-        verdict: Gets the label of the button that decides: `ALLOW`, `DENY` or `ALLOW_ALL`.
+        verdict: Resolves to the label of the deciding button: `ALLOW`, `DENY` or `ALLOW_ALL`.
     """
 
     def __init__(self, call: ToolCall, *, on_decision: Callable[[], None] = lambda: None) -> None:
@@ -244,22 +243,22 @@ class AskedCall:
 
     @property
     def html(self) -> str:
-        """The question, as far as the call is shown."""
+        """The question, with the part of the call that is shown so far."""
         return render_approval(f"Claude wants to run {self._reading.text}")
 
     def choices(self) -> list[Choice]:
-        """Return the buttons, in their order."""
+        """Return the buttons in order."""
         is_seen = self._reading.is_complete
         enabled = {ALLOW: is_seen, DENY: True, ALLOW_ALL: is_seen, MORE: not is_seen}
         return [Choice(label, hint, enabled[label]) for label, hint in self._hints.items()]
 
     def press(self, label: str) -> None:
-        """Take the press of a button, on any thread."""
+        """Handle a click on a button. Thread-safe."""
         if label == MORE:
             self._reading.show_more()
         elif any(label == choice.label and choice.is_enabled for choice in self.choices()):
             self._on_decision()
-            # Where the kernel shuts down, the loop is closed.
+            # The loop is closed if the kernel shuts down.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(_resolve, self.verdict, label)
 
@@ -269,26 +268,26 @@ def _resolve(verdict: asyncio.Future[str], label: str) -> None:
         verdict.set_result(label)
 
 
-HEARD_WITHIN: Final = 2.0
-"""Seconds that a page is given to say that it has a widget, before a person is asked without it."""
+PAGE_TIMEOUT: Final = 2.0
+"""Seconds to wait until a page reports that it has a widget, before a question is shown elsewhere."""
 
 
 class LiveView(anywidget.AnyWidget):
-    """Answers while they grow, with a button that stops them, and the question whether a tool may run. None of it stays.
+    """Growing answers with a Stop button and approval questions. The final output replaces the view.
 
-    It is one element of the page, which says as soon as it has the widget that it can show it. Each block of an answer is an attribute of
-    the widget's state, "0.7" for the eighth of the first answer, so that an update holds what has changed and a page that asks for the
-    state is told all.
+    The view is one element of the page. The page reports as soon as it has the widget. Each block of an answer is an
+    attribute of the widget's state, "0.7" for the eighth block of the first answer, so that an update contains only changed
+    blocks, and a page that requests the state receives all of them.
 
-    A page that is opened meanwhile shows it in its turn, and is not told of the display that takes its place. So where one has
-    been opened, it stays, with the answers as they are in the end.
+    A page that is opened meanwhile also shows the view, but does not receive the display update that replaces it. In this
+    case the view stays open, with the final answers.
 
     Args:
-        content: What is shown.
-        stop: What a press of the button does, on any thread; None for no button.
+        content: The content to show.
+        stop: Called by the Stop button, on any thread; None for no button.
 
     Attributes:
-        is_shown: A display shows it.
+        is_shown: Whether a display shows the view.
     """
 
     _esm = page_source("js", Path(__file__).with_name("_live.js"))
@@ -304,7 +303,7 @@ class LiveView(anywidget.AnyWidget):
 
     def __init__(self, content: AnyContent, *, stop: Callable[[], None] | None) -> None:
         self.is_shown = False
-        self._heard: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._page_found: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._made_at = time.monotonic()
         self._asked: AskedCall | None = None
         self._questions = itertools.count(1)
@@ -312,35 +311,35 @@ class LiveView(anywidget.AnyWidget):
         self._stop = stop
         self._answers: list[AnswerContent] = []
         self._blocks: dict[str, str] = {}
-        self._pages_told = 0
+        self._requests_when_shown = 0
         super().__init__(can_stop=stop is not None)
-        # By it the page finds the output that shows it.
+        # The page finds the output that shows the view by this id.
         self.view_id = self.model_id
-        self.on_msg(self._hear)
-        # What a page says waits for no cell.
+        self.on_msg(self._on_message)
+        # Messages from the page do not wait for cells.
         route_to_subshell(self)
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
-        """Return the state, or what is asked for of it: traits and blocks."""
+        """Return the state, or the requested traits and blocks."""
         wanted = {*self.keys, *self._blocks} if key is None else {key} if isinstance(key, str) else {*key}
         blocks = {name: html for name, html in self._blocks.items() if name in wanted}
         state: dict[str, Any] = super().get_state(key=wanted - blocks.keys(), drop_defaults=drop_defaults)
         return {**state, **blocks}
 
     @property
-    def is_heard(self) -> bool:
+    def has_page(self) -> bool:
         """Whether a page has the widget."""
-        return self._heard.done()
+        return self._page_found.done()
 
-    async def is_heard_in_time(self) -> bool:
-        """Wait until a page has the widget, but not longer than one is given for that; return whether one has."""
-        left = self._made_at + HEARD_WITHIN - time.monotonic()
-        if not self.is_heard and left > 0:
-            await asyncio.wait([asyncio.wrap_future(self._heard)], timeout=left)
-        return self.is_heard
+    async def wait_for_page(self) -> bool:
+        """Wait until a page has the widget, at most `PAGE_TIMEOUT` after its creation. Return whether one has."""
+        left = self._made_at + PAGE_TIMEOUT - time.monotonic()
+        if not self.has_page and left > 0:
+            await asyncio.wait([asyncio.wrap_future(self._page_found)], timeout=left)
+        return self.has_page
 
     def draw(self, snapshot: Any) -> float:
-        """Bring it up to date; return the seconds after which the next frame may follow."""
+        """Draw a snapshot. Return the seconds after which the next frame may follow."""
         columns = self._content.columns(snapshot)
         if not self._answers:
             self._answers = [
@@ -355,31 +354,31 @@ class LiveView(anywidget.AnyWidget):
         return interval_after(sum(len(row[-1]) for row in rows if row))
 
     async def ask(self, call: ToolCall) -> str:
-        """Ask below the answer whether a call may run; return `ALLOW`, `DENY` or `ALLOW_ALL`."""
+        """Ask below the answer whether a call may run. Return `ALLOW`, `DENY` or `ALLOW_ALL`."""
         asked, number = AskedCall(call), next(self._questions)
         with _lock:
             self._asked = asked
-            self._tell(asked, number)
+            self._send_question(asked, number)
         try:
             return await asked.verdict
         finally:
             with _lock:
                 self._asked, self.question = None, {}
 
-    def _tell(self, asked: AskedCall, number: int) -> None:
-        """Let the page show the question, and the buttons under it."""
+    def _send_question(self, asked: AskedCall, number: int) -> None:
+        """Send the question and its buttons to the page."""
         buttons = [choice._asdict() for choice in asked.choices()]
         self.question = {"number": number, "html": asked.html, "buttons": buttons}
 
     def show(self) -> dict[str, Any]:
-        """Return the data of a display that shows it."""
+        """Return the data of a display that shows the view."""
         self.is_shown = True
-        self._pages_told = _pages_told()
+        self._requests_when_shown = _count_state_requests()
         return in_words(self, "The answer is being written.")
 
     def end(self, snapshot: Any) -> None:
-        """Close it, unless a page shows it that was opened meanwhile. No other display may have it by now."""
-        if not self.is_shown or _pages_told() == self._pages_told:
+        """Close the view, unless a page was opened meanwhile and shows it. No other display may contain it."""
+        if not self.is_shown or _count_state_requests() == self._requests_when_shown:
             close_all((self,))
             return
         columns = self._content.columns(snapshot)
@@ -390,43 +389,43 @@ class LiveView(anywidget.AnyWidget):
         self.has_ended = True
 
     def _update(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-        """Send what has changed."""
+        """Send the changed blocks."""
         blocks = dict.fromkeys(self._blocks, "")
         for index, (column, row) in enumerate(zip(columns, rows, strict=True)):
             blocks.update((f"{index}.{number}", html) for number, html in enumerate(row))
             if column.name:
                 blocks[f"{index}.heading"] = render_column_heading(column)
-        # A page that asks meanwhile is told of it before or after.
+        # A page that requests the state meanwhile gets it before or after this change.
         with _lock:
             changed = {name for name, html in blocks.items() if self._blocks.get(name) != html}
             self._blocks = blocks
             if changed:
                 self.send_state(changed)
 
-    def _hear(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
+    def _on_message(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
         if content.get("do") == "stop" and self._stop is not None:
             self._stop()
         elif content.get("do") == "press":
             self._press(content.get("number"), str(content.get("label")))
         elif content.get("do") == "listen":
             with _lock:
-                if not self._heard.done():
-                    self._heard.set_result(None)
+                if not self._page_found.done():
+                    self._page_found.set_result(None)
                 self.send({"do": "listen"})
-                # It may have missed some.
+                # The page may have missed updates.
                 if self._blocks:
                     self.send_state({"question", *self._blocks})
 
     def _press(self, number: object, label: str) -> None:
         with _lock:
-            # A press that comes late, or from another page, decides nothing about the next call.
+            # A late click, or a click on another page, must not decide the next call.
             if self._asked is not None and number == self.question["number"]:
                 self._asked.press(label)
-                self._tell(self._asked, self.question["number"])
+                self._send_question(self._asked, self.question["number"])
 
 
 def stop_button(stop: Callable[[], None], *, hint: str) -> ipywidgets.HBox:
-    """Return a button that calls `stop` once, on any thread; `hint` is what it says under the mouse."""
+    """Return a button that calls `stop` once, on any thread. `hint` is its tooltip."""
     button = ipywidgets.Button(
         description="Stop",
         icon="stop",
@@ -439,22 +438,22 @@ def stop_button(stop: Callable[[], None], *, hint: str) -> ipywidgets.HBox:
         stop()
 
     button.on_click(on_click)
-    # Below a background cell also while another one computes.
+    # Below a background cell, it works while another cell runs.
     route_to_subshell(button)
     return ipywidgets.HBox([button])
 
 
 class ApprovalBar(ipywidgets.VBox):
-    """Buttons below the call that they decide on, as long as it is undecided."""
+    """Buttons that decide on a tool call, shown below the call until then."""
 
     def __init__(self) -> None:
         super().__init__(_dom_classes=["claude-magic-approval"])
 
     def ask(self, call: ToolCall, *, on_press: Callable[[], None] = lambda: None) -> asyncio.Future[str]:
-        """Show the buttons; return what has the label of the one that is pressed: `ALLOW`, `DENY` or `ALLOW_ALL`.
+        """Show the buttons. Return a future for the label of the pressed one: `ALLOW`, `DENY` or `ALLOW_ALL`.
 
         Args:
-            call: What is to run.
+            call: The tool call.
             on_press: Called when one of these is pressed, on any thread.
         """
         asked = AskedCall(call, on_decision=on_press)
@@ -462,7 +461,7 @@ class ApprovalBar(ipywidgets.VBox):
         return asked.verdict
 
     def hide(self) -> None:
-        """Take the buttons away."""
+        """Remove the buttons."""
         shown: tuple[Widget, ...] = self.children
         self._fill()
         close_all(shown)
@@ -491,14 +490,15 @@ class ApprovalBar(ipywidgets.VBox):
 
 
 class CellActions(anywidget.AnyWidget):
-    """Copy, New cell, Variable and Retry under the answers of cells: one widget for all cells of a kernel.
+    """The buttons Copy, New cell, Variable and Retry under the answers of cells: one widget for all cells of a kernel.
 
-    It is in no output. The page puts the buttons beside the outputs of a cell, so that no file has them. A front end that does not let
-    it shows none.
+    The widget is in no output. The page adds the buttons next to the outputs of a cell, so they are not saved. Front ends that
+    do not allow this show no buttons.
 
     Args:
-        on_action: Called with the id of a cell, "copy", "insert", "keep" or "retry", and the name that was typed for "keep"; on any thread.
-        on_gone: Called with the id of a cell whose outputs are cleared.
+        on_action: Called with a cell's id, the action ("copy", "insert", "keep" or "retry") and the name typed for "keep", on any
+            thread.
+        on_gone: Called with the id of a cell whose outputs were cleared.
     """
 
     _esm = page_source("js", Path(__file__).with_name("_actions.js"))
@@ -511,11 +511,11 @@ class CellActions(anywidget.AnyWidget):
         self._numbers = itertools.count(1)
         self._page = ""
         super().__init__()
-        self.on_msg(self._hear)
+        self.on_msg(self._on_message)
         route_to_subshell(self)
 
     def offer(self, cell: str, *, has_text: bool, can_retry: bool) -> None:
-        """Show the buttons under a cell, until its outputs are cleared; without a text that is only to ask again."""
+        """Show the buttons under a cell until its outputs are cleared. Without a text, there is only Retry."""
         offer = {
             "do": "offer",
             "number": next(self._numbers),
@@ -529,34 +529,34 @@ class CellActions(anywidget.AnyWidget):
             self.send(offer)
 
     def withdraw(self, cell: str) -> None:
-        """Take the buttons of a cell away."""
+        """Remove the buttons of a cell."""
         if self._offers.pop(cell, None) is not None:
             self.send({"do": "withdraw", "cell": cell})
 
     def copy(self, cell: str, text: str) -> None:
-        """Put text on the clipboard."""
+        """Copy text to the clipboard."""
         self.send({"do": "copy", "cell": cell, "text": text})
 
     def insert(self, cell: str, source: str, kind: str, remark: str) -> None:
-        """Put a new cell of this kind, "code" or "markdown", below a cell, and say the remark, if there is one."""
+        """Insert a new cell ("code" or "markdown") below a cell, and show the remark, if any."""
         self.send({"do": "insert", "cell": cell, "text": source, "kind": kind, "remark": remark})
 
     def tell(self, cell: str, sentence: str) -> None:
-        """Show a sentence beside the buttons of a cell."""
+        """Show a sentence next to the buttons of a cell."""
         self.send({"do": "tell", "cell": cell, "text": sentence})
 
-    def _hear(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
+    def _on_message(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
         if "act" in content:
             self._on_action(str(content.get("cell")), str(content["act"]), str(content.get("name", "")))
         elif "gone" in content:
             cell = str(content["gone"])
-            # Another answer may have come meanwhile.
+            # There may be a newer answer.
             if self._offers.get(cell, {}).get("number") == content.get("number"):
                 del self._offers[cell]
                 self._on_gone(cell)
         elif "page" in content:
             if self._page not in ("", content["page"]):
-                # A page that is loaded later takes no outputs for cells that it did not run.
+                # A page does not receive outputs of cells that it did not run itself.
                 self._offers = {cell: {**offer, "can_retry": False} for cell, offer in self._offers.items()}
             self._page = str(content["page"])
             self.send({"do": "listen"})

@@ -1,4 +1,4 @@
-"""Claude in ipywidgets: panels that stand beside the cells. Importing this package imports ipywidgets."""
+"""Widgets for Claude next to the cells: prompt panels and the limits gauge. Importing this package imports ipywidgets."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-// The part of a panel that runs in the browser. It is loaded behind `display/_page.js`, whose functions it calls.
+// The browser side of a panel. Loaded after `display/_page.js`, whose functions it uses.
 
 const KEY = "claude_magic_transcript"; // in the metadata of an output
 const NOTHING = { output_type: "display_data", data: { "text/html": "", "text/markdown": "" }, metadata: {} };
-const UNTIL_OUTPUTS_HAVE_COME = 1000; // ms; they are in flight when the kernel tells of them
+const OUTPUTS_DELAY = 1000; // ms; they may still be in flight when the kernel sends their keys
 
 export default {
-  // Once per panel and page, however often it is shown.
+  // Once per panel and page, regardless of the number of views.
   initialize({ model }) {
     const report = (outcome) => model.send({ outcome });
     const actions = {
@@ -15,7 +15,7 @@ export default {
         const outcome = "Copied: this front end lets nobody insert cells. Paste it into one.";
         report((await copy(text)) ? outcome : "This front end lets nobody insert cells, or copy.");
       },
-      compare: (told) => setTimeout(() => compareOutputs(model, told), UNTIL_OUTPUTS_HAVE_COME),
+      compare: (expected) => setTimeout(() => compareOutputs(model, expected), OUTPUTS_DELAY),
       add: ({ outputs }) => addOutputs(model, outputs),
     };
     const act = (message) => actions[message.do]?.(message);
@@ -24,7 +24,7 @@ export default {
     return () => model.off("msg:custom", act);
   },
 
-  // Once per place where the panel is shown.
+  // Once per view of the panel.
   render({ model, el }) {
     const panel = () => el.closest(".claude-magic-panel");
     const onKey = (event) => {
@@ -32,21 +32,21 @@ export default {
       if (event.key === "Escape") stopAnswer(panel(), event);
       if (event.key === "Enter" && event.target.closest(".claude-magic-prompt")) enter(panel(), event);
     };
-    // At the press: an answer that grows moves the button away from under the pointer, and then the browser makes no click of it.
+    // On pointerdown: a growing answer may move the button away before the pointer is released, and then there is no click.
     const onPress = (event) => {
       const stop = event.button === 0 && event.target.closest?.("button.claude-magic-stop:not(:disabled)");
       if (stop && panel()?.contains(stop)) stop.click();
     };
-    const tellBusy = () => {
+    const showBusy = () => {
       const isBusy = model.get("is_busy");
       panel()?.querySelector(".claude-magic-conversation")?.setAttribute("aria-busy", isBusy);
       keepFocus(panel(), isBusy);
     };
     const announce = () => (el.textContent = model.get("announcement"));
-    // On the window, because notebooks take keys on the document before these reach anything in it.
+    // On the window, because notebooks handle keys on the document, before the elements in it.
     window.addEventListener("keydown", onKey, { capture: true });
     window.addEventListener("pointerdown", onPress, { capture: true });
-    model.on("change:is_busy", tellBusy);
+    model.on("change:is_busy", showBusy);
     model.on("change:announcement", announce);
     el.setAttribute("aria-live", "assertive");
     let isShown = true;
@@ -58,7 +58,7 @@ export default {
     whenAttached(el, () => isShown).then((isAttached) => {
       if (!isAttached) return;
       label(panel());
-      tellBusy();
+      showBusy();
       if (panel().matches(".jupyter-widgets-disconnected")) loseKernel(RESTARTED);
     });
     return () => {
@@ -66,31 +66,31 @@ export default {
       forgetKernel();
       window.removeEventListener("keydown", onKey, { capture: true });
       window.removeEventListener("pointerdown", onPress, { capture: true });
-      model.off("change:is_busy", tellBusy);
+      model.off("change:is_busy", showBusy);
       model.off("change:announcement", announce);
     };
   },
 };
 
-// Keys. The notebook hears none that means something here, or it would run the cell or leave the panel.
+// Keys. Keys with a meaning in the panel must not reach the notebook, which would run the cell or leave the panel.
 
 function enter(panel, event) {
-  if (!event.ctrlKey && !event.metaKey) return event.stopPropagation(); // a new line, also with Shift
+  if (!event.ctrlKey && !event.metaKey) return event.stopPropagation(); // a new line, with or without Shift
   event.preventDefault();
   event.stopImmediatePropagation();
-  event.target.dispatchEvent(new Event("change", { bubbles: true })); // hands the text over, as leaving the field does
+  event.target.dispatchEvent(new Event("change", { bubbles: true })); // sends the text to the kernel, as leaving the field does
   panel.querySelector("button.claude-magic-send:not(:disabled)")?.click();
 }
 
 function stopAnswer(panel, event) {
   const stop = panel.querySelector("button.claude-magic-stop:not(:disabled)");
-  if (!stop) return; // the notebook's: it leaves the panel
+  if (!stop) return; // handled by the notebook, which leaves the panel
   event.preventDefault();
   event.stopImmediatePropagation();
   stop.click();
 }
 
-// Send and Stop are about to take each other's place; the keyboard stays on the one that was pressed.
+// Send and Stop replace each other; the focus moves from the pressed button to the other one.
 async function keepFocus(panel, isBusy) {
   const [pressed, next] = isBusy ? ["send", "stop"] : ["stop", "send"];
   const focused = document.activeElement;
@@ -119,16 +119,16 @@ function label(panel) {
   panel.querySelector(".claude-magic-prompt textarea")?.setAttribute("aria-label", "Prompt for Claude");
   panel.querySelector(".claude-magic-attachments input[type=text]")?.setAttribute("aria-label", "Variables to send");
   for (const toggle of panel.querySelectorAll(".claude-magic-unfold-attachments, .claude-magic-unfold-settings")) {
-    const tell = () => toggle.setAttribute("aria-expanded", toggle.classList.contains("mod-active"));
-    new MutationObserver(tell).observe(toggle, { attributeFilter: ["class"] });
-    tell();
+    const update = () => toggle.setAttribute("aria-expanded", toggle.classList.contains("mod-active"));
+    new MutationObserver(update).observe(toggle, { attributeFilter: ["class"] });
+    update();
   }
 }
 
-// Who speaks, and which answer a button belongs to.
+// Labels for the speakers and for the buttons of each answer.
 function nameTurns(exchanges) {
   const watch = new MutationObserver(() => nameAll());
-  // A question and its answer are there before their parts, and these before what grows in them, which is not watched.
+  // An exchange is added before its parts, and these before their content, which is not watched.
   const nameAll = () =>
     [...(exchanges?.children ?? [])].forEach((turn, index) => {
       watch.observe(turn, { childList: true });
@@ -144,7 +144,7 @@ function nameTurn(turn, index) {
     part?.setAttribute("aria-label", words);
   };
   const number = index + 1;
-  const [question, answer, approval, foot] = turn.children; // which get their classes later
+  const [question, answer, approval, foot] = turn.children; // their classes are set later
   name(turn, `Question ${number} and its answer`, "article");
   name(question, "You asked");
   name(answer, "Claude answered");
@@ -152,7 +152,7 @@ function nameTurn(turn, index) {
   name(foot, `Answer ${number}`);
 }
 
-// The outputs of the cells that show the panel.
+// Returns the outputs of the cells that show the panel.
 function ownOutputs(model) {
   const ofCells = [...(notebookOf(model)?.cells ?? [])].map((cell) => cell.outputs).filter(Boolean);
   const isPanel = (output) => output.data?.[VIEW_MIME]?.model_id === model.get("panel_id");

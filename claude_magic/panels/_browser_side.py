@@ -1,4 +1,4 @@
-"""The little that only the browser can do, and the conversation as normal outputs for when there is no kernel."""
+"""The browser side of a panel, its text widgets, and its transcript as normal outputs for use without a kernel."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _HERE = Path(__file__).parent
 
 
 class BrowserSide(anywidget.AnyWidget):
-    """Belongs to one panel, and shows nothing itself.
+    """The invisible widget that runs a panel's code in the browser.
 
     Attributes:
-        panel_id: The panel's model, by which its cell is found in the notebook.
-        is_busy: An answer is in flight. Screen readers wait until it is there.
-        announcement: What screen readers are told at once.
+        panel_id: The model id of the panel, by which its cell is found in the notebook.
+        is_busy: Whether an answer is in flight. Screen readers wait until it is complete.
+        announcement: Text that screen readers read out immediately.
     """
 
     _esm = page_source("js", _HERE / "_browser_side.js")
@@ -51,15 +51,15 @@ class BrowserSide(anywidget.AnyWidget):
         on_page: Callable[[], None],
         on_missing: Callable[[Sequence[str]], None],
     ) -> None:
-        """Say what is to be done when the browser has something to tell.
+        """Register handlers for the messages from the browser.
 
         Args:
-            on_outcome: A text has been copied or inserted, or could not be, as a sentence.
-            on_page: A page has opened that shows the panel.
-            on_missing: The panel's cell lacks the outputs of these keys.
+            on_outcome: Called with a sentence when a text was copied or inserted, or could not be.
+            on_page: Called when a page that shows the panel has opened.
+            on_missing: Called with the keys of the outputs that the panel's cell lacks.
         """
 
-        def hear(_widget: object, content: Mapping[str, Any], _buffers: object) -> None:
+        def on_message(_widget: object, content: Mapping[str, Any], _buffers: object) -> None:
             if "outcome" in content:
                 on_outcome(str(content["outcome"]))
             elif "missing" in content:
@@ -67,96 +67,96 @@ class BrowserSide(anywidget.AnyWidget):
             elif "page" in content:
                 on_page()
 
-        self.on_msg(hear)
+        self.on_msg(on_message)
         route_to_subshell(self)
 
     def copy(self, text: str) -> None:
-        """Put text on the clipboard."""
+        """Copy text to the clipboard."""
         self.send({"do": "copy", "text": text})
 
     def insert_cell(self, source: str, kind: Literal["code", "markdown"]) -> None:
-        """Put a new cell below the panel's. Where the front end does not let us, the text goes on the clipboard."""
+        """Insert a cell below the panel's cell. If the front end does not allow it, copy the text to the clipboard."""
         self.send({"do": "insert", "text": source, "kind": kind})
 
-    def tell_outputs(self, keys: Sequence[str], gone: Sequence[str]) -> None:
-        """Say which outputs the panel's cell is to hold, and which no longer; a page that lacks some asks for them."""
+    def send_keys(self, keys: Sequence[str], gone: Sequence[str]) -> None:
+        """Send the keys of all outputs of the panel's cell and of deleted ones. Pages request the outputs that they lack."""
         self.send({"do": "compare", "keys": list(keys), "gone": list(gone)})
 
     def add_outputs(self, outputs: Sequence[Mapping[str, Any]]) -> None:
-        """Put outputs into the panel's cell, as nbformat writes them."""
+        """Add outputs in nbformat to the panel's cell."""
         self.send({"do": "add", "outputs": list(outputs)})
 
     def announce(self, sentence: str) -> None:
-        """Tell screen readers."""
+        """Make screen readers read a sentence."""
         self.announcement = sentence
 
 
 logger = logging.getLogger("claude_magic.panels")
 
 
-class FaultsTold:
-    """Tells the user of errors that would otherwise vanish, or be printed into whichever cell runs.
+class FaultReporter:
+    """Shows errors that would otherwise be lost, or be printed into the currently running cell.
 
     Args:
-        complain: Shows the user what went wrong, as a sentence.
+        show_error: Shows an error message to the user.
     """
 
-    def __init__(self, complain: Callable[[str], None]) -> None:
-        self._complain = complain
+    def __init__(self, show_error: Callable[[str], None]) -> None:
+        self._show_error = show_error
 
-    def told(self, act: Callable[..., None]) -> Callable[..., None]:
-        """Return `act` as something that never raises."""
+    def guard(self, act: Callable[..., None]) -> Callable[..., None]:
+        """Return a function that calls `act` and reports its errors instead of raising them."""
 
-        def act_and_tell(*args: Any) -> None:
+        def guarded(*args: Any) -> None:
             try:
                 act(*args)
             except Exception as error:
-                self.tell(error)
+                self.report(error)
 
-        return act_and_tell
+        return guarded
 
-    def tell(self, error: Exception) -> None:
-        """Show an error: one of ours in its own words, any other as the fault that it is."""
+    def report(self, error: Exception) -> None:
+        """Show an error: the message of a `ClaudeError`, and any other error as a bug."""
         if isinstance(error, ClaudeError):
-            self._complain(error.message)
+            self._show_error(error.message)
             return
         logger.error("A panel failed.", exc_info=error)
-        self._complain(
+        self._show_error(
             f"That did not work, because of a bug in claude_magic ({type(error).__name__}: {error}). Please report it."
         )
 
 
 class Note(HTML):
-    """A sentence below the buttons; screen readers are told of it."""
+    """A sentence below the buttons, which screen readers read out."""
 
     def __init__(self) -> None:
         super().__init__(_dom_classes=["claude-magic-block", "claude-magic-note"])
 
-    def tell(self, sentence: str) -> None:
-        """Show a sentence until the next one; "" takes it away."""
+    def show(self, sentence: str) -> None:
+        """Show a sentence until the next one; "" removes it."""
         self.value = render_line(sentence) if sentence else ""
 
-    def complain(self, sentence: str) -> None:
-        """Show what went wrong until the next sentence."""
+    def show_error(self, sentence: str) -> None:
+        """Show an error message until the next sentence."""
         self.value = render_complaint(sentence)
 
 
 class Heading(HTML):
-    """The line above a panel: its conversation and its model."""
+    """The line above a panel: its thread and its model."""
 
     def __init__(self) -> None:
         super().__init__(_dom_classes=["claude-magic-block", "claude-magic-heading"])
 
     def show(self, thread: str, model: str) -> None:
-        """Show what the next question is asked with."""
+        """Show the thread and model of the next question."""
         self.value = render_line(f"{thread} · {model}")
 
 
 class EarlierTurns(HTMLMath):
-    """The turns that the panel's own go on from, folded.
+    """The earlier turns of the thread, before those of the panel, folded.
 
     Args:
-        remote_images: Load images from other hosts.
+        remote_images: Whether to load images from other hosts.
     """
 
     def __init__(self, *, remote_images: bool) -> None:
@@ -164,23 +164,23 @@ class EarlierTurns(HTMLMath):
         super().__init__(_dom_classes=["claude-magic-block", "claude-magic-earlier", "jp-RenderedHTMLCommon"])
 
     def show(self, thread: str, turns: Sequence[tuple[str, str]]) -> None:
-        """Show questions and answers, oldest first; nothing where there are none."""
+        """Show questions and answers, oldest first; nothing if there are none."""
         self.value = render_earlier(thread, turns, remote_images=self._remote_images)
 
 
 class LimiterLine(HTML):
-    """The limiter, in a few words."""
+    """A line about the state of the limiter."""
 
     def __init__(self) -> None:
         super().__init__(_dom_classes=["claude-magic-block", "claude-magic-limiter"])
 
     def show(self, state: BucketState) -> None:
-        """Show it as it is now."""
+        """Show the current state."""
         self.value = render_line(describe_limiter(state))
 
 
 def describe_limiter(state: BucketState) -> str:
-    """Return "10 requests a second", and why nothing is sent at present, where that is so."""
+    """Return the rate, as in "10 requests a second", and why requests currently wait, if they do."""
     rate = f"{state.refill_rate:g} {'request' if state.refill_rate == 1 else 'requests'} a second"
     if state.paused_for > 0:
         return f"{rate} · paused for {math.ceil(state.paused_for)} s, as the server asked"
@@ -190,7 +190,7 @@ def describe_limiter(state: BucketState) -> str:
 
 
 KEY: Final = "claude_magic_transcript"
-"""In the metadata of an output: what tells it from the others."""
+"""The name in an output's metadata under which its unique key is stored."""
 
 _NOTHING = {"text/html": "", "text/markdown": ""}
 
@@ -202,18 +202,18 @@ class _Output:
 
 
 class Transcript:
-    """Outputs of a cell, which the browser hides while the panel lives: one for each answer, several for a long one.
+    """The answers as outputs of the panel's cell, one or more per answer. The browser hides them while the panel is shown.
 
-    Each is sent once, when its answer has ended. Displaying from another thread reaches the cell that showed the panel
-    where the kernel keeps what the present cell is in a context variable, because that comes along. Elsewhere it would reach
-    whichever cell runs; there, one output is opened beforehand and holds everything.
+    Each output is sent once, when its answer has ended. If the kernel stores the current cell in a context variable, displays
+    from another thread reach the panel's cell, because the context is passed to the thread. Otherwise they would reach the
+    currently running cell; in this case, a single output is created beforehand and contains everything.
 
-    A page that was reloaded takes no outputs for cells that it did not run. So each page is told which outputs there are to
-    be, and is given those that it lacks.
+    A reloaded page does not receive outputs of cells that it did not run. Therefore each page gets the keys of all outputs,
+    and receives those that it lacks.
 
     Args:
-        browser: Knows what is in the cell, and can put something there.
-        remote_images: Load images from other hosts.
+        browser: The browser side, which knows the outputs of the cell and can add some.
+        remote_images: Whether to load images from other hosts.
     """
 
     def __init__(self, browser: BrowserSide, *, remote_images: bool) -> None:
@@ -226,11 +226,11 @@ class Transcript:
         self._gone: list[str] = []
 
     def context(self) -> contextvars.Context:
-        """Return a context in which what is printed and shown goes to the panel's cell, where the kernel allows that."""
+        """Return a context in which prints and displays go to the panel's cell, if the kernel supports that."""
         return contextvars.copy_context() if self._context is None else self._context.copy()
 
     def show(self, exchanges: Mapping[Reply, Exchange]) -> None:
-        """Show it in the cell that runs now; from here on, that is where it is kept up to date."""
+        """Show the transcript in the running cell, where it is updated from now on."""
         with self._lock:
             self._outputs = {}
             self._gone = []
@@ -243,10 +243,10 @@ class Transcript:
             self.update(exchanges)
 
     def update(self, exchanges: Mapping[Reply, Exchange]) -> None:
-        """Bring it up to date. Any thread may call this.
+        """Update the transcript. Thread-safe.
 
         Args:
-            exchanges: All that have ended, oldest first.
+            exchanges: All exchanges that have ended, oldest first.
         """
         with self._lock:
             if self._only is not None:
@@ -254,16 +254,16 @@ class Transcript:
                 self._only.update(_joined(bundles), metadata=_facts_in(bundles), raw=True)
             if self._context is not None:
                 self._update_outputs(self._context, exchanges)
-                self.tell_page()
+                self.send_keys()
 
-    def tell_page(self) -> None:
-        """Tell the pages that show the panel which outputs there are to be."""
+    def send_keys(self) -> None:
+        """Send the keys of all outputs to the pages that show the panel."""
         with self._lock:
             keys = [output.key for outputs in self._outputs.values() for output in outputs]
-            self._browser.tell_outputs(keys, self._gone)
+            self._browser.send_keys(keys, self._gone)
 
-    def hand_over(self, keys: Sequence[str], exchanges: Mapping[Reply, Exchange]) -> None:
-        """Give a page the outputs that it lacks."""
+    def send_missing(self, keys: Sequence[str], exchanges: Mapping[Reply, Exchange]) -> None:
+        """Send the outputs that a page lacks."""
         with self._lock:
             missing = [
                 _as_saved(bundle, output.key)
@@ -306,7 +306,7 @@ def _joined(bundles: list[Bundle]) -> dict[str, str]:
 
 
 def _facts_in(bundles: list[Bundle]) -> dict[str, Any]:
-    """Return what is saved about several answers, in one output."""
+    """Return the metadata of several answers for a single output."""
     return {
         name: {"exchanges": [bundle.metadata[name] for bundle in bundles if bundle.metadata]}
         for name in {name: None for bundle in bundles for name in bundle.metadata}

@@ -1,4 +1,4 @@
-"""Where a question is written: the prompt, what goes with it, and the buttons."""
+"""The input part of a panel: prompt, attachments, settings and buttons."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ._browser_side import LimiterLine, Note
 
 
 class Attachments(HBox):
-    """The folded row in which files are chosen and variables are named."""
+    """The folded row for files and variables to attach."""
 
     def __init__(self) -> None:
         self._upload = FileUpload(
@@ -47,10 +47,10 @@ class Attachments(HBox):
         super().__init__([self._upload, self._variables], _dom_classes=["claude-magic-attachments"])
 
     def question(self, prompt: str) -> Question:
-        """Return the question of a prompt, with the user's values in place of `{{ names }}`, and all that was attached.
+        """Return the question for a prompt, with its attachments and with values in place of `{{ names }}`.
 
         Raises:
-            ConfigurationError: Something that it names does not exist, or cannot be sent.
+            ConfigurationError: A name does not exist, or its value cannot be sent.
         """
         names = names_of(get_ipython())
         attached = dict(self._collect(names))
@@ -70,7 +70,7 @@ class Attachments(HBox):
         )
 
     def clear(self) -> None:
-        """Empty the row, once it has been sent."""
+        """Remove all attachments, after they have been sent."""
         self._accepted = ()
         self._upload.value = ()
         self._variables.value = ""
@@ -87,20 +87,20 @@ class Attachments(HBox):
 
 _MOST_TOKENS = 1_000_000
 _THREAD = re.compile(r"\w[\w.-]*")
-"""As for `--thread`, so that cells can go on with the thread."""
+"""The same rule as for `--thread`, so that cells can continue the thread."""
 
 
 class SettingsRow(VBox):
-    """What is asked with; fields that are left alone follow the settings of the kernel.
+    """The folded row of options. Empty fields follow the settings of the kernel.
 
     Args:
-        settings: The settings in force, which empty fields stand for.
-        thread: The conversation to begin with.
-        threads: Those that there are.
-        model: The model to begin with; likewise the others.
-        effort: Or None.
-        max_tokens: Or None.
-        system: Or None.
+        settings: The current settings, used for empty fields.
+        thread: The initial thread.
+        threads: The existing threads.
+        model: The initial model; None for the settings'. The same holds for the following.
+        effort: The initial effort.
+        max_tokens: The initial maximum of tokens.
+        system: The initial system prompt.
         on_change: Called when another thread or model is chosen.
     """
 
@@ -158,29 +158,29 @@ class SettingsRow(VBox):
 
     @property
     def thread(self) -> str:
-        """The conversation that was chosen.
+        """The chosen thread.
 
         Raises:
-            ConfigurationError: It is not the name of one.
+            ConfigurationError: The text is not a valid name of a thread.
         """
         return _checked_thread(self.typed_thread)
 
     @property
     def typed_thread(self) -> str:
-        """The same as it was typed, whether it is the name of one or not."""
+        """The text in the thread field, valid or not."""
         return self._thread.value.strip() or str(self._thread.placeholder)
 
     @property
     def model(self) -> str:
-        """The model that was chosen, or the settings'."""
+        """The chosen model, else the one of the settings."""
         return self._model.value.strip() or str(self._model.placeholder)
 
     def offer_threads(self, threads: Sequence[str]) -> None:
-        """Offer these conversations to choose from."""
+        """Set the threads to choose from."""
         self._thread.options = tuple(threads)
 
     def options(self) -> dict[str, Any]:
-        """Return what was chosen, by the name of the option; what was not chosen is missing."""
+        """Return the chosen options by name, without those left at their default."""
         most = self._max_tokens.value
         chosen = {
             "model": self._model.value.strip(),
@@ -193,7 +193,7 @@ class SettingsRow(VBox):
 
 
 def _effort_field(effort: str | None, *, usual: str | None) -> Dropdown:
-    """Return the choice of an effort; `usual` is what the settings have.
+    """Return the field for the effort; `usual` is the effort in the settings.
 
     Raises:
         ConfigurationError: There is no such effort.
@@ -209,10 +209,10 @@ def _effort_field(effort: str | None, *, usual: str | None) -> Dropdown:
 
 
 def _thread_field(thread: str, threads: Sequence[str]) -> Combobox:
-    """Return the choice of a thread, with the one to begin with.
+    """Return the field for the thread, with its initial value.
 
     Raises:
-        ConfigurationError: It cannot be the name of one.
+        ConfigurationError: `thread` is not a valid name of a thread.
     """
     return Combobox(
         value=_checked_thread(thread),
@@ -236,16 +236,16 @@ STOP_HINT = "Stop the answer; what has arrived stays"
 
 
 class Composer(VBox):
-    """The lower part of a panel.
+    """The lower part of a panel: prompt, buttons and folded rows.
 
     Args:
-        attachments: A row that folds.
-        settings: Another one.
-        limiter: Stands among the buttons.
-        note: Stands below them.
-        on_send: Called when the user wants the prompt to be sent.
-        on_stop: Called when the user wants the answer to end.
-        on_clear: Called when the user wants an empty panel.
+        attachments: The row of attachments.
+        settings: The row of options.
+        limiter: The limiter's line, shown among the buttons.
+        note: The sentence below the buttons.
+        on_send: Called by the Send button.
+        on_stop: Called by the Stop button.
+        on_clear: Called by the Clear button.
     """
 
     def __init__(
@@ -299,15 +299,15 @@ class Composer(VBox):
 
     @property
     def text(self) -> str:
-        """What has been written."""
+        """The text of the prompt."""
         return str(self._prompt.value)
 
     def start_over(self) -> None:
-        """Empty the prompt and fold the attachments away, once they have been sent."""
+        """Clear the prompt and fold the attachments, after they have been sent."""
         self._prompt.value = ""
         self._attach.value = False
 
     def set_busy(self, is_busy: bool) -> None:
-        """Offer Stop instead of Send, or the other way round."""
+        """Enable Stop instead of Send, or Send instead of Stop."""
         self._send.disabled = is_busy
         self._stop.disabled = not is_busy

@@ -1,4 +1,4 @@
-"""The conversation that a panel shows: exchange after exchange, the last of which may be under way."""
+"""The conversation in a panel: a list of exchanges, the last of which may still be in progress."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from ..display import frame_loop, interval_after, is_variable_name, new_cell, ro
 from ..display.widgets import BlockColumn, close_all
 from ..render import Exchange, render_footer, render_question
 from ..runtime import Phase, Question, Reply, ReplySnapshot
-from ._browser_side import BrowserSide, FaultsTold
+from ._browser_side import BrowserSide, FaultReporter
 from ._tools import PanelApproval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What the actions act on.
+class ActionContext:
+    """The operations that the buttons under an answer use.
 
     Attributes:
-        browser: Copies and inserts.
-        assign: Gives an object a name among the user's.
-        retry: Asks the question of a reply again, and puts the new answer in the place of this one.
-        tell: Shows the user a sentence.
-        faults: Shows the user what goes wrong.
+        browser: Copies texts and inserts cells.
+        assign: Assigns an object to a variable of the user.
+        retry: Asks the question of a reply again, and replaces its answer.
+        notify: Shows a sentence to the user.
+        faults: Shows errors to the user.
     """
 
     browser: BrowserSide
     assign: Callable[[str, Any], None]
     retry: Callable[[Reply], None]
-    tell: Callable[[str], None]
-    faults: FaultsTold
+    notify: Callable[[str], None]
+    faults: FaultReporter
 
 
 class AnswerActions(HBox):
-    """A row of quiet buttons under an answer."""
+    """The row of buttons under an answer."""
 
-    def __init__(self, reply: Reply, surroundings: Surroundings) -> None:
+    def __init__(self, reply: Reply, context: ActionContext) -> None:
         self._reply = reply
-        self._surroundings = surroundings
-        told = surroundings.faults.told
-        self._copy = _button("Copy", "Copy the answer as Markdown", told(self._on_copy))
+        self._context = context
+        guard = context.faults.guard
+        self._copy = _button("Copy", "Copy the answer as Markdown", guard(self._on_copy))
         self._insert = _button(
-            "New cell", "Put the answer's code, or its text, into a new cell", told(self._on_insert)
+            "New cell", "Put the answer's code, or its text, into a new cell", guard(self._on_insert)
         )
-        self._keep = _button("Variable", "Give the answer a name in the notebook", told(self._on_keep))
-        self._retry = _button("Retry", "Ask the same question again", told(self._on_retry))
+        self._keep = _button("Variable", "Give the answer a name in the notebook", guard(self._on_keep))
+        self._retry = _button("Retry", "Ask the same question again", guard(self._on_retry))
         self._name = Text(
             placeholder="name, then Enter",
             tooltip="Name of the variable",
@@ -59,28 +59,28 @@ class AnswerActions(HBox):
             _dom_classes=["claude-magic-name"],
         )
         self._name.layout.display = "none"
-        self._name.observe(told(self._on_name), "value")
+        self._name.observe(guard(self._on_name), "value")
         route_to_subshell(self._copy, self._insert, self._keep, self._retry, self._name)
         super().__init__(_dom_classes=["claude-magic-actions"])
 
     def offer(self, *, has_text: bool) -> None:
-        """Show what can be done; without a text that is only to ask again."""
+        """Show the buttons. Without a text, there is only Retry."""
         with_text = (self._copy, self._insert, self._name, self._keep) if has_text else ()
         self.children = (*with_text, self._retry)
 
     def close(self) -> None:
-        """Take it away for good, with what it has not offered."""
-        super().close()  # first: no page may be told of a row whose buttons are gone
+        """Close the row and all buttons, shown or not."""
+        super().close()  # first, so that no page receives a row with closed buttons
         close_all([self._copy, self._insert, self._keep, self._retry, self._name])
 
     def _on_copy(self, _button: Button) -> None:
-        self._surroundings.browser.copy(self._reply.text)
+        self._context.browser.copy(self._reply.text)
 
     def _on_insert(self, _button: Button) -> None:
         cell = new_cell(self._reply.text)
-        self._surroundings.browser.insert_cell(cell.source, cell.kind)
+        self._context.browser.insert_cell(cell.source, cell.kind)
         if cell.remark:
-            self._surroundings.tell(cell.remark)
+            self._context.notify(cell.remark)
 
     def _on_keep(self, _button: Button) -> None:
         is_hidden = self._name.layout.display == "none"
@@ -91,15 +91,15 @@ class AnswerActions(HBox):
         if not name:
             return
         if not is_variable_name(name):
-            self._surroundings.tell(f"{name!r} cannot be the name of a variable.")
+            self._context.notify(f"{name!r} cannot be the name of a variable.")
             return
-        self._surroundings.assign(name, self._reply)
+        self._context.assign(name, self._reply)
         self._name.layout.display = "none"
         self._name.value = ""
-        self._surroundings.tell(f"{name} is this answer now.")
+        self._context.notify(f"{name} is this answer now.")
 
     def _on_retry(self, _button: Button) -> None:
-        self._surroundings.retry(self._reply)
+        self._context.retry(self._reply)
 
 
 def _button(label: str, tooltip: str, on_click: Callable[[Button], None]) -> Button:
@@ -109,22 +109,22 @@ def _button(label: str, tooltip: str, on_click: Callable[[Button], None]) -> But
 
 
 FRAME_INTERVAL: Final = 1 / 10
-"""Seconds. Now and then a frame sends two or three widgets; in all they stay below 15 a second."""
+"""Seconds between frames. Some frames send two or three widgets; in total they stay below 15 per second."""
 
 BLOCK_CLASSES: Final = ("claude-magic-block", "jp-RenderedHTMLCommon")
 
 
 class ExchangeView(VBox):
-    """Shows a question at once, and its answer while it grows.
+    """A question with its answer, which is drawn while it grows.
 
-    A block of the answer is a widget of its own. One that has settled is never sent again.
+    Each block of the answer is a separate widget, so finished blocks are not sent again.
 
     Args:
         question: The question.
         reply: The answer.
-        approval: Where a person is asked whether a call may run.
-        actions: What can be done with the answer, once it is there.
-        remote_images: Load images from other hosts.
+        approval: The approval buttons for tool calls.
+        actions: The buttons under the finished answer.
+        remote_images: Whether to load images from other hosts.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class ExchangeView(VBox):
             dress=str,
         )
         self._lock = threading.Lock()
-        self._is_taken_away = False
+        self._is_removed = False
         words = HTML(
             render_question(question.prompt, question.attached),
             _dom_classes=["claude-magic-block", "claude-magic-question"],
@@ -159,26 +159,26 @@ class ExchangeView(VBox):
         )
 
     def snapshot(self) -> Exchange:
-        """Return it as it is now, for a transcript."""
+        """Return the current state, for a transcript."""
         return Exchange(
             question=self.question.prompt, attached=self.question.attached, answer=self.reply.snapshot()
         )
 
     def draw(self) -> float:
-        """Show how far the answer has come; return the seconds after which the next frame may follow."""
+        """Draw the current answer. Return the seconds after which the next frame may follow."""
         with self._lock:
             snapshot = self.reply.snapshot()
-            if self._is_taken_away:
+            if self._is_removed:
                 return 0.0
             if snapshot.phase.is_final:
                 self._finish(snapshot)
                 return 0.0
             return interval_after(self._blocks.draw(snapshot), shortest=FRAME_INTERVAL)
 
-    def take_away(self) -> None:
-        """Close it for good; nothing of it is drawn any more."""
+    def remove(self) -> None:
+        """Close the view. Later frames are not drawn."""
         with self._lock:
-            self._is_taken_away = True
+            self._is_removed = True
             close_all([self, self._footer, self.actions, *self._blocks.shared_looks])
 
     def _finish(self, snapshot: ReplySnapshot) -> None:
@@ -193,24 +193,24 @@ class ExchangeView(VBox):
 
 
 class Exchanges(VBox):
-    """Shows them from top to bottom, and draws the one that is under way.
+    """The exchanges of a panel from top to bottom, of which the last may be in progress.
 
     Args:
-        surroundings: What the actions under an answer act on.
-        on_change: Called when an answer begins, when it has grown, and when it has ended; on any thread.
-        on_end: Called when an answer has ended, after that.
-        remote_images: Load images from other hosts.
+        context: The operations that the buttons under an answer use.
+        on_change: Called when an answer starts, grows or ends, on any thread.
+        on_end: Called after `on_change` when an answer has ended.
+        remote_images: Whether to load images from other hosts.
     """
 
     def __init__(
         self,
-        surroundings: Surroundings,
+        context: ActionContext,
         *,
         on_change: Callable[[], None],
         on_end: Callable[[], None],
         remote_images: bool,
     ) -> None:
-        self._surroundings = surroundings
+        self._context = context
         self._on_change = on_change
         self._on_end = on_end
         self._remote_images = remote_images
@@ -219,7 +219,7 @@ class Exchanges(VBox):
 
     @property
     def views(self) -> tuple[ExchangeView, ...]:
-        """What is shown, oldest first."""
+        """The views of all exchanges, oldest first."""
         return tuple(self.children)
 
     @property
@@ -233,18 +233,18 @@ class Exchanges(VBox):
         return not all(reply.done() for reply in self.replies)
 
     def ended(self) -> dict[Reply, Exchange]:
-        """Return those that have ended, oldest first."""
+        """Return the exchanges that have ended, oldest first."""
         return {view.reply: view.snapshot() for view in self.views if view.reply.done()}
 
     def add(
         self, question: Question, start: Callable[[PanelApproval], Reply], *, instead_of: Reply | None = None
     ) -> Reply:
-        """Start a reply, and show it at the end, or in the place of another one and of all that followed it.
+        """Start a reply, and show it at the end, or in place of another reply and all later ones.
 
         Args:
             question: The question.
-            start: Asks it, and is given where a person can be asked about calls.
-            instead_of: The other one.
+            start: Asks the question, with these approval buttons for its tool calls.
+            instead_of: The reply to replace.
 
         Raises:
             ConfigurationError: An answer is in flight.
@@ -256,44 +256,44 @@ class Exchanges(VBox):
                 )
             index = self.replies.index(instead_of) if instead_of in self.replies else len(self.replies)
             kept, dropped = self.views[:index], self.views[index:]
-            approval = PanelApproval(self._surroundings.browser.announce)
+            approval = PanelApproval(self._context.browser.announce)
             reply = start(approval)
-            actions = AnswerActions(reply, self._surroundings)
+            actions = AnswerActions(reply, self._context)
             view = ExchangeView(question, reply, approval, actions, remote_images=self._remote_images)
             self.children = (*kept, view)
         self._on_change()
         frame_loop.follow(reply, lambda: self._draw(view))
         for each in dropped:
-            each.take_away()
+            each.remove()
         return reply
 
     def stop(self) -> None:
-        """Stop the answer that is in flight; what has come of it stays."""
+        """Stop the answer in flight. The text received so far stays."""
         for reply in self.replies:
             reply.cancel()
 
-    def take_away(self) -> None:
-        """Stop, and show nothing any more."""
+    def clear(self) -> None:
+        """Stop, and remove all exchanges."""
         with self._lock:
             self.stop()
             views, self.children = self.views, ()
         for view in views:
-            view.take_away()
+            view.remove()
 
     def close(self) -> None:
-        """Stop, and take all of it away for good; what has come of it can still be read here."""
+        """Stop, and close all widgets. The replies stay readable in Python."""
         self.stop()
-        super().close()  # first: no page may be told of a conversation whose parts are gone
+        super().close()  # first, so that no page receives a conversation with closed parts
         for view in self.views:
-            view.take_away()
+            view.remove()
 
     def _draw(self, view: ExchangeView) -> float:
         try:
             interval = view.draw()
         except Exception as error:
-            self._surroundings.faults.tell(error)
+            self._context.faults.report(error)
             view.reply.when_done(self._on_change)
-            raise  # to the frame loop, which draws it no more
+            raise  # to the frame loop, which stops drawing it
         self._on_change()
         if view.reply.done():
             self._on_end()

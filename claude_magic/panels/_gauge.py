@@ -1,4 +1,4 @@
-"""`LimitsGauge`: what holds requests up, as it changes."""
+"""The `LimitsGauge` widget: a live view of the limits on requests."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _SHOWN_REFUSALS: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitReading:
-    """One limit of the server.
+    """A limit of the server.
 
     Attributes:
-        kind: What is limited: "requests", "input tokens" ...
-        limit: The most in a minute.
-        left: What the server said was left, and what has flowed in since.
+        kind: The limited quantity: "requests", "input tokens" ...
+        limit: Maximum per minute.
+        left: Remaining amount as reported by the server, plus the refill since then.
     """
 
     kind: str
@@ -39,19 +39,19 @@ class LimitReading:
 
     @property
     def full_in(self) -> float:
-        """Seconds until all of it is there again; 0.0 if it is."""
+        """Seconds until the limit is full again; 0.0 if it is."""
         return (self.limit - self.left) * _MINUTE / self.limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassReading:
-    """What the server said of one class of models.
+    """The limits that the server reported for one model class.
 
     Attributes:
-        name: The class.
-        received_at: When it said so, in seconds since 1970.
-        limits: Its limits.
-        pace: What was learnt from that, or None if it is too old to count.
+        name: The model class.
+        received_at: Time of the report, in seconds since 1970.
+        limits: The limits.
+        pace: The pace derived from them; None if they are out of date.
     """
 
     name: str
@@ -65,9 +65,9 @@ class WaitingReading:
     """A reply that waits.
 
     Attributes:
-        origin: Who asked: "In[4]", "panel" ...
-        prompt: What was asked.
-        reason: What it waits for, and how long.
+        origin: The origin of the question: "In[4]", "panel" ...
+        prompt: The prompt.
+        reason: The reason and duration of the wait.
     """
 
     origin: str
@@ -77,14 +77,14 @@ class WaitingReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GaugeReading:
-    """All that the gauge shows.
+    """The values that the gauge shows.
 
     Attributes:
-        limiter: The shared limiter of the kernel.
-        classes: What the server said, the class told of last first.
-        in_flight: How many replies have not ended.
-        waiting: Those of them that wait, oldest first; the first few.
-        more_waiting: How many more wait.
+        limiter: The state of the kernel's shared limiter.
+        classes: The limits per model class, most recently reported first.
+        in_flight: Number of replies in flight.
+        waiting: The first few waiting replies, oldest first.
+        more_waiting: Number of further waiting replies.
         refusals: The last 429s, newest first.
     """
 
@@ -97,7 +97,7 @@ class GaugeReading:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing will change until something is asked."""
+        """Whether nothing will change before the next request."""
         is_full = self.limiter.level >= self.limiter.capacity and not self.limiter.paused_for
         limits = (limit for each in self.classes for limit in each.limits)
         is_held = any(each.pace is not None and each.pace.paused_for for each in self.classes)
@@ -105,14 +105,14 @@ class GaugeReading:
 
 
 def read_gauge(runtime: Runtime, *, now: float | None = None) -> GaugeReading:
-    """Read what the gauge shows.
+    """Return the values for the gauge.
 
     Args:
         runtime: The kernel's runtime.
-        now: The present in seconds since 1970, for tests.
+        now: The current time in seconds since 1970, for tests.
 
     Raises:
-        ConfigurationError: A setting in force cannot be used.
+        ConfigurationError: A setting is invalid.
     """
     now = time.time() if now is None else now
     in_flight = runtime.in_flight()
@@ -130,21 +130,21 @@ def read_gauge(runtime: Runtime, *, now: float | None = None) -> GaugeReading:
 def _classes(runtime: Runtime, now: float) -> tuple[ClassReading, ...]:
     paces = {pace.model_class: pace for pace in runtime.pace_state()}
     latest: dict[str, ModelLimits] = {}
-    for told in runtime.server_limits.by_model():
-        latest.setdefault(model_class(told.model), told)
+    for reported in runtime.server_limits.by_model():
+        latest.setdefault(model_class(reported.model), reported)
     return tuple(
         ClassReading(
             name=name,
-            received_at=told.received_at,
-            limits=tuple(_limits(told.limits, max(0.0, now - told.received_at))),
+            received_at=reported.received_at,
+            limits=tuple(_limits(reported.limits, max(0.0, now - reported.received_at))),
             pace=paces.get(name),
         )
-        for name, told in list(latest.items())[:_SHOWN_CLASSES]
+        for name, reported in list(latest.items())[:_SHOWN_CLASSES]
     )
 
 
-def _limits(told: tuple[ServerLimit, ...], age: float) -> Iterator[LimitReading]:
-    for limit in distinct_limits(told):
+def _limits(reported: tuple[ServerLimit, ...], age: float) -> Iterator[LimitReading]:
+    for limit in distinct_limits(reported):
         if limit.limit and (left := limit.left(age)) is not None:
             yield LimitReading(kind=limit.kind, limit=limit.limit, left=left)
 
@@ -159,7 +159,7 @@ def _waiting(replies: tuple[Reply, ...]) -> Iterator[WaitingReading]:
 
 LABEL: Final = "Limits of requests to Claude"
 
-_AS_WIDE_AS_THERE_IS_ROOM = "width:0;min-width:100%"  # a widget is otherwise as wide as its longest line
+_FULL_WIDTH = "width:0;min-width:100%"  # otherwise the longest line sets the width
 _QUIET = "color:var(--jp-ui-font-color2, #757575)"
 _GAUGE = (
     "max-width:760px;padding:2px 0 6px;color:var(--jp-ui-font-color1, inherit);"
@@ -184,7 +184,7 @@ _SCARCE = "--jp-warn-color1, #f57c00"
 _SCARCE_BELOW = 0.2
 
 _LONGEST_PROMPT = 200
-"""Characters; how much of them is seen, the width decides."""
+"""Characters of a prompt; how many are visible depends on the width."""
 
 
 def draw_gauge(reading: GaugeReading) -> str:
@@ -211,13 +211,13 @@ def draw_gauge(reading: GaugeReading) -> str:
 
 
 def draw_problem(sentence: str) -> str:
-    """Return HTML that says why there is nothing to show."""
+    """Return HTML with the reason why there is nothing to show."""
     return _region(render_complaint(sentence))
 
 
 def _region(html: str) -> str:
     inner = f'<div style="{_GAUGE}">{html}</div>'
-    return f'<div role="region" aria-label="{LABEL}" style="{_AS_WIDE_AS_THERE_IS_ROOM}">{inner}</div>'
+    return f'<div role="region" aria-label="{LABEL}" style="{_FULL_WIDTH}">{inner}</div>'
 
 
 def _next_slot(reading: GaugeReading) -> str:
@@ -240,8 +240,8 @@ def _until_free(limiter: BucketState) -> float:
 
 
 def _class_parts(limiter: BucketState, reading: ClassReading) -> Iterator[str]:
-    said = f"as of {_clock(reading.received_at)}"
-    yield _heading(reading.name, said)
+    as_of = f"as of {_clock(reading.received_at)}"
+    yield _heading(reading.name, as_of)
     for limit in reading.limits:
         yield _bar(limit.kind, limit.left, limit.limit, _left(limit), of=reading.name)
     if reading.pace is not None and (reading.pace.limits or reading.pace.paused_for):
@@ -279,7 +279,7 @@ def _heading(title: str, remark: str) -> str:
 
 
 def _bar(name: str, level: float, full: float, words: str, *, of: str) -> str:
-    """Return a row with a bar; screen readers hear the words."""
+    """Return a row with a bar; screen readers read its text."""
     share = min(1.0, max(0.0, level / full))
     fill = _FILL.format(colour=_SCARCE if share < _SCARCE_BELOW else _ENOUGH, percent=100 * share)
     meter = (
@@ -298,16 +298,16 @@ def _clock(moment: float) -> str:
 
 
 _INTERVAL: Final = 0.5
-"""Seconds between two pictures while something is in flight."""
+"""Seconds between frames while a reply is in flight."""
 _REFILLING_INTERVAL: Final = 1.0
-"""The same while limits only refill."""
+"""Seconds between frames while limits only refill."""
 
 
 class LimitsGauge(VBox):
-    """Shows the limiter that all requests share, the server's limits, who waits and why, and recent 429s.
+    """A live view of the shared limiter, the server's limits, waiting replies with their reasons, and recent 429s.
 
-    It is drawn twice a second while something is in flight, waits or refills, also while a cell computes. Nothing runs
-    in between, nor after `close`.
+    It is drawn twice a second while replies are in flight and once a second while limits refill, even while a cell runs.
+    Otherwise, and after `close`, nothing runs.
 
     Example:
         ```python
@@ -321,7 +321,7 @@ class LimitsGauge(VBox):
         self._html = HTML(_dom_classes=["claude-magic-gauge-picture"])
         super().__init__([self._html], _dom_classes=["claude-magic-gauge"])
         self._ticker = Ticker(self._draw, name="claude-magic-gauge")
-        self._forget = get_runtime().watch(self._ticker.wake)
+        self._unwatch = get_runtime().watch(self._ticker.wake)
         if self._draw() is not None:
             self._ticker.wake()
 
@@ -333,17 +333,17 @@ class LimitsGauge(VBox):
 
     @property
     def is_closed(self) -> bool:
-        """Whether it was closed, by us or by `Widget.close_all`."""
+        """Whether the widget was closed, by `close` or by `Widget.close_all`."""
         return self.comm is None
 
     @property
     def is_drawn(self) -> bool:
-        """Whether it follows something at present."""
+        """Whether the gauge is currently being updated."""
         return self._ticker.is_running
 
     def close(self) -> None:
-        """Take it off the page, for good."""
-        self._forget()
+        """Close the widget and stop updating it."""
+        self._unwatch()
         self._ticker.stop()
         if self.comm is None:  # closed before
             return
@@ -351,7 +351,7 @@ class LimitsGauge(VBox):
         close_all((self._html, self.layout))
 
     def _draw(self) -> float | None:
-        """Draw, and return the seconds until the next frame; None if nothing will change."""
+        """Draw a frame. Return the seconds until the next one; None if nothing will change."""
         try:
             reading = read_gauge(get_runtime())
         except ConfigurationError as error:
@@ -367,7 +367,7 @@ _shown: list[LimitsGauge] = []
 
 
 def shown_gauge() -> LimitsGauge:
-    """Return the gauge that `%claude limits --live` shows: one, however often it is shown, so that none is left behind."""
+    """Return the gauge for `%claude limits --live`. All calls share one gauge, so that none is left running."""
     if not _shown or _shown[0].is_closed:
         _shown[:] = [LimitsGauge()]
     return _shown[0]

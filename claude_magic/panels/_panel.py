@@ -1,4 +1,4 @@
-"""`PromptPanel`: a conversation with Claude beside the cells."""
+"""The `PromptPanel` widget: a conversation with Claude next to the cells."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ..display import waits_for_cells
 from ..display.widgets import close_all, in_words
 from ..runtime import Question, Reply, Where, get_runtime
 from ..tools import Toolbox
-from ._browser_side import BrowserSide, EarlierTurns, FaultsTold, Heading, LimiterLine, Note, Transcript
+from ._browser_side import BrowserSide, EarlierTurns, FaultReporter, Heading, LimiterLine, Note, Transcript
 from ._composer import Attachments, Composer, SettingsRow
-from ._exchange import Exchanges, Surroundings
+from ._exchange import ActionContext, Exchanges
 from ._tools import BetweenCells, PanelApproval, blocking_calls
 
 ONLY_BETWEEN_CELLS: Final = "Stop works between cells; while a cell runs, interrupt the kernel (■)."
@@ -29,23 +29,23 @@ _panel_numbers = itertools.count(1)
 
 
 class PromptPanel(VBox):
-    """Asks Claude and shows the answers while they stream, also while the kernel runs a cell.
+    """A panel that asks Claude and streams the answers, even while the kernel runs a cell.
 
     All panels, cells and `claude.ask` share one client, with its limiter and settings.
 
     Args:
-        thread: The conversation that the questions belong to; a new one if left out. Panels and cells of the same thread
+        thread: The conversation that the questions belong to; by default a new one. Panels and cells with the same thread
             share it.
-        model: The model to start with. The settings decide what is left out, here and below.
+        model: The initial model. By default the settings apply, here and below.
         system: System prompt.
         effort: "low", "medium", "high", "xhigh" or "max".
-        max_tokens: Most tokens of an answer, thinking included.
-        tools: Functions of yours that Claude may call. They run between cells, on the kernel's main thread; what they print
-            appears below the panel (with ipykernel 6, in the cell that was run last).
+        max_tokens: Maximum tokens of an answer, including thinking.
+        tools: Functions that Claude may call. They run between cells, on the kernel's main thread; their output
+            appears below the panel (with ipykernel 6, in the cell that ran last).
         approve: "ask" (the default) shows buttons before each call; "never" runs all of them.
 
     Raises:
-        ConfigurationError: A setting in force, or one of these, cannot be used.
+        ConfigurationError: A setting or an argument is invalid.
 
     Example:
         ```python
@@ -77,7 +77,7 @@ class PromptPanel(VBox):
         self._numbers = itertools.count(1)
         self._starts_new = False
         self._note = Note()
-        self._faults = FaultsTold(self._note.complain)
+        self._faults = FaultReporter(self._note.show_error)
         self._settings = SettingsRow(
             values,
             thread=self._own_thread() if thread is None else thread,
@@ -86,7 +86,7 @@ class PromptPanel(VBox):
             system=system,
             effort=effort,
             max_tokens=max_tokens,
-            on_change=self._faults.told(self._show_place),
+            on_change=self._faults.guard(self._show_thread),
         )
         self._heading = Heading()
         self._earlier = EarlierTurns(remote_images=values.remote_images)
@@ -96,9 +96,9 @@ class PromptPanel(VBox):
         self._browser = BrowserSide(_dom_classes=["claude-magic-browser-side"])
         self._transcript = Transcript(self._browser, remote_images=values.remote_images)
         self._browser.listen(
-            on_outcome=self._note.tell,
-            on_page=self._faults.told(self._transcript.tell_page),
-            on_missing=self._faults.told(self._hand_over),
+            on_outcome=self._note.show,
+            on_page=self._faults.guard(self._transcript.send_keys),
+            on_missing=self._faults.guard(self._send_missing),
         )
         self._exchanges = self._make_exchanges(remote_images=values.remote_images)
         self._turns = VBox([self._earlier, self._exchanges], _dom_classes=["claude-magic-turns"])
@@ -108,13 +108,13 @@ class PromptPanel(VBox):
             _dom_classes=["claude-magic-panel"],
         )
         self._browser.panel_id = self.model_id
-        self._show_place()
+        self._show_thread()
         self._show_state()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(thread={self._settings.typed_thread!r})"
 
-    # For programs...
+    # Python API...
 
     @property
     def replies(self) -> tuple[Reply, ...]:
@@ -123,42 +123,42 @@ class PromptPanel(VBox):
 
     @short_errors
     def ask(self, prompt: str) -> Reply:
-        """Ask as if the user had written `prompt`, and return at once. For any thread.
+        """Ask a question as if the user had typed it, and return immediately. Thread-safe.
 
-        To wait in a cell, `await` the reply; `result()` waits too, but not for a panel with tools, which run between cells.
+        To wait in a cell, `await` the reply. `result()` waits too, except with tools, because they run between cells.
 
         Raises:
-            ConfigurationError: The question could not be sent, or an answer of this panel is in flight.
+            ConfigurationError: The question cannot be sent, or an answer of this panel is in flight.
         """
         question = self._attachments.question(prompt)
-        # Asked again, it takes its own place.
+        # A retry has the same key, so it replaces its turn.
         key = f"panel {self._browser.panel_id}#{next(self._numbers)}"
         where = Where(thread=self._settings.thread, cell=key, is_new=self._starts_new)
-        self._show_place()
+        self._show_thread()
         reply = self._ask(dataclasses.replace(question, where=where))
         self._starts_new = False
         self._attachments.clear()
         return reply
 
     def stop(self) -> None:
-        """Stop the answer that is in flight; what has arrived stays."""
+        """Stop the answer in flight. The text received so far stays."""
         self._exchanges.stop()
 
     def clear(self) -> None:
-        """Stop, empty the panel, and begin a new conversation with the next question."""
+        """Stop, clear the panel, and start a new conversation with the next question."""
         self._starts_new = True
-        self._exchanges.take_away()
-        self._note.tell("")
-        self._show_place()
+        self._exchanges.clear()
+        self._note.show("")
+        self._show_thread()
         self._show_state()
         self._transcript.update({})
 
     def close(self) -> None:
-        """Stop, and take the panel away for good. Its transcript stays, and its conversation too."""
-        if self.comm is None:  # closed before, or never made
+        """Stop, and close the panel. Its transcript and its conversation are kept."""
+        if self.comm is None:  # closed before, or not initialised
             return
         super().close()
-        # Before what is in it.
+        # Containers before their children.
         self._conversation.close()
         self._turns.close()
         self._exchanges.close()
@@ -170,21 +170,21 @@ class PromptPanel(VBox):
             self._settings,
             self._limiter,
             self._note,
-            on_send=self._faults.told(self._on_send),
-            on_stop=self._faults.told(self._on_stop),
-            on_clear=self._faults.told(self.clear),
+            on_send=self._faults.guard(self._on_send),
+            on_stop=self._faults.guard(self._on_stop),
+            on_clear=self._faults.guard(self.clear),
         )
 
     def _make_exchanges(self, *, remote_images: bool) -> Exchanges:
-        surroundings = Surroundings(
+        context = ActionContext(
             browser=self._browser,
             assign=_assign,
             retry=self._on_retry,
-            tell=self._note.tell,
+            notify=self._note.show,
             faults=self._faults,
         )
         return Exchanges(
-            surroundings, on_change=self._show_state, on_end=self._keep, remote_images=remote_images
+            context, on_change=self._show_state, on_end=self._update_transcript, remote_images=remote_images
         )
 
     def _ask(self, question: Question, *, instead_of: Reply | None = None) -> Reply:
@@ -206,7 +206,7 @@ class PromptPanel(VBox):
             interrupt=self.stop,
         )
 
-    # What the user does...
+    # User actions...
 
     def _on_send(self) -> None:
         prompt = self._composer.text
@@ -214,34 +214,34 @@ class PromptPanel(VBox):
             return
         self.ask(prompt)
         self._composer.start_over()
-        self._note.tell(ONLY_BETWEEN_CELLS if waits_for_cells() else "")
+        self._note.show(ONLY_BETWEEN_CELLS if waits_for_cells() else "")
 
     def _on_stop(self) -> None:
         stuck = [name for reply in self.replies for name in blocking_calls(reply, self._toolbox)]
         self.stop()
         if stuck:
-            self._note.tell(f"{stuck[0]} still runs: interrupt the kernel (■) to end it.")
+            self._note.show(f"{stuck[0]} still runs: interrupt the kernel (■) to end it.")
 
     def _on_retry(self, reply: Reply) -> None:
         for view in self._exchanges.views:
             if view.reply is reply:
                 self._ask(view.question, instead_of=reply)
-                self._note.tell("")
+                self._note.show("")
 
-    # What is shown...
+    # Display...
 
     def _threads(self) -> tuple[str, ...]:
         return tuple(thread.name for thread in self._runtime.conversations.threads())
 
-    def _show_place(self) -> None:
-        """Show what the next question is asked with, and what it goes on from."""
+    def _show_thread(self) -> None:
+        """Show the thread and model of the next question, and the earlier turns."""
         thread = self._settings.thread
         self._heading.show(thread, self._settings.model)
         earlier = [] if self._starts_new else self._turns_before(thread)
         self._earlier.show(thread, [(turn.prompt, turn.answer_text) for turn in earlier])
 
     def _turns_before(self, thread: str) -> list[Turn]:
-        """Return the turns that the panel's own go on from, oldest first."""
+        """Return the turns of the thread before those of this panel, oldest first."""
         forest = self._runtime.conversations.forest()
         head = forest.threads[thread].head if thread in forest.threads else None
         own = f"panel {self._browser.panel_id}#"
@@ -249,28 +249,28 @@ class PromptPanel(VBox):
         return [*itertools.takewhile(lambda turn: not (turn.cell or "").startswith(own), path)]
 
     def _own_thread(self) -> str:
-        """Return the name of a thread that is not there yet: one of a file that was loaded is no panel's own."""
+        """Return an unused name for a thread; threads from a loaded file may use names of panels."""
         known = self._threads()
         return next(name for number in _panel_numbers if (name := f"panel-{number}") not in known)
 
     def _show_state(self) -> None:
-        """Show whether an answer is in flight, and how the limiter is."""
+        """Show whether an answer is in flight, and the state of the limiter."""
         is_busy = self._exchanges.is_busy
-        self._browser.is_busy = is_busy  # first: it sees where the keyboard is
+        self._browser.is_busy = is_busy  # first, because it checks which button has the focus
         self._composer.set_busy(is_busy)
-        self._faults.told(self._show_limiter)()
+        self._faults.guard(self._show_limiter)()
 
     def _show_limiter(self) -> None:
         self._limiter.show(self._runtime.limiter_state())
 
-    def _keep(self) -> None:
-        """Take an answer that has ended into the transcript."""
+    def _update_transcript(self) -> None:
+        """Add an answer that has ended to the transcript."""
         self._settings.offer_threads(self._threads())
         self._transcript.update(self._exchanges.ended())
 
-    def _hand_over(self, keys: Sequence[str]) -> None:
-        """Give a page the outputs that it lacks."""
-        self._transcript.hand_over(keys, self._exchanges.ended())
+    def _send_missing(self, keys: Sequence[str]) -> None:
+        """Send the outputs that a page lacks."""
+        self._transcript.send_missing(keys, self._exchanges.ended())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         return in_words(

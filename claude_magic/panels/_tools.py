@@ -1,6 +1,6 @@
-"""Tools of a panel run where the user's things live, on the kernel's main thread, and so between cells.
+"""Tools of a panel: they run on the kernel's main thread, like the user's code, and therefore between cells.
 
-Awaited cells let the loop of that thread go on; all others keep the calls waiting, which the panel tells.
+Awaited cells let the loop of that thread continue. During other cells the calls wait, which the panel reports.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from ..tools import (
 
 
 class PanelApproval(ApprovalBar, Approval):
-    """Asks with buttons in the panel.
+    """Asks for approval of tool calls with buttons in the panel.
 
     Args:
-        announce: Tells screen readers that somebody is asked.
+        announce: Makes screen readers read the question.
     """
 
     def __init__(self, announce: Callable[[str], None]) -> None:
@@ -41,30 +41,30 @@ class PanelApproval(ApprovalBar, Approval):
         self._announce = announce
 
     async def decide(self, call: ToolCall, *, on_press: Callable[[], None]) -> str:
-        """Wait for a button to be pressed; return why the call may not run, or "" if it may.
+        """Wait for a click. Return why the call may not run, or "" if it may.
 
         Args:
-            call: What is to run.
-            on_press: Called when one is pressed, on any thread.
+            call: The tool call.
+            on_press: Called when a button is pressed, on any thread.
         """
         if self.is_all_allowed:
             return ""
         self._announce(f"Claude wants to run {call}. Allow, deny, or allow all?")
 
-        def take_note() -> None:
-            # At once: the loop may have to wait for a cell.
+        def on_decision() -> None:
+            # Immediately, because the loop may be blocked by a cell.
             self.hide()
             on_press()
 
         try:
-            pressed = await self.ask(call, on_press=take_note)
+            pressed = await self.ask(call, on_press=on_decision)
         finally:
             self.hide()
         return self.conclude(is_allowed=pressed != DENY, for_all=pressed == ALLOW_ALL)
 
 
-PATIENCE: Final = 0.3
-"""Seconds after which a call that has not gone on is said to wait for a cell. A free kernel takes milliseconds."""
+WAIT_REPORT_DELAY: Final = 0.3
+"""Seconds after which a call is reported to wait for a cell. An idle kernel takes milliseconds."""
 
 Report = Callable[[CallState, str], None]
 
@@ -74,9 +74,9 @@ class BetweenCells(LoopExecutor):
 
     Args:
         toolbox: The tools.
-        approval: Where a person is asked whether a call may run; None allows all.
-        context: The context in which they run: what they print goes to its cell.
-        interrupt: Ends the whole answer, when Ctrl-C has ended a tool.
+        approval: The approval buttons; None allows all calls.
+        context: The context in which the tools run; their prints go to its cell.
+        interrupt: Called when Ctrl-C has interrupted a tool, to stop the whole answer.
 
     Raises:
         ConfigurationError: There is no kernel.
@@ -99,28 +99,28 @@ class BetweenCells(LoopExecutor):
             interrupts=interrupts_raised_between_cells,
         )
         self._approval = approval
-        self._turn: _KernelTurn | None = None
+        self._wait: _KernelWait | None = None
 
     def submit(self, call: ToolUseBlock, report: Report) -> concurrent.futures.Future[ToolResult]:
         """Run a call; see `ToolExecutor.submit`."""
-        self._turn = turn = _KernelTurn(report, asyncio.get_running_loop())
-        turn.await_kernel()
-        future = super().submit(call, turn.note)
-        future.add_done_callback(lambda _future: turn.end())
+        self._wait = wait = _KernelWait(report, asyncio.get_running_loop())
+        wait.start()
+        future = super().submit(call, wait.note)
+        future.add_done_callback(lambda _future: wait.end())
         return future
 
     async def _approve(self, call: ToolCall) -> str:
-        if self._approval is None or self._turn is None:
-            raise RuntimeError("Nobody is to be asked.")
-        return await self._approval.decide(call, on_press=self._turn.await_kernel)
+        if self._approval is None or self._wait is None:
+            raise RuntimeError("There is no approval for these tools.")
+        return await self._approval.decide(call, on_press=self._wait.start)
 
 
-class _KernelTurn:
-    """Waits with a call for the kernel, and says so when that takes a while.
+class _KernelWait:
+    """Reports that a call waits for the kernel, if that takes a while.
 
     Args:
-        report: Takes note of how far the call is.
-        bridge: The loop that keeps the time; the kernel's own may stand still.
+        report: Reports the state of the call.
+        bridge: The loop for the timer, because the kernel's own loop may be blocked.
     """
 
     def __init__(self, report: Report, bridge: asyncio.AbstractEventLoop) -> None:
@@ -129,31 +129,31 @@ class _KernelTurn:
         self._lock = threading.Lock()
         self._is_waiting = False
 
-    def await_kernel(self) -> None:
-        """The kernel's loop has something to do for the call; on any thread."""
+    def start(self) -> None:
+        """Start to wait for the kernel's loop. Thread-safe."""
         self._is_waiting = True
         with contextlib.suppress(RuntimeError):  # the bridge has ended, and the answer with it
-            self._bridge.call_soon_threadsafe(self._bridge.call_later, PATIENCE, self._tell)
+            self._bridge.call_soon_threadsafe(self._bridge.call_later, WAIT_REPORT_DELAY, self._report_wait)
 
     def note(self, state: CallState, text: str) -> None:
-        """Take note that the call has gone on, and of how far it is."""
+        """End the wait, and report the new state of the call."""
         with self._lock:
             self._is_waiting = False
             self._report(state, text)
 
     def end(self) -> None:
-        """There is a result, or none is wanted any more."""
+        """End the wait, because the call has ended."""
         with self._lock:
             self._is_waiting = False
 
-    def _tell(self) -> None:
+    def _report_wait(self) -> None:
         with self._lock:
             if self._is_waiting:
                 self._report(CallState.WAITING, "")
 
 
 def blocking_calls(reply: Reply, toolbox: Toolbox | None) -> list[str]:
-    """Return the tools that run at present and cannot be cancelled, because they await nothing."""
+    """Return the running tools that cannot be cancelled, because they are not asynchronous."""
     calls = [block.call for block in reply.snapshot().blocks if block.call is not None]
     running = [call.name for call in calls if call.state is CallState.RUNNING]
     found = [None if toolbox is None else toolbox.find(name) for name in running]

@@ -399,9 +399,9 @@ def click(kernel, run, label):
 def impatient(kernel):
     """A page is given no time to say that it has the widget."""
     module = "__import__('claude_magic.display.widgets').display.widgets"
-    kernel.run(f"{module}.HEARD_WITHIN = 0.0")
+    kernel.run(f"{module}.PAGE_TIMEOUT = 0.0")
     yield kernel
-    kernel.run(f"{module}.HEARD_WITHIN = 2.0")
+    kernel.run(f"{module}.PAGE_TIMEOUT = 2.0")
 
 
 @runs_clicks

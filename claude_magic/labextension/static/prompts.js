@@ -1,8 +1,8 @@
-// Lets the prompts of %%claude cells read as prose, in JupyterLab 4 and Notebook 7. It decorates: the cell stays a cell of Python,
-// and what is typed is what is sent. Written by hand and loaded as it is; there is no build step.
+// Shows the prompts of %%claude cells as prose, in JupyterLab 4 and Notebook 7. It only adds decorations: the cell stays a Python
+// cell, and the text is sent as typed. There is no build step: the file is loaded as it is.
 "use strict";
 (() => {
-  // The spellings of claude_magic/notebook/_options.py; tests/unit/test_labextension.py compares.
+  // The options of claude_magic/notebook/_options.py; tests/unit/test_labextension.py compares them.
   const FLAGS = "-- --new --no-history --raw -x --code --quiet --bg --web-search --dry-run".split(" ");
   const VALUED = (
     "-m --model --compare -s --system --max-tokens --effort --thinking --thread -a --attach --cells --interact --map --max-cost --via " +
@@ -19,7 +19,7 @@
   const faint = "rgba(128, 128, 128, .1)";
   const color = (name) => ({ color: `var(--jp-mirror-editor-${name}-color)` });
   const STYLE = {
-    // The colours of code, in any theme: CodeMirror makes the names of their classes.
+    // Removes the colours of code in any theme. CodeMirror generates their class names.
     '.claude-line [class^="ͼ"], .claude-line .cm-builtin, .claude-line .cm-nonmatchingBracket': { all: "unset" },
     ".claude-magic": { ...color("operator"), fontWeight: "bold" },
     ".claude-option": color("property"),
@@ -32,7 +32,7 @@
     ".cm-line.claude-hang": { paddingLeft: "calc(6px + var(--hang))", textIndent: "calc(-1 * var(--hang))" },
   };
 
-  // The parts of an option line, as notebook/_line.py reads it: [start, end, kind].
+  // Returns the parts of an option line as [start, end, kind], parsed as in notebook/_line.py.
   function readOptions(text) {
     let at = MAGIC.exec(text)[0].length;
     const parts = [[0, 8, "magic"], [8, at, "value"]];
@@ -88,7 +88,7 @@
             line(start, "claude-options");
             for (const [a, b, kind] of parts) {
               const isWrong = kind === "unknown";
-              // A word that is being typed is not wrong yet.
+              // A word that is still being typed is not marked.
               const isTyped = isWrong && hasFocus && state.selection.main.head === start + b;
               if (a < b && !isTyped) mark(start + a, start + b, kind, isWrong && { title: "There is no such option" });
             }
@@ -107,7 +107,7 @@
       return Decoration.set(found, true);
     }
 
-    // Between two brackets Lab's own Enter would add a line. The completer's Enter stays the completer's.
+    // Between two brackets, Lab's own Enter would add a line. Does not handle Enter while the completer is open.
     const enter = ({ dispatch, dom, state }) => {
       const { from, to } = state.selection.main;
       const isBetween = /^(\(\)|\[\]|\{\})$/.test(state.sliceDoc(from - 1, to + 1));
@@ -117,10 +117,10 @@
     };
     const prose = [
       Prec.highest(keymap.of([{ key: "Enter", run: enter }])),
-      // Null is "as far in as the line above", which is what lists want.
+      // Null keeps the indentation of the line above, as lists need.
       Prec.highest(indentService.of(() => null)),
       Prec.highest(EditorState.languageData.of(() => [{ closeBrackets: { brackets: [] } }])),
-      // The lowest stands outermost: around the spans of Python's colours, so that a mark is one piece.
+      // Decorations of the lowest precedence are outermost: around the spans of Python's colours, so that a mark is not split.
       Prec.lowest(EditorView.decorations.of(decorate)),
       EditorView.lineWrapping,
       EditorView.baseTheme(STYLE),
@@ -134,7 +134,7 @@
       for (const line of lines) if (line.trim()) return isOn && MAGIC.test(line) ? prose : code;
       return code;
     }
-    // All that runs in a cell that is no prompt: a look at its first line when it is changed.
+    // In cells that are not prompts, this check of the first line after a change is all that runs.
     const toggle = EditorState.transactionExtender.of(({ docChanged, newDoc, startState }) => {
       const now = part.get(startState);
       const next = docChanged ? wanted(newDoc.iterLines()) : now;
@@ -162,7 +162,7 @@
   }
 
   let scope;
-  // The version that Lab takes: the one that is loaded, else the newest.
+  // Returns the version of a shared module that Lab uses: the loaded one, else the newest.
   const take = async (name) => {
     const [[, shared]] = Object.entries(scope[`@${name}`]).sort(
       ([a, { loaded: isA }], [b, { loaded: isB }]) => !!isB - !!isA || b.localeCompare(a, "en", { numeric: true }),
@@ -172,7 +172,7 @@
 
   (window._JUPYTERLAB ??= {})["claude-magic"] = {
     init: (shared) => void (scope = shared),
-    // Where something of this is missing, prompts look as they do without it.
+    // If a module is missing, prompts look as without this extension.
     get: () => makePlugin().then((plugin) => () => [plugin], () => () => []),
   };
 })();

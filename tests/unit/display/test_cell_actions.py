@@ -26,7 +26,7 @@ class Page:
             self.sent.append(content)
 
     def say(self, **content: Any) -> None:
-        self.actions._hear(self.actions, content, None)
+        self.actions._on_message(self.actions, content, None)
 
 
 @pytest.fixture

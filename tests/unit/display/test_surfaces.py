@@ -20,7 +20,7 @@ from claude_magic.display import (
     QuietSurface,
     TerminalSurface,
 )
-from claude_magic.display._output import _import_of_widgets
+from claude_magic.display._output import _start_widgets_import
 from claude_magic.display._surface import LONGEST_INTERVAL
 from claude_magic.notebook._compare import ComparisonSnapshot
 from claude_magic.render import Column
@@ -414,8 +414,8 @@ def test_no_control_character_of_a_model_reaches_a_terminal(text):
 class FakeView:
     """Stands for the widget of an answer."""
 
-    def __init__(self, *, is_heard):
-        self.is_heard = is_heard
+    def __init__(self, *, has_page):
+        self.has_page = has_page
         self.is_shown = False
         self.log = []
 
@@ -427,8 +427,8 @@ class FakeView:
         self.is_shown = True
         return {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": ""}
 
-    async def is_heard_in_time(self):
-        return self.is_heard
+    async def wait_for_page(self):
+        return self.has_page
 
     def end(self, _snapshot):
         self.log.append("end")
@@ -439,20 +439,20 @@ def old(text, **how):
     return dataclasses.replace(streaming(text, **how), elapsed=2.0)
 
 
-def area_with_view(publisher, *, is_heard):
+def area_with_view(publisher, *, has_page):
     """A surface that has drawn in HTML, and has made its widget."""
-    view = FakeView(is_heard=is_heard)
+    view = FakeView(has_page=has_page)
     surface = area(publisher, in_widgets=lambda: view)
     surface.draw(streaming("Hello"))
     surface.draw(old("Hello"))  # begins to import the module of the widget
-    _import_of_widgets().join()
+    _start_widgets_import().join()
     surface.draw(old("Hello, you."))
     return surface, view
 
 
 def test_where_a_page_has_the_widget_there_is_one_display_that_is_never_cleared(publisher):
     """HTML, the widget, and what stays: what a reader looks at has its place all the time."""
-    surface, view = area_with_view(publisher, is_heard=True)
+    surface, view = area_with_view(publisher, has_page=True)
     ((_, in_widget),) = publisher.area.items()
 
     surface.finish(old("Hello, you.", phase=Phase.COMPLETE))
@@ -467,7 +467,7 @@ def test_where_a_page_has_the_widget_there_is_one_display_that_is_never_cleared(
 
 
 @pytest.mark.parametrize(
-    ("is_heard", "is_asked_elsewhere", "last"),
+    ("has_page", "is_asked_elsewhere", "last"),
     [
         (False, False, streaming("Hello, you.", phase=Phase.COMPLETE)),
         (True, True, streaming("Hello, you.", phase=Phase.COMPLETE)),
@@ -475,12 +475,12 @@ def test_where_a_page_has_the_widget_there_is_one_display_that_is_never_cleared(
     ],
     ids=["no page is known to follow updates", "a question was asked beside it", "nothing came"],
 )
-def test_elsewhere_the_end_clears_the_cell(publisher, is_heard, is_asked_elsewhere, last):
+def test_elsewhere_the_end_clears_the_cell(publisher, has_page, is_asked_elsewhere, last):
     """So that the answer stands in it alone, and in front ends without updates, too."""
-    surface, view = area_with_view(publisher, is_heard=is_heard and not is_asked_elsewhere)
+    surface, view = area_with_view(publisher, has_page=has_page and not is_asked_elsewhere)
     if is_asked_elsewhere:
         assert asyncio.run(surface.view()) is None
-        view.is_heard = True  # late, and shown from now on
+        view.has_page = True  # late, and shown from now on
         surface.draw(old("Hello, you."))
         assert view.is_shown
 
@@ -497,9 +497,9 @@ def test_elsewhere_the_end_clears_the_cell(publisher, is_heard, is_asked_elsewhe
 def test_a_person_is_asked_in_the_widget_which_is_made_for_that(publisher, has_drawn_in_view):
     """Also in the first second of an answer; then the end is an update, too."""
     if has_drawn_in_view:
-        surface, view = area_with_view(publisher, is_heard=True)
+        surface, view = area_with_view(publisher, has_page=True)
     else:
-        view = FakeView(is_heard=True)
+        view = FakeView(has_page=True)
         surface = area(publisher, in_widgets=lambda: view)
         surface.draw(streaming("May I?"))
 
@@ -519,11 +519,11 @@ def test_where_answers_are_not_drawn_in_widgets_nobody_is_asked_in_one(publisher
 
 def test_a_widget_that_no_page_has_is_not_shown(publisher):
     """As in a front end that lacks its extension, and would show an error. A page may say later that it has it."""
-    surface, view = area_with_view(publisher, is_heard=False)
+    surface, view = area_with_view(publisher, has_page=False)
 
     surface.draw(old("Hello, you. More."))
     ((_, data),) = publisher.area.items()
-    view.is_heard = True
+    view.has_page = True
     surface.draw(old("Hello, you. More. And more."))
     ((_, later),) = publisher.area.items()
 

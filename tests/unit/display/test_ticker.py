@@ -98,4 +98,4 @@ def test_a_tick_that_fails_is_told_and_the_last_one(caplog: pytest.LogCaptureFix
         ticker.wake()
         assert waited(lambda: not ticker.is_running and bool(caplog.records))
 
-    assert "test-ticker failed, and ends." in caplog.text
+    assert "test-ticker failed and stops." in caplog.text

@@ -301,7 +301,7 @@ def test_an_update_of_an_answer_holds_the_blocks_that_have_changed(told: Told) -
 def test_a_page_that_has_the_widget_is_told_all_that_it_may_have_missed(told: Told) -> None:
     """Also one that is opened later."""
     told.say(do="listen")
-    assert told.view.is_heard
+    assert told.view.has_page
     assert told.updates() == []
     told.view.draw(growing(BEGUN))
     told.updates()
@@ -460,13 +460,13 @@ def test_a_page_is_given_a_while_to_say_that_it_has_the_widget(
     """From when the widget was made: who is asked late need not wait."""
 
     async def wait_for_page() -> bool:
-        waiting = asyncio.ensure_future(told.view.is_heard_in_time())
+        waiting = asyncio.ensure_future(told.view.wait_for_page())
         await asyncio.sleep(0)
         threading.Thread(target=told.say, kwargs={"do": "listen"}).start()
         return await asyncio.wait_for(waiting, 20)
 
-    monkeypatch.setattr(widgets, "HEARD_WITHIN", 0.0)
-    assert not asyncio.run(told.view.is_heard_in_time())
-    monkeypatch.setattr(widgets, "HEARD_WITHIN", 3600.0)
+    monkeypatch.setattr(widgets, "PAGE_TIMEOUT", 0.0)
+    assert not asyncio.run(told.view.wait_for_page())
+    monkeypatch.setattr(widgets, "PAGE_TIMEOUT", 3600.0)
     assert asyncio.run(wait_for_page())
-    assert asyncio.run(told.view.is_heard_in_time())
+    assert asyncio.run(told.view.wait_for_page())

@@ -24,10 +24,8 @@ class Page:
 def press_new_cell(text: str) -> tuple[list[tuple[str, str]], list[str]]:
     """Press "New cell" under an answer; return what was inserted, and what the user was told."""
     page, told = Page(), []
-    surroundings: Any = SimpleNamespace(browser=page, tell=told.append)
-    AnswerActions._on_insert(
-        SimpleNamespace(_surroundings=surroundings, _reply=SimpleNamespace(text=text)), None
-    )  # type: ignore[arg-type]
+    context: Any = SimpleNamespace(browser=page, notify=told.append)
+    AnswerActions._on_insert(SimpleNamespace(_context=context, _reply=SimpleNamespace(text=text)), None)  # type: ignore[arg-type]
     return page.inserted, told
 
 

@@ -72,7 +72,7 @@ def page_source(kind: Literal["js", "css"], own: Path) -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in (shared, own))
 
 
-def _holding(method: Callable[..., Any]) -> Callable[..., Any]:
+def _locked(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def hold(*args: Any, **kwargs: Any) -> Any:
         with _lock:
@@ -81,7 +81,7 @@ def _holding(method: Callable[..., Any]) -> Callable[..., Any]:
     return hold
 
 
-def _collecting(collect: Callable[[Widget], None]) -> Callable[[Widget], None]:
+def _close_only_once(collect: Callable[[Widget], None]) -> Callable[[Widget], None]:
     @functools.wraps(collect)
     def collect_if_open(widget: Widget) -> None:
         # `__del__` of ipywidgets closes the widget again: only closed widgets are collected, because the registry keeps the others.
@@ -92,14 +92,14 @@ def _collecting(collect: Callable[[Widget], None]) -> Callable[[Widget], None]:
     return collect_if_open
 
 
-Widget.open = _holding(Widget.open)
-Widget.close = _holding(Widget.close)
-Widget.__del__ = _collecting(Widget.__del__)
+Widget.open = _locked(Widget.open)
+Widget.close = _locked(Widget.close)
+Widget.__del__ = _close_only_once(Widget.__del__)
 
 _state_requests: int = 0
 
 
-def _counting(method: Callable[..., Any]) -> Callable[..., Any]:
+def _counted(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def count(*args: Any, **kwargs: Any) -> Any:
         global _state_requests
@@ -114,7 +114,7 @@ def _count_state_requests() -> int:
     return _state_requests
 
 
-Widget._handle_control_comm_msg = classmethod(_holding(_counting(Widget._handle_control_comm_msg.__func__)))
+Widget._handle_control_comm_msg = classmethod(_locked(_counted(Widget._handle_control_comm_msg.__func__)))
 
 
 class BlockColumn:

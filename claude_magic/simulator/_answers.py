@@ -42,9 +42,9 @@ def answer_text(conversation: Conversation) -> str:
 
 def answer_briefly(conversation: Conversation) -> str | None:
     """Return an answer that needs no thinking (repeated words, a greeting); None if the question needs more."""
-    said = _repeat_exactly(conversation)
-    if said is not None or conversation.sent:
-        return said
+    repeated = _repeat_exactly(conversation)
+    if repeated is not None or conversation.sent:
+        return repeated
     found = find_topic(conversation.typed)
     return found.answer if found is not None and not found.sentence else None
 
@@ -133,19 +133,21 @@ def find_topic(sentence: str) -> Topic | None:
     The sentence must contain one of the topic's phrases as whole words, and most of its words must belong to the topic.
     """
     words = _words(_AUDIENCE.sub("", sentence)) if len(sentence) <= _LONGEST_QUESTION else []
-    telling = [word for word in words if word not in _COMMON]
-    if not telling:
+    keywords = [word for word in words if word not in _COMMON]
+    if not keywords:
         return next((topic for topic in all_topics() if tuple(words) in topic.phrases), None)
-    called = {
-        topic: {word for word in telling if word in topic.words}
+    candidates = {
+        topic: {word for word in keywords if word in topic.words}
         for topic in all_topics()
-        if any(_contains(words, each) or _contains(telling, each) for each in topic.phrases)
+        if any(_contains(words, each) or _contains(keywords, each) for each in topic.phrases)
     }
-    best = max(called, key=lambda topic: len(called[topic]), default=None)
-    if best is None or any(known - called[best] for known in called.values()):
+    best = max(candidates, key=lambda topic: len(candidates[topic]), default=None)
+    if best is None or any(known - candidates[best] for known in candidates.values()):
         return None
-    ties = [topic for topic, known in called.items() if known == called[best]]
-    return best if len(ties) == 1 and 2 * sum(word in best.words for word in telling) > len(telling) else None
+    ties = [topic for topic, known in candidates.items() if known == candidates[best]]
+    return (
+        best if len(ties) == 1 and 2 * sum(word in best.words for word in keywords) > len(keywords) else None
+    )
 
 
 def _words(text: str) -> list[str]:
@@ -281,13 +283,13 @@ def _recall(conversation: Conversation) -> str | None:
     if _NAME_ASKED.search(typed):
         names = [match[1] for text in earlier if (match := _NAME_GIVEN.search(text))]
         return f"Your name is **{names[-1]}**." if names else "You have not told me your name."
-    told = _NAME_GIVEN.search(typed)
-    if told is not None and len(typed) < _LONGEST_QUOTE and "?" not in typed:
-        return f"Nice to meet you, {told[1]}. I will know it as long as this conversation lasts."
+    given = _NAME_GIVEN.search(typed)
+    if given is not None and len(typed) < _LONGEST_QUOTE and "?" not in typed:
+        return f"Nice to meet you, {given[1]}. I will know it as long as this conversation lasts."
     asked = _FACT_ASKED.search(typed)
     what = asked[1].strip() if asked else ""
-    told_before = [match for text in earlier for match in _FACT_GIVEN.finditer(text)]
-    values = [fact[2].strip() for fact in told_before if fact[1].lower() == what.lower()]
+    facts = [match for text in earlier for match in _FACT_GIVEN.finditer(text)]
+    values = [fact[2].strip() for fact in facts if fact[1].lower() == what.lower()]
     return f"Your {what} is **{values[-1]}**." if values else None
 
 

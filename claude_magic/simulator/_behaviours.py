@@ -171,7 +171,7 @@ def stream_events(
 def drop_before_headers(*, how: Literal["reset", "close"] = "reset") -> Behaviour:
     """End the connection without a response."""
 
-    def behave(_exchange: Post) -> Steps:
+    def behave(_post: Post) -> Steps:
         yield HangUp(how)
 
     return behave
@@ -264,9 +264,9 @@ REFUSAL = {
 
 def with_content(message: JSON, content: list[JSON], **fields: object) -> JSON:
     """Return the message with other content and updated output tokens."""
-    spoken = sum(count_tokens(block.get("text", "") + block.get("thinking", "")) for block in content)
+    tokens = sum(count_tokens(block.get("text", "") + block.get("thinking", "")) for block in content)
     details = message["usage"].get("output_tokens_details")
-    usage = {**message["usage"], "output_tokens": spoken}
+    usage = {**message["usage"], "output_tokens": tokens}
     if details is not None:
         usage["output_tokens"] += details.get("thinking_tokens", 0)
     return {**message, "content": content, "usage": usage, **fields}

@@ -87,13 +87,13 @@ def _describe_results(conversation: Conversation) -> str:
     """Return an answer from the tools' results. If all calls failed, report that and answer without them."""
     name_of_id = {call["id"]: call["name"] for call in conversation.tool_calls}
     results = [(name_of_id.get(each["tool_use_id"], "tool"), each) for each in conversation.tool_results]
-    told = [_describe(result, name) for name, result in results]
+    described = [_describe(result, name) for name, result in results]
     if all(result.get("is_error") for _, result in results):
         answer = answer_text(conversation)
-        told.append(
+        described.append(
             "Without its result the simulator has no answer." if answer == FALLBACK_ANSWER else answer
         )
-    return "\n\n".join(told)
+    return "\n\n".join(described)
 
 
 def _describe(result: JSON, name: str) -> str:
@@ -329,14 +329,14 @@ def compose(fields: JSON, model: Model, items: Sequence[Item]) -> Composition:
     thinking_tokens = min(count_tokens(thought), limit) if thought is not None else 0
     if thought is not None and is_adaptive(fields) and thinking_tokens + sum(map(_size, blocks)) > limit:
         thought, thinking_tokens = None, 0  # otherwise thinking would shorten the answer
-    kept, spoken_tokens, is_cut = _cut(blocks, limit - thinking_tokens)
+    kept, content_tokens, is_cut = _cut(blocks, limit - thinking_tokens)
     if thought is not None and limit > 0:
         kept.insert(0, _thinking_block(cut_to_tokens(thought, limit), fields, model, items))
     return Composition(
         content=kept,
         stop_reason="max_tokens" if is_cut else stop_reason,
         stop_sequence=None if is_cut else stopped_by,
-        output_tokens=thinking_tokens + spoken_tokens,
+        output_tokens=thinking_tokens + content_tokens,
         thinking_tokens=thinking_tokens,
     )
 

@@ -44,14 +44,14 @@ class _Hints:
         self.places = [name for name, is_place in found if is_place]
         self.people = [name for name, is_place in found if not is_place]
         self.numbers = [float(text) for text in _LONE_NUMBER.findall(prompt)]
-        self._given: Counter[str] = Counter()
+        self._used: Counter[str] = Counter()
 
     def sample(self, samples: Sequence[str]) -> str:
         """Return the next of these samples."""
-        self._given[samples[0]] += 1
-        return samples[(self._given[samples[0]] - 1) % len(samples)]
+        self._used[samples[0]] += 1
+        return samples[(self._used[samples[0]] - 1) % len(samples)]
 
-    def beside(self, name: str, value: str) -> str | None:
+    def value_next_to(self, name: str, value: str) -> str | None:
         """Return the value next to a field's name in the prompt, as in `day 3` or `3 days`; None if there is none."""
         field = rf"\b{re.escape(name.replace('_', ' '))}s?\b"
         pattern = rf"{field}(?: is| =|:|=| of| called| named)? *({value})|(?<![\w.-])({value}) {field}"
@@ -90,7 +90,7 @@ def _make(schema: JSON, root: JSON, path: Path, hints: _Hints) -> Any:
         if word in schema:
             return schema[word]
     if "enum" in schema:
-        return next((each for each in schema["enum"] if _is_said(each, hints)), schema["enum"][0])
+        return next((each for each in schema["enum"] if _is_mentioned(each, hints)), schema["enum"][0])
     for choices in (schema.get("anyOf"), schema.get("oneOf")):
         if choices:
             chosen = next((each for each in choices if each.get("type") != "null"), choices[0])
@@ -100,7 +100,7 @@ def _make(schema: JSON, root: JSON, path: Path, hints: _Hints) -> Any:
     return _make_of_type(_type_of(schema), schema, root, path, hints)
 
 
-def _is_said(value: object, hints: _Hints) -> bool:
+def _is_mentioned(value: object, hints: _Hints) -> bool:
     return re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", hints.prompt, re.IGNORECASE) is not None
 
 
@@ -110,10 +110,10 @@ def _make_of_type(kind: str, schema: JSON, root: JSON, path: Path, hints: _Hints
     if kind == "array":
         items: JSON = schema.get("items") or {"type": "string"}
         usual = 2 if _type_of(items) == "object" or "$ref" in items else 3
-        said = re.search(
+        stated = re.search(
             rf"\b([1-9]) (?:\w+ )?{re.escape(path[0].replace('_', ' '))}\b", hints.prompt, re.IGNORECASE
         )
-        usual = int(said[1]) if said else usual
+        usual = int(stated[1]) if stated else usual
         least, most = int(schema.get("minItems", 0)), int(schema.get("maxItems", usual))
         count = least if len(path) > _MAX_DEPTH else max(least, min(most, usual))
         return [_make(items, root, path, hints) for _ in range(count)]
@@ -156,11 +156,11 @@ def _make_number(schema: JSON, name: str, hints: _Hints, *, is_whole: bool) -> i
     least, most = _bounds_of(schema, 1 if is_whole else 0.1)
     low, high, *others = next((_RANGES[word] for word in _words_of(name) if word in _RANGES), _RANGES[""])
     allowed = others or (low, high)
-    said = hints.beside(name, _NUMBER)
+    stated = hints.value_next_to(name, _NUMBER)
     found = next(
         (each for each in hints.numbers if allowed[0] <= each <= allowed[1] and least <= each <= most), None
     )
-    value = found if said is None else float(said)
+    value = found if stated is None else float(stated)
     if value in hints.numbers:
         hints.numbers.remove(value)
     if value is None:
@@ -174,16 +174,16 @@ def _make_number(schema: JSON, name: str, hints: _Hints, *, is_whole: bool) -> i
 
 def _bounds_of(schema: JSON, step: float) -> tuple[float, float]:
     """Return the bounds from the schema or its description: the API accepts no bounds in schemas."""
-    told = {word: float(text) for word, text in _BOUND.findall(str(schema.get("description", "")))}
+    described = {word: float(text) for word, text in _BOUND.findall(str(schema.get("description", "")))}
     least = (
         schema.get("minimum"),
-        told.get("at least"),
-        _moved(schema.get("exclusiveMinimum", told.get("more than")), step),
+        described.get("at least"),
+        _shifted(schema.get("exclusiveMinimum", described.get("more than")), step),
     )
     most = (
         schema.get("maximum"),
-        told.get("at most"),
-        _moved(schema.get("exclusiveMaximum", told.get("less than")), -step),
+        described.get("at most"),
+        _shifted(schema.get("exclusiveMaximum", described.get("less than")), -step),
     )
     return (
         max((each for each in least if each is not None), default=-math.inf),
@@ -191,15 +191,15 @@ def _bounds_of(schema: JSON, step: float) -> tuple[float, float]:
     )
 
 
-def _moved(bound: float | None, step: float) -> float | None:
+def _shifted(bound: float | None, step: float) -> float | None:
     return None if bound is None else bound + step
 
 
 def _make_string(schema: JSON, path: Path, hints: _Hints) -> str:
     words = _words_of(path[0])
-    beside = hints.beside(path[0], r"[\"“'`][^\"”'`]+[\"”'`]")
-    if beside is not None or hints.quoted:
-        text = beside[1:-1] if beside is not None else hints.quoted[0]
+    stated = hints.value_next_to(path[0], r"[\"“'`][^\"”'`]+[\"”'`]")
+    if stated is not None or hints.quoted:
+        text = stated[1:-1] if stated is not None else hints.quoted[0]
         hints.quoted = [each for each in hints.quoted if each != text]
         return text
     kind = schema.get("format") or next(
@@ -226,8 +226,8 @@ def _make_name(words: Sequence[str], path: Path, hints: _Hints) -> str:
     if samples is None:
         offered = hints.people or hints.places
     if samples is _SAMPLES["country"]:
-        said = next((place for place in hints.places if place in _COUNTRIES.values()), None)
-        return said or hints.sample(samples)
+        stated = next((place for place in hints.places if place in _COUNTRIES.values()), None)
+        return stated or hints.sample(samples)
     if offered:
         return offered.pop(0)
     return hints.sample(samples) if samples else f"example {' '.join(reversed(words))}"

@@ -19,7 +19,7 @@ from ._sent import describe_attachments, explain_error
 from ._values import CAPITALS
 from ._wire import read_corpus, read_words
 
-FALLBACK_ANSWER = (
+FALLBACK = (
     "I don't know that: this is the **simulator**, which answers a few questions by rule, not a model.\n"
     "Ask *what can you do* for those. For a real answer run `%claude login`, or set `ANTHROPIC_API_KEY` where Jupyter starts."
 )
@@ -28,7 +28,7 @@ FALLBACK_ANSWER = (
 def answer_text(conversation: Conversation) -> str:
     """Return a Markdown answer to the last question. The same conversation always gets the same answer."""
     if conversation.asks_for_rest:
-        return _continue_answer(conversation) or FALLBACK_ANSWER
+        return _continue_answer(conversation) or FALLBACK
     return (
         answer_briefly(conversation)
         or explain_error(conversation.sent)
@@ -36,7 +36,7 @@ def answer_text(conversation: Conversation) -> str:
         or _recall(conversation)
         or _answer_with_numbers(conversation.typed)
         or _explain(conversation)
-        or FALLBACK_ANSWER
+        or FALLBACK
     )
 
 
@@ -133,21 +133,19 @@ def find_topic(sentence: str) -> Topic | None:
     The sentence must contain one of the topic's phrases as whole words, and most of its words must belong to the topic.
     """
     words = _words(_AUDIENCE.sub("", sentence)) if len(sentence) <= _LONGEST_QUESTION else []
-    keywords = [word for word in words if word not in _COMMON]
-    if not keywords:
+    terms = [word for word in words if word not in _COMMON]
+    if not terms:
         return next((topic for topic in all_topics() if tuple(words) in topic.phrases), None)
     candidates = {
-        topic: {word for word in keywords if word in topic.words}
+        topic: {word for word in terms if word in topic.words}
         for topic in all_topics()
-        if any(_contains(words, each) or _contains(keywords, each) for each in topic.phrases)
+        if any(_contains(words, each) or _contains(terms, each) for each in topic.phrases)
     }
     best = max(candidates, key=lambda topic: len(candidates[topic]), default=None)
     if best is None or any(known - candidates[best] for known in candidates.values()):
         return None
     ties = [topic for topic, known in candidates.items() if known == candidates[best]]
-    return (
-        best if len(ties) == 1 and 2 * sum(word in best.words for word in keywords) > len(keywords) else None
-    )
+    return best if len(ties) == 1 and 2 * sum(word in best.words for word in terms) > len(terms) else None
 
 
 def _words(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._answers import FALLBACK_ANSWER, answer_briefly, answer_text
+from ._answers import FALLBACK, answer_briefly, answer_text
 from ._conversation import Conversation, Item, read_conversation
 from ._models import Model
 from ._values import make_instance
@@ -87,13 +87,11 @@ def _describe_results(conversation: Conversation) -> str:
     """Return an answer from the tools' results. If all calls failed, report that and answer without them."""
     name_of_id = {call["id"]: call["name"] for call in conversation.tool_calls}
     results = [(name_of_id.get(each["tool_use_id"], "tool"), each) for each in conversation.tool_results]
-    described = [_describe(result, name) for name, result in results]
+    lines = [_describe(result, name) for name, result in results]
     if all(result.get("is_error") for _, result in results):
         answer = answer_text(conversation)
-        described.append(
-            "Without its result the simulator has no answer." if answer == FALLBACK_ANSWER else answer
-        )
-    return "\n\n".join(described)
+        lines.append("Without its result the simulator has no answer." if answer == FALLBACK else answer)
+    return "\n\n".join(lines)
 
 
 def _describe(result: JSON, name: str) -> str:

@@ -1,4 +1,4 @@
-"""A simulator of its own for each test, and a plain HTTP client that talks to it."""
+"""A separate simulator for each test, and a plain HTTP client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JSON = dict[str, Any]
 
 
 class Api:
-    """Sends requests as a careful client would, unless told otherwise."""
+    """A client that sends valid requests by default."""
 
     def __init__(self, sim: Simulator) -> None:
         self.sim = sim
@@ -54,7 +54,7 @@ def text_of(message: JSON) -> str:
 
 
 def parse_events(stream: str) -> list[JSON]:
-    """Events of a well-formed stream; each name must equal its type."""
+    """Return the events of a well-formed stream, in which each name equals its type."""
     events = []
     for frame in stream.split("\n\n")[:-1]:
         name, data = frame.split("\n")

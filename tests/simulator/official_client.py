@@ -1,4 +1,4 @@
-"""Drives the simulator with the official `anthropic` client; runs in an environment of its own.
+"""Runs the official `anthropic` client against the simulator, in a separate environment.
 
 Usage: python official_client.py URL. Prints one line for each check and ends with a traceback if one fails.
 """
@@ -122,7 +122,7 @@ def check_count_tokens(client):
 
 
 def raised_by(kind, call, **fields):
-    """The error of this kind that a call raises."""
+    """Return the error of this type that a call raises."""
     try:
         call(**fields)
     except kind as error:

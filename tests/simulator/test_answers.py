@@ -1,4 +1,4 @@
-"""Answers fit their questions, are the same every time, and the rest is owned up to."""
+"""Answers fit their questions and are deterministic; unknown questions get the fallback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from claude_magic.simulator._answers import FALLBACK_ANSWER, all_topics
+from claude_magic.simulator._answers import FALLBACK, all_topics
 
 DETERMINISTIC = "Write a haiku about the sea"
 TOPICS = [topic for topic in all_topics() if topic.sentence]
@@ -15,7 +15,7 @@ SHORT = [topic for topic in all_topics() if not topic.sentence]
 
 
 def turns(*prompts):
-    """A conversation of these questions, each but the last answered."""
+    """Return a conversation of these questions, with answers to all but the last."""
     *earlier, last = prompts
     messages = []
     for text in earlier:
@@ -63,7 +63,7 @@ def turns(*prompts):
     ],
 )
 def test_a_prompt_gets_a_fitting_answer(api, prompt, expected):
-    """What newcomers type first, and what the README shows."""
+    """These are typical first prompts and those of the README."""
     assert expected in api.text(prompt)
 
 
@@ -92,12 +92,12 @@ def test_a_prompt_gets_a_fitting_answer(api, prompt, expected):
     ],
 )
 def test_what_is_unknown_or_unclear_is_owned_up_to_in_two_lines(api, prompt):
-    """A word that occurs is no topic, the beginning of one neither, and two topics are none. It says what is known, and how to set a key."""
-    assert api.text(prompt) == FALLBACK_ANSWER
-    assert len(FALLBACK_ANSWER.splitlines()) == 2
-    assert "simulator" in FALLBACK_ANSWER
-    assert "%claude login" in FALLBACK_ANSWER
-    assert "*what can you do*" in FALLBACK_ANSWER
+    """A single word, part of a phrase or two topics select no topic. The fallback lists the topics and explains how to set a key."""
+    assert api.text(prompt) == FALLBACK
+    assert len(FALLBACK.splitlines()) == 2
+    assert "simulator" in FALLBACK
+    assert "%claude login" in FALLBACK
+    assert "*what can you do*" in FALLBACK
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_what_is_unknown_or_unclear_is_owned_up_to_in_two_lines(api, prompt):
     ],
 )
 def test_a_topic_comes_in_the_form_that_was_asked_for(api, prompt, marks):
-    """A table for a table, code for code, one sentence for one sentence."""
+    """A prompt can ask for a table, code or one sentence."""
     text = api.text(prompt)
 
     assert all(mark in text for mark in marks), text
@@ -135,12 +135,12 @@ def test_a_topic_comes_in_the_form_that_was_asked_for(api, prompt, marks):
 
 
 def test_there_are_few_topics(api):
-    """Well matched they beat many."""
+    """A few precise topics are better than many."""
     assert 10 <= len(TOPICS) <= 15
 
 
 def test_the_system_prompt_can_ask_for_the_form(api):
-    """What holds for all answers need not be repeated in each prompt."""
+    """The form does not have to be repeated in each prompt."""
     text = api.text("Why is the sky blue?", system="Always answer in one sentence.")
 
     assert text.startswith("The sky is blue because")
@@ -148,7 +148,7 @@ def test_the_system_prompt_can_ask_for_the_form(api):
 
 
 def test_a_conversation_is_remembered(api):
-    """Names, facts, questions and topics of earlier turns can be referred to."""
+    """A prompt can refer to names, facts, questions and topics of earlier turns."""
 
     def ask(*prompts):
         return api.text("", messages=turns(*prompts))
@@ -158,11 +158,11 @@ def test_a_conversation_is_remembered(api):
     assert "**teal**" in ask("My favourite colour is teal.", "Thanks", "What is my favourite colour?")
     assert "> Tell me about tides" in ask("Tell me about tides", "Thanks", "What did I ask first?")
     assert "| neap tide |" in ask("Tell me about tides", "Now as a table")
-    assert ask("Tell me about tides", "And then?") == FALLBACK_ANSWER
+    assert ask("Tell me about tides", "And then?") == FALLBACK
 
 
 def test_an_answer_that_was_cut_goes_on_where_it_stopped(api):
-    """In the conversation, and outside of any."""
+    """This works within a conversation and without one."""
     whole = api.text("Tell me about tides")
     beginning, rest = whole[:300], whole[300:]
     go_on = (
@@ -176,11 +176,11 @@ def test_an_answer_that_was_cut_goes_on_where_it_stopped(api):
 
     assert api.text("", messages=turns("Tell me about tides", go_on)) == rest.lstrip("\n")
     assert api.text(alone) == rest.lstrip("\n")
-    assert api.text("", messages=turns("Who was Napoleon?", "Hello")) != FALLBACK_ANSWER
+    assert api.text("", messages=turns("Who was Napoleon?", "Hello")) != FALLBACK
 
 
 def test_the_same_prompt_has_the_same_answer_in_every_process(api):
-    """Nothing depends on the hash seed or the time."""
+    """Answers do not depend on the hash seed or the time."""
     code = (
         "from claude_magic.simulator._answers import answer_text\n"
         "from claude_magic.simulator._conversation import read_conversation\n"
@@ -195,7 +195,7 @@ def test_the_same_prompt_has_the_same_answer_in_every_process(api):
 
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.title)
 def test_every_topic_is_complete_and_found_by_its_own_phrases(api, topic):
-    """Each has a sentence, an answer and points, and balanced fences; each of its phrases leads to it."""
+    """Each has a sentence, an answer, points and balanced fences, and is found by each of its phrases."""
     assert topic.sentence.endswith((".", ".**", "`.", "...", ")."))
     assert len(topic.points) >= 2
     for text in (topic.answer, topic.code):
@@ -206,14 +206,14 @@ def test_every_topic_is_complete_and_found_by_its_own_phrases(api, topic):
 
 @pytest.mark.parametrize("topic", SHORT, ids=lambda topic: topic.title[:20])
 def test_every_short_answer_is_found_by_its_own_phrases(api, topic):
-    """Whichever of them is typed."""
+    """Each phrase selects it."""
     for phrase in topic.title.split(", "):
         assert api.text(phrase) == topic.answer
 
 
 @pytest.mark.parametrize("topic", [topic for topic in TOPICS if topic.code], ids=lambda topic: topic.title)
 def test_the_code_of_every_topic_is_valid_python(topic):
-    """What a reader copies runs, as far as the compiler can tell."""
+    """All code compiles."""
     source = topic.code.removeprefix("```python\n").removesuffix("\n```")
 
     compile(source, topic.title, "exec")
@@ -244,5 +244,5 @@ def test_the_code_of_every_topic_is_valid_python(topic):
     ],
 )
 def test_strange_prompts_are_answered_all_the_same(api, prompt):
-    """No prompt breaks the simulator."""
+    """No prompt causes an error in the simulator."""
     assert api.text(prompt)

@@ -1,4 +1,4 @@
-"""Message batches: what is accepted, how a batch proceeds, and what comes of each of its requests."""
+"""Message batches: validation, progress, and the results of their requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOUR = 3600.0
 
 
 class Clock:
-    """A clock that a test moves."""
+    """A clock that tests can move."""
 
     now = 1000.0
 
@@ -38,7 +38,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def sim(clock: Clock) -> Iterator[Simulator]:
-    """Its batches take an hour of `clock`."""
+    """A simulator whose batches take an hour of `clock`."""
     with Simulator(clock=clock, batch_seconds=HOUR) as simulator:
         yield simulator
         assert [request.failure for request in simulator.requests if request.failure] == []
@@ -73,7 +73,7 @@ def refusal(api, requests):
 
 
 def test_a_batch_is_in_progress_then_has_ended_then_has_results(api, clock):
-    """As long as it is in progress, all that it tells is how many requests it has."""
+    """While it is in progress, it reports only the number of its requests."""
     made = create(api, "Say exactly: one", "Say exactly: two")
 
     assert made["id"].startswith("msgbatch_")
@@ -164,7 +164,7 @@ def test_there_is_a_bound_of_requests_and_of_bytes(api, monkeypatch):
 
 
 def test_more_may_be_sent_in_a_batch_than_in_one_request(api):
-    """33 MB, where 32 MiB are what one request may have."""
+    """The batch has 33 MB; a single request may have 32 MiB."""
     made = create(api, *["x" * 1_100_000] * 31)
 
     assert made["request_counts"]["processing"] == 31
@@ -182,7 +182,7 @@ def test_more_may_be_sent_in_a_batch_than_in_one_request(api):
     ],
 )
 def test_a_request_that_is_not_in_order_is_an_error_of_its_own(api, clock, fields, complaint):
-    """It is checked when its turn comes, and the batch is accepted all the same."""
+    """It is validated during processing; the batch itself is accepted."""
     wrong, right = entries(api, "one", "Say exactly: two")
     wrong["params"] |= fields
     made = api.http.post(PATH, json={"requests": [wrong, right]}).json()
@@ -197,7 +197,7 @@ def test_a_request_that_is_not_in_order_is_an_error_of_its_own(api, clock, field
 
 
 def test_what_is_not_done_after_24_hours_expires(api, clock):
-    """A batch that would take 48 hours gets half of its answers."""
+    """A batch that would take 48 hours gets answers to half of its requests."""
     api.sim.script_batch(BatchScript(seconds=48 * HOUR))
     made = create(api, *"abcd")
     clock.now += 23 * HOUR
@@ -286,7 +286,7 @@ def test_results_are_gone_after_29_days_and_the_batch_is_still_listed(api, clock
 
 
 def test_only_so_many_bytes_are_kept(api, clock, monkeypatch):
-    """The oldest that has ended is archived; where none has, no more are accepted."""
+    """The oldest ended batch is archived; if none has ended, new batches are rejected."""
     monkeypatch.setattr(api.sim._batches, "_max_kept_bytes", 3000)
     first = create(api, "x" * 1500)
     clock.now += HOUR
@@ -301,7 +301,7 @@ def test_only_so_many_bytes_are_kept(api, clock, monkeypatch):
 
 
 def test_a_batch_may_be_accepted_without_the_client_learning_of_it(api):
-    """Or not be accepted, with the same look from outside."""
+    """A batch that was not accepted looks the same to the client."""
     api.sim.script_batch_calls("create", accept_unheard(), drop_before_headers())
 
     for count in (1, 1):
@@ -335,7 +335,7 @@ def test_a_download_may_break_off_and_succeeds_the_next_time(api, clock, how):
 
 
 def test_what_batches_share_is_cached(api, clock):
-    """With a lifetime of an hour, as it is asked for."""
+    """The cache has the requested lifetime of one hour."""
     shared = [{"type": "text", "text": "word " * 3000, "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
     made = create(api, "one", "two", system=shared)
     clock.now += HOUR

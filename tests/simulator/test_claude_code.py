@@ -1,4 +1,4 @@
-"""The Claude Code command-line client, as its version 2.1 asks, and the editing of context that it relies on."""
+"""Requests of the Claude Code command-line client, version 2.1, and the context editing that it uses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TOOLS = [
 
 
 def asked(prompt, *earlier, model="claude-opus-4-8", **fields):
-    """The body of a question, with all that the client puts around it."""
+    """Return the body of a question, with everything that the client adds."""
     reminder = {"type": "text", "text": "<system-reminder>\nToday is a day of tides.\n</system-reminder>\n"}
     return {
         "model": model,
@@ -72,7 +72,7 @@ def asked(prompt, *earlier, model="claude-opus-4-8", **fields):
 
 
 def ask(api, body):
-    """Ask as the client does, and return the events."""
+    """Send a request as the client does. Return the events."""
     response = api.http.post("/v1/messages?beta=true", json=body, headers=HEADERS)
     assert response.status_code == 200, response.text
     return parse_events(response.text)
@@ -85,7 +85,7 @@ def spoken(events):
 
 
 def test_a_question_of_the_client_is_answered(api):
-    """What it puts around the question is not taken for the question, and the edits are accounted for at the end."""
+    """Text that the client adds is not part of the question. The edits are reported at the end."""
     events = ask(api, asked("What is 17 * 23?"))
 
     assert "391" in spoken(events)
@@ -95,7 +95,7 @@ def test_a_question_of_the_client_is_answered(api):
 
 
 def test_a_tool_of_the_client_is_called_and_its_result_used(api):
-    """With thinking and all the blocks sent back, as it does."""
+    """Like the client, the test sends thinking and all blocks back."""
     body = asked('Use Bash with the command "echo 42"', stream=False)
     first = api.http.post("/v1/messages?beta=true", json=body, headers=HEADERS).json()
     (call,) = [block for block in first["content"] if block["type"] == "tool_use"]
@@ -116,7 +116,7 @@ def test_a_tool_of_the_client_is_called_and_its_result_used(api):
 
 
 def test_the_client_may_use_features_of_its_own_and_others_may_not(api):
-    """They change with each of its versions; what is no feature at all is refused to everybody."""
+    """The client's betas change with each version. Values that are no beta names are always rejected."""
     hers = {"anthropic-beta": "claude-code-20250219,something-new-2026-12-24"}
     broken = {"anthropic-beta": "claude-code-20250219,nonsense"}
     others = {"anthropic-beta": "something-new-2026-12-24"}
@@ -131,7 +131,7 @@ def test_the_client_may_use_features_of_its_own_and_others_may_not(api):
     [("HEAD", "/", 200), ("GET", "/", 200), ("OPTIONS", "/v1/messages", 200), ("HEAD", "/v1/models", 200)],
 )
 def test_probes_get_an_orderly_answer(api, method, path, status):
-    """The client looks whether somebody is there before it asks; no body follows a HEAD."""
+    """The client checks the connection before its first request. A HEAD response has no body."""
     response = api.http.request(method, path)
 
     assert response.status_code == status
@@ -141,7 +141,7 @@ def test_probes_get_an_orderly_answer(api, method, path, status):
 
 @pytest.mark.parametrize("model", ["claude-opus-4-8", "claude-haiku-4-5", "claude-sonnet-5-5"])
 def test_tokens_are_counted_as_the_client_asks(api, model):
-    """With everything but what only an answer needs."""
+    """The request contains all fields except those for the answer."""
     body = asked("What is 17 * 23?", model=model)
     for name in ("max_tokens", "stream", "metadata", "thinking", "output_config"):
         body.pop(name)
@@ -157,7 +157,7 @@ def test_tokens_are_counted_as_the_client_asks(api, model):
 
 
 def history(rounds, thinking=False):
-    """A conversation with one call of a tool in each round."""
+    """Return a conversation with one tool call per round."""
     messages = []
     for number in range(rounds):
         call = {
@@ -207,7 +207,7 @@ def keep(count):
     ],
 )
 def test_old_results_are_cleared_and_told(api, edit, cleared):
-    """From the trigger on, the oldest first; the tokens that it saves are not counted as input."""
+    """The oldest results are cleared once the trigger is reached. Saved tokens do not count as input."""
     before = api.message(None, messages=history(6), tools=TOOLS)["usage"]["input_tokens"]
 
     _, message = edited(api, edit)
@@ -221,7 +221,7 @@ def test_old_results_are_cleared_and_told(api, edit, cleared):
 
 
 def test_arguments_of_cleared_calls_can_go_too(api):
-    """All of them, or those of named tools."""
+    """Arguments of all tools or of named tools can be cleared."""
     saved = [
         edited(api, tool_uses(clear_tool_inputs=which))[1]["context_management"]["applied_edits"][0][
             "cleared_input_tokens"
@@ -237,7 +237,7 @@ def test_arguments_of_cleared_calls_can_go_too(api):
     [("all", 0), ({"type": "all"}, 0), (None, 5), ({"type": "thinking_turns", "value": 4}, 2)],
 )
 def test_old_thinking_is_cleared_and_told(api, kept, cleared):
-    """That of the latest turn stays, if nothing else is said."""
+    """By default, the thinking of the latest turn is kept."""
     edit = {"type": "clear_thinking_20251015", **({} if kept is None else {"keep": kept})}
 
     _, message = edited(api, edit, thinking=True)
@@ -247,7 +247,7 @@ def test_old_thinking_is_cleared_and_told(api, kept, cleared):
 
 
 def test_both_edits_are_applied_in_their_order_and_counted(api):
-    """`count_tokens` tells the tokens before and after."""
+    """`count_tokens` reports the tokens before and after."""
     edits = [{"type": "clear_thinking_20251015"}, tool_uses()]
     body = {"model": "claude-haiku-5-5", "messages": history(6, True), "tools": TOOLS}
 
@@ -280,7 +280,7 @@ def test_both_edits_are_applied_in_their_order_and_counted(api):
     ],
 )
 def test_edits_that_are_none_are_refused(api, edits, headers, message):
-    """By name and place, as every other field."""
+    """The error contains the path of the field."""
     status, body = edited(api, *edits, headers=headers)
 
     assert status == 400
@@ -288,7 +288,7 @@ def test_edits_that_are_none_are_refused(api, edits, headers, message):
 
 
 def test_a_compaction_that_has_no_cause_yet_is_accepted(api):
-    """Beyond its trigger the simulator says that it writes no summaries."""
+    """Beyond the trigger, the error is that the simulator cannot write summaries."""
     headers = {"anthropic-beta": "context-management-2025-06-27,compact-2026-01-12"}
     low = {"type": "compact_20260112", "trigger": {"type": "input_tokens", "value": 50_000}}
 

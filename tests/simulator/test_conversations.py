@@ -1,4 +1,4 @@
-"""Thinking, tools, structured output, search, caching and limits: what makes an answer more than text."""
+"""Thinking, tools, structured output, search, caching, limits and models."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def assistant(message):
     ],
 )
 def test_each_model_thinks_and_shows_it_by_its_own_defaults(api, model, thinking, kinds, is_shown):
-    """Newer models think unasked and leave the text out; older ones show what they were told to think."""
+    """Newer models think by default and omit the text; older ones think on request and show it."""
     message = api.message(model=model, thinking=thinking)
 
     assert [block["type"] for block in message["content"]] == kinds
@@ -65,7 +65,7 @@ def test_each_model_thinks_and_shows_it_by_its_own_defaults(api, model, thinking
 
 
 def test_thinking_that_is_left_out_streams_as_a_signature_only(api):
-    """One signature delta, and no thinking delta."""
+    """There is one signature delta and no thinking delta."""
     kinds = [event["delta"]["type"] for event in api.events() if event["type"] == "content_block_delta"]
 
     assert kinds.count("signature_delta") == 1
@@ -73,7 +73,7 @@ def test_thinking_that_is_left_out_streams_as_a_signature_only(api):
 
 
 def test_thinking_sent_back_unchanged_is_accepted(api):
-    """An append-only conversation goes on for as many turns as it likes."""
+    """An append-only conversation can have any number of turns."""
     messages = [user("Tell me about tides")]
     for prompt in ("as a table", "in one sentence"):
         messages += [assistant(api.message(messages=messages)), user(prompt)]
@@ -82,7 +82,7 @@ def test_thinking_sent_back_unchanged_is_accepted(api):
 
 
 def test_a_directive_in_an_earlier_turn_is_no_change(api):
-    """The line `!simulate ...` was not part of the prompt, in any turn."""
+    """The line `!simulate ...` is not part of the prompt in any turn."""
     messages = [user("!simulate plain\nTell me about tides")]
     messages += [assistant(api.message(messages=messages)), user("as a table")]
 
@@ -91,7 +91,7 @@ def test_a_directive_in_an_earlier_turn_is_no_change(api):
 
 @pytest.mark.parametrize("change", ["system", "earlier text", "thinking text", "signature", "tools"])
 def test_thinking_in_a_changed_conversation_is_refused(api, change):
-    """The error names the block; repeating the request would not help."""
+    """The error contains the path of the block."""
     first = api.message(messages=[user("Tell me about tides")], thinking=SHOWN)
     block = dict(first["content"][0])
     fields = {"thinking": SHOWN}
@@ -117,7 +117,7 @@ def test_thinking_in_a_changed_conversation_is_refused(api, change):
 
 
 def test_mismatching_thinking_can_be_dropped_on_request(api):
-    """With the beta and the setting, the reply lists what was dropped."""
+    """With the beta and the setting, the response lists the dropped blocks."""
     first = api.message(messages=[user("Tell me about tides")])
     thinking = {"type": "adaptive", "block_binding": {"prefix_mismatch_behavior": "drop_block"}}
     body = api.body(messages=[user("Something else"), assistant(first), user("go on")], thinking=thinking)
@@ -129,7 +129,7 @@ def test_mismatching_thinking_can_be_dropped_on_request(api):
 
 
 def test_thinking_of_another_model_is_left_unread(api):
-    """Changing the model in mid-conversation is no error."""
+    """Changing the model within a conversation is not an error."""
     first = api.message(messages=[user("x")], model="claude-sonnet-5-5")
 
     assert api.message(messages=[user("y"), assistant(first), user("z")], model="claude-haiku-5-5")
@@ -139,7 +139,7 @@ def test_thinking_of_another_model_is_left_unread(api):
 
 
 def test_a_tool_that_fits_the_prompt_is_called_with_arguments_from_it(api):
-    """City, number and unit are taken from the prompt."""
+    """City, number and unit come from the prompt."""
     message = api.message(
         "What is the weather in Brest for the next 3 days, in celsius?", tools=[CLOCK, WEATHER]
     )
@@ -151,7 +151,7 @@ def test_a_tool_that_fits_the_prompt_is_called_with_arguments_from_it(api):
 
 
 def test_a_tool_call_streams_its_arguments_in_fragments(api):
-    """They join to the JSON of the whole call; the start holds an empty object."""
+    """They join to the JSON of all arguments; the start event contains an empty object."""
     events = api.events("What is the weather in Brest?", tools=[WEATHER])
 
     start = next(
@@ -175,7 +175,7 @@ def test_a_tool_call_streams_its_arguments_in_fragments(api):
     ],
 )
 def test_a_tools_result_is_used_in_the_answer(api, result, expected):
-    """Text, numbers, objects and tables are each told in a fitting form."""
+    """Text, numbers, objects and tables each have their own form."""
     messages = [user("What is the weather in Brest?")]
     first = api.message(messages=messages, tools=[WEATHER])
     block = {"type": "tool_result", "tool_use_id": first["content"][-1]["id"], "content": result}
@@ -187,7 +187,7 @@ def test_a_tools_result_is_used_in_the_answer(api, result, expected):
 
 
 def test_a_tools_error_is_told(api):
-    """`is_error` is not mistaken for a result."""
+    """A result with `is_error` is described as a failure."""
     messages = [user("What is the weather in Brest?")]
     first = api.message(messages=messages, tools=[WEATHER])
     block = {
@@ -211,7 +211,7 @@ NOT_RUN = [
 
 
 def refused_call(api, question, reason):
-    """A conversation up to a call that did not run."""
+    """Return a conversation up to a call that did not run."""
     tool = {"name": "clock", "description": "The time now", "input_schema": CLOCK["input_schema"]}
     first = api.message(messages=[user(question)], tools=[tool])
     call = first["content"][-1]
@@ -222,7 +222,7 @@ def refused_call(api, question, reason):
 
 @pytest.mark.parametrize(("reason", "told"), NOT_RUN)
 def test_a_call_that_did_not_run_is_told_and_the_question_answered_without_it(api, reason, told):
-    """As far as that goes."""
+    """The answer does not use the missing result."""
     tool, messages, block = refused_call(api, "Use clock. Why is the sky blue? In one sentence.", reason)
 
     text = text_of(api.message(messages=[*messages, user([block])], tools=[tool]))
@@ -234,7 +234,7 @@ def test_a_call_that_did_not_run_is_told_and_the_question_answered_without_it(ap
 @pytest.mark.parametrize(("reason", "told"), NOT_RUN)
 @pytest.mark.parametrize("is_joined", [True, False])
 def test_a_question_after_a_call_that_did_not_run_is_answered(api, reason, told, is_joined):
-    """It is another question; what became of the call before is a remark."""
+    """The new question is answered, with a remark about the earlier call."""
     tool, messages, block = refused_call(api, "Use clock.", reason)
     question = {"type": "text", "text": "Why is the sky blue? In one sentence."}
     after = [user([block, question])] if is_joined else [user([block]), user([question])]
@@ -246,7 +246,7 @@ def test_a_question_after_a_call_that_did_not_run_is_answered(api, reason, told,
 
 
 def test_the_next_question_may_call_the_tool_again(api):
-    """After an interrupt, say."""
+    """An example is a question after an interrupt."""
     tool, messages, block = refused_call(api, "Use clock.", NOT_RUN[0][0])
 
     again = api.message(
@@ -257,7 +257,7 @@ def test_the_next_question_may_call_the_tool_again(api):
 
 
 def test_an_answer_that_was_interrupted_in_its_tool_goes_on_with_the_question(api):
-    """The failure is no answer to it."""
+    """The failure does not count as the answer."""
     question = "Use clock."
     tool, messages, block = refused_call(api, question, NOT_RUN[0][0])
     go_on = {"type": "text", "text": "You were interrupted before the first word of your answer. Go on."}
@@ -269,7 +269,7 @@ def test_an_answer_that_was_interrupted_in_its_tool_goes_on_with_the_question(ap
 
 
 def test_tool_choice_forces_and_forbids(api):
-    """`tool` and `any` call without a word, `none` never does."""
+    """`tool` and `any` call a tool without text; `none` never calls one."""
     forced = api.message("hello", tools=[CLOCK], tool_choice={"type": "tool", "name": "clock"})
     forbidden = api.message("What is the weather in Brest?", tools=[WEATHER], tool_choice={"type": "none"})
 
@@ -278,7 +278,7 @@ def test_tool_choice_forces_and_forbids(api):
 
 
 def test_a_prompt_that_fits_no_tool_is_answered(api):
-    """Tools that are offered need not be used."""
+    """Tools of the request do not have to be used."""
     assert api.message("Why is the sky blue?", tools=[WEATHER])["stop_reason"] == "end_turn"
 
 
@@ -308,7 +308,7 @@ PERSON = {
 
 
 def test_a_requested_schema_is_satisfied_with_what_the_prompt_offers(api):
-    """The text is JSON of that shape; names, numbers, addresses and choices come from the prompt."""
+    """The text is JSON for the schema, with names, numbers, addresses and choices from the prompt."""
     prompt = "Extract: Ada Lovelace, 36, ada@example.org, engineer, born 1815-12-10"
     text = api.text(prompt, output_config={"format": {"type": "json_schema", "schema": PERSON}})
 
@@ -320,7 +320,7 @@ def test_a_requested_schema_is_satisfied_with_what_the_prompt_offers(api):
 
 
 def test_web_search_shows_its_query_results_and_citations(api):
-    """The blocks are those of the API; the results admit that they were invented."""
+    """The blocks are those of the API, and the results state that they were invented."""
     message = api.message(
         "Search the web for lighthouse keepers", tools=[{"type": "web_search_20250305", "name": "web_search"}]
     )
@@ -333,7 +333,7 @@ def test_web_search_shows_its_query_results_and_citations(api):
 
 
 def test_pictures_and_documents_are_acknowledged(api):
-    """The size of a picture is read off its data."""
+    """The size of an image is read from its data."""
     png = io.BytesIO()
     Image.new("RGB", (640, 480)).save(png, "png")
     picture = {
@@ -361,7 +361,7 @@ def test_pictures_and_documents_are_acknowledged(api):
 
 
 def test_count_tokens_agrees_with_input_tokens(api):
-    """The estimate is what the request is then charged."""
+    """The estimate equals the usage of the request."""
     fields = {"system": "Be kind.", "tools": [WEATHER], "messages": [user("Tell me about tides")]}
     body = {"model": "claude-haiku-5-5", **fields}
 
@@ -371,7 +371,7 @@ def test_count_tokens_agrees_with_input_tokens(api):
 
 
 def test_count_tokens_refuses_max_tokens(api):
-    """It is another endpoint with other fields."""
+    """That endpoint has other fields."""
     response = api.http.post("/v1/messages/count_tokens", json=api.body())
 
     assert response.json()["error"]["message"] == "max_tokens: Extra inputs are not permitted"
@@ -382,7 +382,7 @@ def long_system(**cache_control):
 
 
 def test_a_marked_prefix_is_written_once_and_then_read(api):
-    """The three input figures add up to the same total."""
+    """The three input counts have the same sum."""
     fields = {"system": long_system(type="ephemeral"), "messages": [user("Tell me about tides")]}
 
     first, second = api.message(**fields)["usage"], api.message(**fields)["usage"]
@@ -394,7 +394,7 @@ def test_a_marked_prefix_is_written_once_and_then_read(api):
 
 
 def test_an_hours_lifetime_is_accounted_for_separately(api):
-    """`cache_creation` splits by lifetime."""
+    """`cache_creation` contains the tokens per lifetime."""
     usage = api.message(system=long_system(type="ephemeral", ttl="1h"))["usage"]
 
     assert usage["cache_creation"]["ephemeral_1h_input_tokens"] > 0
@@ -402,14 +402,14 @@ def test_an_hours_lifetime_is_accounted_for_separately(api):
 
 
 def test_a_short_prefix_is_silently_not_cached(api):
-    """Below the model's minimum nothing is written."""
+    """Prefixes below the model's minimum are not written."""
     usage = api.message(cache_control={"type": "ephemeral"})["usage"]
 
     assert usage["cache_creation_input_tokens"] == 0
 
 
 def test_automatic_caching_reads_the_conversation_so_far(api):
-    """The next turn pays for what is new only."""
+    """The next turn is charged only for its new tokens."""
     automatic = {"cache_control": {"type": "ephemeral"}}
     messages = [user("Tides come and go. " * 300)]
     first = api.message(messages=messages, **automatic)
@@ -422,7 +422,7 @@ def test_automatic_caching_reads_the_conversation_so_far(api):
 
 
 def test_rate_limit_headers_count_down():
-    """Limit, remaining and an RFC 3339 reset for requests and tokens."""
+    """There are limit, remaining and an RFC 3339 reset for requests and tokens."""
     with Simulator(requests_per_minute=6) as sim:
         api = Api(sim)
         first, second = (api.post(api.body("2 + 2")).headers for _ in range(2))
@@ -436,7 +436,7 @@ def test_rate_limit_headers_count_down():
 
 
 def test_an_empty_bucket_refuses_with_retry_after():
-    """Two requests a minute are two requests; the third is told how long to wait. Kin models share a bucket."""
+    """With two requests per minute, the third gets a 429 with the time to wait. Related models share a bucket."""
     with Simulator(requests_per_minute=2) as sim:
         api = Api(sim)
         responses = [
@@ -453,7 +453,7 @@ def test_an_empty_bucket_refuses_with_retry_after():
 
 
 def test_output_tokens_are_limited_after_the_fact():
-    """What was produced is charged; then the bucket has to fill again."""
+    """Produced tokens are removed from the bucket, which then has to refill."""
     with Simulator(output_tokens_per_minute=50) as sim:
         api = Api(sim)
         statuses = [api.post(api.body("Tell me about tides")).status_code for _ in range(2)]
@@ -466,7 +466,7 @@ def test_output_tokens_are_limited_after_the_fact():
 
 
 def test_models_are_listed_page_by_page(api):
-    """Following after_id visits every model once, newest first; before_id goes back."""
+    """Following `after_id` visits every model once, newest first; `before_id` goes back."""
     seen, after = [], None
     while True:
         query = {"limit": "5"} | ({"after_id": after} if after else {})
@@ -484,7 +484,7 @@ def test_models_are_listed_page_by_page(api):
 
 
 def test_retired_models_are_listed_only_on_request(api):
-    """`lifecycle[]` chooses; retired ones are described, though they answer nothing."""
+    """`lifecycle[]` selects them. Retired models have descriptions, but reject messages."""
     retired = api.http.get("/v1/models", params={"lifecycle[]": "retired"}).json()["data"]
 
     assert "claude-3-opus-20240229" in {model["id"] for model in retired}
@@ -492,7 +492,7 @@ def test_retired_models_are_listed_only_on_request(api):
 
 
 def test_a_model_is_described_by_id_or_alias(api):
-    """Capabilities are leaves of `supported`."""
+    """Each capability has a `supported` field."""
     model = api.http.get("/v1/models/claude-haiku-4-5").json()
 
     assert model["id"] == "claude-haiku-4-5-20251001"
@@ -516,7 +516,7 @@ def test_a_list_query_that_makes_no_sense_is_refused(api, query, message):
     "model", ["claude-fable-5-2", "claude-opus-5", "claude-sonnet-4-6", "claude-sonnet-4-5"]
 )
 def test_every_kind_of_model_answers_under_both_versions(api, model):
-    """With nothing but the required fields."""
+    """The request has only the required fields."""
     for version in ("2023-06-01", "2026-10-21"):
         response = api.post(api.body(model=model), {"anthropic-version": version})
         assert response.status_code == 200
@@ -529,7 +529,7 @@ def test_every_kind_of_model_answers_under_both_versions(api, model):
 )
 @pytest.mark.parametrize("thinking", [None, {"type": "adaptive"}])
 def test_where_there_is_nothing_to_think_about_it_does_not_think(api, prompt, thinking):
-    """Adaptive thinking is left to the model: a greeting needs none."""
+    """With adaptive thinking, the model decides: a greeting needs none."""
     message = api.message(prompt, thinking=thinking)
 
     assert [block["type"] for block in message["content"]] == ["text"]
@@ -539,7 +539,7 @@ def test_where_there_is_nothing_to_think_about_it_does_not_think(api, prompt, th
 @pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "get_weather"}])
 @pytest.mark.parametrize("model", ["claude-haiku-5-5", "claude-sonnet-5", "claude-fable-5"])
 def test_a_forced_tool_is_called_without_thinking(api, choice, model):
-    """The answer begins with the call."""
+    """The answer starts with the call."""
     message = api.message("Why is the sky blue?", model=model, tools=[WEATHER], tool_choice=choice)
 
     assert [block["type"] for block in message["content"]] == ["tool_use"]
@@ -547,7 +547,7 @@ def test_a_forced_tool_is_called_without_thinking(api, choice, model):
 
 @pytest.mark.parametrize("limit", [1, 5, 30, 60])
 def test_the_answer_is_the_same_as_far_as_it_goes_with_and_without_adaptive_thinking(api, limit):
-    """Thinking never takes a token from what is said."""
+    """Thinking never shortens the text."""
     off = api.message("Explain p-values", max_tokens=limit, thinking={"type": "disabled"})
     adaptive = api.message("Explain p-values", max_tokens=limit, thinking={"type": "adaptive"})
 
@@ -555,7 +555,7 @@ def test_the_answer_is_the_same_as_far_as_it_goes_with_and_without_adaptive_thin
 
 
 def test_arguments_that_may_be_left_out_are_left_out_unless_the_prompt_speaks_of_them(api):
-    """So that defaults are used, and nothing is run in the background because a schema would allow it."""
+    """So the defaults apply; for example, a command does not run in the background only because the schema allows it."""
     properties = {name: {"type": "string"} for name in ("port", "day", "run_in_background")}
     tool = {
         "name": "tide_table",

@@ -1,4 +1,4 @@
-"""Every way to break, by name, by script, by header and by prompt."""
+"""All faults, selected by name, script, header or prompt."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(api, name, *, stream=True, prompt="Tell me about tides"):
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("name", sorted(set(scenarios) - UNREADABLE - SLOW))
 def test_every_scenario_that_ends_can_be_run(api, name, stream):
-    """No name is a dead letter, and none fails inside the simulator."""
+    """Every name works, and none fails inside the simulator."""
     response = run(api, name, stream=stream, prompt="What is 2 + 2?")
 
     assert response.status_code >= 200
@@ -43,14 +43,14 @@ def test_every_scenario_that_ends_can_be_run(api, name, stream):
 
 @pytest.mark.parametrize("name", sorted(UNREADABLE - ENDLESS))
 def test_scenarios_of_broken_connections_break_them(api, name):
-    """The client sees an error of the transport, not an answer."""
+    """The client gets a transport error instead of an answer."""
     with pytest.raises(httpx2.TransportError):
         run(api, name)
 
 
 @pytest.mark.parametrize("name", sorted(ENDLESS))
 def test_endless_scenarios_let_the_client_time_out(api, name, until):
-    """The client gives up, and the simulator notices."""
+    """The client times out, and the simulator records that."""
     with pytest.raises(httpx2.ReadTimeout):
         api.http.post(
             "/v1/messages", json=api.body(stream=True), headers={"x-simulator-scenario": name}, timeout=0.2
@@ -74,7 +74,7 @@ def test_endless_scenarios_let_the_client_time_out(api, name, until):
     ],
 )
 def test_what_only_changes_the_bytes_keeps_the_meaning(api, name):
-    """Read by the rules of server-sent events, the answer is the usual one."""
+    """By the rules of server-sent events, the stream contains the normal answer."""
     plain = run(api, "plain").text
 
     changed = run(api, name).content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
@@ -87,7 +87,7 @@ def test_what_only_changes_the_bytes_keeps_the_meaning(api, name):
 
 
 def test_split_utf8_cuts_within_characters(api):
-    """At least one write ends in the middle of a character."""
+    """At least one write ends within a character."""
     with api.http.stream(
         "POST",
         "/v1/messages",
@@ -102,7 +102,7 @@ def test_split_utf8_cuts_within_characters(api):
 
 
 def test_eof_without_stop_ends_properly_but_too_early(api):
-    """HTTP says that all is well; only message_stop is missing."""
+    """The HTTP body is complete; only `message_stop` is missing."""
     text = run(api, "eof_without_stop").text
 
     assert "content_block_delta" in text
@@ -110,7 +110,7 @@ def test_eof_without_stop_ends_properly_but_too_early(api):
 
 
 def test_c1_an_idle_connection_is_closed_after_the_complete_answer(api):
-    """The client reads all of the body, and then the end of the connection, though nobody announced it."""
+    """The client reads the whole body, and then the end of the connection without a `connection: close` header."""
     body = json.dumps(api.body(stream=True)).encode()
     head = (
         "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nx-api-key: k\r\nanthropic-version: 2023-06-01\r\n"
@@ -129,7 +129,7 @@ def test_c1_an_idle_connection_is_closed_after_the_complete_answer(api):
 
 
 def test_overlapping_blocks_hold_the_same_text(api):
-    """Two blocks are open at once; joined in order they are the answer."""
+    """Two blocks are open at the same time; joined in order, they are the answer."""
     whole = "".join(
         block["text"]
         for block in run(api, "plain", stream=False).json()["content"]
@@ -151,14 +151,14 @@ def test_overlapping_blocks_hold_the_same_text(api):
 
 
 def test_r1_a_scenario_that_recovers_fails_then_succeeds_then_starts_over(api):
-    """The same request again is the next attempt; a run that succeeded is followed by a new one."""
+    """The same request again counts as the next attempt; after a success, the scenario starts over."""
     statuses = [run(api, "overloaded_twice", stream=False).status_code for _ in range(4)]
 
     assert statuses == [529, 529, 200, 529]
 
 
 def test_a_scripted_scenario_takes_as_many_requests_as_it_has_attempts(api):
-    """A queue of two failures is followed by an answer, whatever the requests say."""
+    """After a queue of two failures there is an answer, independent of the requests."""
     api.sim.script(scenario("overloaded_twice"), status(429, retry_after=3))
 
     responses = [api.post(api.body(str(number))) for number in range(4)]
@@ -168,7 +168,7 @@ def test_a_scripted_scenario_takes_as_many_requests_as_it_has_attempts(api):
 
 
 def test_the_first_line_of_a_prompt_can_name_a_scenario(api):
-    """In a notebook no header can be set; the line is not part of the prompt."""
+    """Notebooks cannot set headers. The line is not part of the prompt."""
     failed = api.post(api.body("!simulate internal_error_once\nWhat is 2 + 2?"))
     answered = api.text("!simulate internal_error_once\nWhat is 2 + 2?")
 
@@ -177,7 +177,7 @@ def test_the_first_line_of_a_prompt_can_name_a_scenario(api):
 
 
 def test_an_unknown_scenario_is_refused_with_the_names_that_there_are(api):
-    """A typing error is no plain answer."""
+    """A typo does not get a normal answer."""
     response = run(api, "overloded_once")
 
     assert response.status_code == 400
@@ -185,7 +185,7 @@ def test_an_unknown_scenario_is_refused_with_the_names_that_there_are(api):
 
 
 def test_a_simulator_can_be_given_one_scenario_for_all_requests():
-    """As `--scenario` does; a request's own wish comes first."""
+    """`--scenario` does the same. A scenario named by the request has precedence."""
     with Simulator(scenario="overloaded") as sim:
         assert httpx2.post(f"{sim.url}/v1/messages", json={}, trust_env=False).status_code == 529
         headers = {"x-simulator-scenario": "forbidden"}
@@ -194,14 +194,14 @@ def test_a_simulator_can_be_given_one_scenario_for_all_requests():
 
 
 def test_an_unknown_scenario_for_all_requests_is_an_error_at_once():
-    """Not only when the first request comes."""
+    """The error does not wait for the first request."""
     with pytest.raises(ValueError, match="There is no scenario 'nonsense'"):
         Simulator(scenario="nonsense")
 
 
 @pytest.mark.parametrize("code", [400, 401, 402, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504, 529])
 def test_e1_every_status_comes_with_the_apis_envelope(api, code):
-    """Type, message and the request id that the header has, too."""
+    """It contains type, message and the request id of the header."""
     api.sim.script(status(code))
 
     response = api.post({})
@@ -214,7 +214,7 @@ def test_e1_every_status_comes_with_the_apis_envelope(api, code):
 
 
 def test_scripted_replies_need_no_valid_request(api):
-    """A test of a client can say exactly what comes back, and nothing else matters."""
+    """A test can set the exact reply to any request."""
     api.sim.script(reply("Exactly this.", thinking="Hm.", usage={"output_tokens": 77}))
 
     message = api.post({"model": "some-gateway-model"}).json()
@@ -226,7 +226,7 @@ def test_scripted_replies_need_no_valid_request(api):
 
 
 def test_scripted_chunks_are_the_deltas(api):
-    """The pieces arrive as they were given, empty ones too."""
+    """The deltas arrive unchanged, including empty ones."""
     api.sim.script(reply(chunks=["a", "", "bc"]))
 
     text = api.post({"stream": True}).text
@@ -236,7 +236,7 @@ def test_scripted_chunks_are_the_deltas(api):
 
 
 def test_scripted_bytes_and_events_go_out_as_they_are(api):
-    """For streams that no well-behaved server would send."""
+    """This allows streams that no correct server sends."""
     api.sim.script(stream_bytes(b"data: odd\n\n", chunk_bytes=3, end="eof"), stream_events({"type": "ping"}))
 
     assert api.post({}).content == b"data: odd\n\n"
@@ -244,7 +244,7 @@ def test_scripted_bytes_and_events_go_out_as_they_are(api):
 
 
 def test_s2_a_gate_holds_a_stream_until_it_is_opened(api):
-    """Half of an answer can be looked at for as long as a test likes."""
+    """A test can inspect half an answer for any time."""
     gate = Gate()
     api.sim.script(hold(gate, after_deltas=2, text="one two three four five six seven eight nine"))
 
@@ -262,14 +262,14 @@ def test_s2_a_gate_holds_a_stream_until_it_is_opened(api):
 
 
 def test_an_error_event_without_a_stream_is_the_status_of_its_type(api):
-    """A request that wants no stream cannot have an event."""
+    """A request without `stream` cannot get an event."""
     api.sim.script(error_event("rate_limit_error"))
 
     assert api.post(api.body()).status_code == 429
 
 
 def test_a_drop_before_headers_leaves_no_status(api):
-    """The record tells that nothing was sent, and that it was not the client who left."""
+    """The record shows that nothing was sent, and that the client did not close the connection."""
     api.sim.script(drop_before_headers())
 
     with pytest.raises(httpx2.TransportError):
@@ -280,7 +280,7 @@ def test_a_drop_before_headers_leaves_no_status(api):
 
 
 def test_pause_turn_goes_on_when_the_turn_is_sent_back(api):
-    """The assistant's content returns unchanged, without further text."""
+    """The client sends the assistant's content unchanged, without further text."""
     first = run(api, "pause_turn", stream=False).json()
     messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": first["content"]}]
 

@@ -1,4 +1,4 @@
-"""The official `anthropic` client takes the simulator for the API."""
+"""The official `anthropic` client works with the simulator."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def has_client(python: Path) -> bool:
 
 
 def install(folder: Path) -> str | None:
-    """Make the environment; returns what went wrong."""
+    """Create the environment. Return the error, if any."""
     pip = [python_in(folder), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", REQUIREMENT]
     for command in ([sys.executable, "-m", "venv", folder], pip):
         try:
@@ -47,7 +47,7 @@ def install(folder: Path) -> str | None:
 
 @pytest.fixture(scope="module")
 def client_python() -> Path:
-    """An interpreter that has the official client: the bench's, else one of our own, kept in the clone."""
+    """Return an interpreter with the official client: that of the benchmarks, else a separate one in the clone."""
     for folder in (ROOT / ".bench-venv", ROOT / ".peers" / "anthropic"):
         if has_client(python_in(folder)):
             return python_in(folder)
@@ -64,7 +64,7 @@ def client_python() -> Path:
 
 @pytest.mark.timeout(INSTALL_TIMEOUT * 2 + 60)
 def test_the_official_client_accepts_the_simulator(client_python):
-    """Messages, streams, thinking, tools, schemas, search, models, counting, errors and retries."""
+    """This covers messages, streams, thinking, tools, schemas, search, models, counting, errors and retries."""
     with Simulator(batch_seconds=0.2) as sim:
         result = subprocess.run(
             [client_python, SCRIPT, sim.url], capture_output=True, text=True, timeout=120, check=False

@@ -1,4 +1,4 @@
-"""What the API refuses, the simulator refuses, in the API's words."""
+"""The simulator rejects the same requests as the API, with the same messages."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ BAD = {
 
 @pytest.mark.parametrize(("fields", "message"), BAD.values(), ids=BAD.keys())
 def test_a_request_that_breaks_a_rule_is_refused_with_400(api, fields, message):
-    """Each rule has its words, and nothing is answered."""
+    """Each rule has its own message, and there is no answer."""
     status, text = api.error(**fields)
 
     assert status == 400
@@ -111,13 +111,13 @@ def test_a_request_that_breaks_a_rule_is_refused_with_400(api, fields, message):
 
 @pytest.mark.parametrize("model", ["claude-nonsense", "claude-opus-4-1-20250805", "gpt-4"])
 def test_an_unknown_or_retired_model_is_a_404(api, model):
-    """The error names the model that was asked for."""
+    """The error contains the requested model."""
     assert api.error(model=model) == (404, f"model: {model}")
 
 
 @pytest.mark.parametrize("fields", [{"temperature": 1}, {"top_k": 5}])
 def test_the_new_version_refuses_sampling_for_every_model(api, fields):
-    """What the old version lets through for old models is an extra input in the new one."""
+    """Parameters that the old version accepts for old models are extra inputs in the new one."""
     body = api.body(model="claude-opus-4-6", **fields)
 
     old = api.post(body)
@@ -129,7 +129,7 @@ def test_the_new_version_refuses_sampling_for_every_model(api, fields):
 
 
 def test_the_new_version_refuses_citations_on_user_text(api):
-    """The old one takes them."""
+    """The old version accepts them."""
     text = {"type": "text", "text": "x", "citations": [{"type": "char_location"}]}
     body = api.body(messages=[{"role": "user", "content": [text]}])
 
@@ -138,7 +138,7 @@ def test_the_new_version_refuses_citations_on_user_text(api):
 
 
 def test_prefill_works_up_to_4_5(api):
-    """Old models may be given the beginning of their answer."""
+    """Requests to old models may contain the start of the answer."""
     messages = [USER, {"role": "assistant", "content": "Well,"}]
 
     assert api.message(model="claude-opus-4-5", messages=messages)["content"]
@@ -154,7 +154,7 @@ def test_prefill_works_up_to_4_5(api):
     ],
 )
 def test_c3_wrong_headers_are_refused(api, changes, status, message):
-    """A wrong key is a 401; a wrong version, type or beta a 400 that names the header."""
+    """A wrong key gets a 401; a wrong version, type or beta gets a 400 that names the header."""
     response = api.post(api.body(), changes)
 
     assert response.status_code == status
@@ -175,7 +175,7 @@ def test_c3_missing_headers_are_refused(sim, dropped, status):
 
 
 def test_a_bearer_key_is_as_good_and_only_the_right_key_opens():
-    """With a key of its own the simulator takes that one, in either header."""
+    """A simulator with `api_key` accepts only this key, in either header."""
     with Simulator(api_key="right") as sim:
         url, version = f"{sim.url}/v1/models", {"anthropic-version": "2023-06-01"}
 
@@ -190,7 +190,7 @@ def test_a_bearer_key_is_as_good_and_only_the_right_key_opens():
 
 
 def test_bodies_that_are_no_json_object_are_refused(api):
-    """Broken JSON, a list and absurd nesting each get a 400, not a silence."""
+    """Broken JSON, a list and extreme nesting each get a 400."""
     headers = {"content-type": "application/json"}
     for content in (b"{", b"[]", b"\xff", b"[" * 100_000):
         response = api.http.post("/v1/messages", content=content, headers=headers)
@@ -199,7 +199,7 @@ def test_bodies_that_are_no_json_object_are_refused(api):
 
 
 def test_a_body_over_32_mb_is_a_413(api):
-    """All of it is read, so that the client hears the answer."""
+    """The whole body is read, so that the client can read the response."""
     headers = {"content-type": "application/json"}
     response = api.http.post("/v1/messages", content=b" " * (32 * 1024 * 1024 + 1), headers=headers)
 
@@ -209,7 +209,7 @@ def test_a_body_over_32_mb_is_a_413(api):
 
 @pytest.mark.parametrize("path", ["/v1/messages/stream", "/v1/complete", "/", "/v1/messages/"])
 def test_s1_other_paths_are_a_json_404(api, path):
-    """The public API has one generation endpoint; a name that some gateways invent is not found."""
+    """The public API has one generation endpoint; names that some gateways use get a 404."""
     response = api.http.post(path, json={})
 
     assert response.status_code == 404
@@ -218,7 +218,7 @@ def test_s1_other_paths_are_a_json_404(api, path):
 
 @pytest.mark.parametrize("tool", ["web_search_20260318", "web_fetch_20260318", "code_execution_20260521"])
 def test_older_models_know_the_servers_tools_by_older_names_only(api, tool):
-    """Current ones know the newest."""
+    """Current models support the newest."""
 
     def status(model, kind):
         return api.post(
@@ -235,7 +235,7 @@ def test_older_models_know_the_servers_tools_by_older_names_only(api, tool):
 
 
 def test_a_model_that_retires_says_when(api):
-    """It is listed as deprecated until then, and still answers."""
+    """Until then it is listed as deprecated, and answers."""
     told = {model["id"]: model for model in api.http.get("/v1/models?limit=100").json()["data"]}
 
     dates = {name: told[name]["retires_at"] for name in told if told[name]["lifecycle"] == "deprecated"}

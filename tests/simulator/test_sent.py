@@ -1,4 +1,4 @@
-"""What goes along with a question is told in a few true lines, and never answered from."""
+"""Attachments of a question are described in a few lines, and never searched for an answer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ NAMES = {"sales": SALES, "tide_height": tide_height, "Port": Port, "connection":
 
 
 def ask(api, *sections):
-    """What is answered to sections as the notebook sends them, the question last."""
+    """Return the answer to sections in the form that the notebook sends, with the question last."""
     return api.text("", messages=[{"role": "user", "content": content_of(sections)}])
 
 
@@ -63,7 +63,7 @@ def folder(tmp_path, monkeypatch):
     "question", ["Which port has the highest tide?", "Tell me about tides", "Explain the mean", ""]
 )
 def test_a_file_is_told_and_its_words_choose_no_topic(api, folder, question):
-    """Rows, columns, first values and ranges of a CSV file, whatever is asked of it."""
+    """For every question, the answer contains rows, columns, first values and ranges of the CSV file."""
     (folder / "tides.csv").write_text(CSV)
 
     answer = ask(api, attach("tides.csv", {}).parts, (question or "?",))
@@ -99,7 +99,7 @@ def test_a_file_is_told_and_its_words_choose_no_topic(api, folder, question):
     ],
 )
 def test_other_files_are_told_by_their_kind(api, folder, name, text, told):
-    """Lines and words of a text, what code defines, what JSON holds."""
+    """A text is described by lines and words, code by its definitions, JSON by its content."""
     (folder / name).write_text(text)
 
     answer = ask(api, attach(name, {}).parts, ("What stands out?",))
@@ -109,7 +109,7 @@ def test_other_files_are_told_by_their_kind(api, folder, name, text, told):
 
 
 def test_a_picture_and_a_document_are_told_by_kind_and_size(api, folder):
-    """As files, and in the middle of a sentence. Pages are told where they can be counted."""
+    """They may be files or in the middle of a sentence. The number of pages is included if it can be counted."""
     (folder / "chart.png").write_bytes(PICTURE.getvalue())
     (folder / "two.pdf").write_bytes(
         b"%PDF-1.4\n1 0 obj << /Type /Page >>\n2 0 obj << /Type /Page >>\n%%EOF\n"
@@ -131,7 +131,7 @@ def test_a_picture_and_a_document_are_told_by_kind_and_size(api, folder):
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "webp"])
 def test_the_size_of_each_kind_of_picture_is_told(api, folder, kind):
-    """Of all that the API takes."""
+    """This covers all types that the API accepts."""
     Image.new("RGB", (123, 45)).save(folder / f"small.{kind}")
 
     answer = ask(api, attach(f"small.{kind}", {}).parts, ("What is this?",))
@@ -141,7 +141,7 @@ def test_the_size_of_each_kind_of_picture_is_told(api, folder, kind):
 
 @pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table])
 def test_a_table_is_told_by_what_its_description_says(api, make):
-    """Whichever library it is of, and wherever it stands."""
+    """This holds for each library and each position."""
     table = make({"city": ["Oslo", "Oslo", "Rome"], "price": [1.5, None, 4.5]})
 
     for sections in (
@@ -157,7 +157,7 @@ def test_a_table_is_told_by_what_its_description_says(api, make):
 
 
 def test_rows_are_not_taken_for_statistics(api):
-    """A row with as many values as a line of statistics has is a row."""
+    """A row with as many values as a line of statistics is still a row."""
     table = pandas.DataFrame(
         {
             "name": [f"Place {number}" for number in range(9)],
@@ -194,7 +194,7 @@ def test_what_occurs_once_is_not_called_frequent(api):
     ],
 )
 def test_what_is_to_be_explained_is_told(api, name, told):
-    """A function by its signature, a class by its members, a table by its columns."""
+    """A function is described by its signature, a class by its members, a table by its columns."""
     opening = _question._EXPLAIN.format(name=name)
     answer = ask(api, (opening, *describe_name(name, {**NAMES, "len": len}).parts))
 
@@ -203,7 +203,7 @@ def test_what_is_to_be_explained_is_told(api, name, told):
 
 
 def test_values_within_a_sentence_are_told(api):
-    """A dict, and a function; a number or a word is part of the sentence."""
+    """This applies to a dict and a function; a number or a word is part of the sentence."""
     assert "a dict of 2 entries: `host`, `user`" in ask(
         api, interpolate("Is this {{ connection }}?", NAMES).parts
     )
@@ -215,7 +215,7 @@ def test_values_within_a_sentence_are_told(api):
 
 
 def test_cells_are_told_by_what_they_define(api):
-    """And what they print; nothing in them is a question."""
+    """Their output is described as well, and nothing in them counts as a question."""
     cells = [
         CellRecord(
             number=1, source="%matplotlib inline\nimport math\nx = 1\nx", outputs=("1",), is_complete=True
@@ -237,7 +237,7 @@ def test_cells_are_told_by_what_they_define(api):
 
 
 def test_code_and_tables_in_a_fence_are_told(api):
-    """Also ones that were typed."""
+    """This includes typed ones."""
     code = "import math\n\ndef area(r, seen=[]):\n    return math.pi * r ** 2\n\nfor r in range(3):\n    print(area(r))"
 
     answer = api.text(f"Explain this code:\n```python\n{code}\n```")
@@ -246,7 +246,7 @@ def test_code_and_tables_in_a_fence_are_told(api):
 
 
 def failed(cell, error, values=""):
-    """The prompt of `%claude fix`."""
+    """The prompt of `%claude fix`, with the error and its cell."""
     shown = f"\n\nValues where it happened:\n```\n{values}\n```" if values else ""
     return (
         f"{_question._FIX}The cell, which failed in line 1:\n```python\n{cell}\n```\n\nThe error:\n```\n"
@@ -255,7 +255,7 @@ def failed(cell, error, values=""):
 
 
 def test_an_error_is_explained_and_its_cell_handled(api):
-    """What it means, where it happened, what to do; the cell is code that can be run."""
+    """The answer contains meaning, place and advice, and the cell as runnable code."""
     answer = api.text(failed("days = 0\n285 / days", "ZeroDivisionError: division by zero"))
 
     assert "## ZeroDivisionError" in answer
@@ -283,7 +283,7 @@ def test_an_error_is_explained_and_its_cell_handled(api):
     ],
 )
 def test_the_nearest_name_is_offered(api, cell, error, values, nearest):
-    """The column of a KeyError, and what Python itself suggests; the corrected cell has it."""
+    """This is the nearest column for a KeyError, or Python's own suggestion. The corrected cell contains it."""
     answer = api.text(failed(cell, error, values))
     corrected = answer.rpartition("```python\n")[2]
 
@@ -293,7 +293,7 @@ def test_the_nearest_name_is_offered(api, cell, error, values, nearest):
 
 
 def test_a_key_that_resembles_nothing_is_not_guessed(api):
-    """Then the error is handled."""
+    """In this case, the corrected cell handles the error."""
     answer = api.text(failed('d["zzz"]', "KeyError: 'zzz'", "d = {'host': 1}"))
 
     assert "closest" not in answer
@@ -301,7 +301,7 @@ def test_a_key_that_resembles_nothing_is_not_guessed(api):
 
 
 def test_a_typed_traceback_is_explained(api):
-    """Without a fence, too."""
+    """It does not need a fence."""
     prompt = (
         "Why?\nTraceback (most recent call last):\n"
         "  File \"tides.py\", line 7, in height\n    return table[port]\nKeyError: 'Oban'"

@@ -1,4 +1,4 @@
-"""Sockets: connections, departures, crowds, and a quiet end."""
+"""The server: connections, disconnects, load, limits and shutdown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CROWD = 200
 
 
 def test_c1_keep_alive_connections_are_counted(api):
-    """Ten requests of one client come on one connection."""
+    """Ten requests of one client use one connection."""
     for _ in range(10):
         api.message("2 + 2")
 
@@ -30,7 +30,7 @@ def test_c1_keep_alive_connections_are_counted(api):
 
 
 def test_requests_are_recorded_with_what_became_of_them(api):
-    """Method, path, headers, body and status: the wire is the evidence."""
+    """The record contains method, path, headers, body and status."""
     api.message("2 + 2")
     api.http.get("/v1/models/none")
 
@@ -43,7 +43,7 @@ def test_requests_are_recorded_with_what_became_of_them(api):
 
 
 def test_s2_a_client_that_leaves_in_mid_stream_is_noticed(api, until):
-    """Its connection is closed, and the record says who left."""
+    """Its connection is closed, and the record has `client_gone`."""
     gate = Gate()
     api.sim.script(hold(gate))
 
@@ -57,7 +57,7 @@ def test_s2_a_client_that_leaves_in_mid_stream_is_noticed(api, until):
 
 
 def test_only_the_latest_requests_are_kept():
-    """A simulator that serves for days does not grow."""
+    """The memory of a long-running simulator is bounded."""
     with Simulator(max_recorded=2) as sim:
         for number in range(4):
             httpx2.get(f"{sim.url}/{number}", trust_env=False)
@@ -66,7 +66,7 @@ def test_only_the_latest_requests_are_kept():
 
 
 def test_a_crowd_of_streams_is_served_at_once(sim):
-    """Each of 200 concurrent streams gets its own whole answer."""
+    """Each of 200 concurrent streams gets its complete answer."""
 
     async def ask(client, number):
         body = {
@@ -88,7 +88,7 @@ def test_a_crowd_of_streams_is_served_at_once(sim):
 
 
 def test_a_slow_reader_is_waited_for(api):
-    """The simulator does not pile up what nobody reads."""
+    """The simulator does not buffer data that the client does not read."""
     headers = {"x-simulator-scenario": "huge_event"}
     with api.http.stream("POST", "/v1/messages", json=api.body(stream=True), headers=headers) as response:
         total = sum(len(piece) for piece in response.iter_raw())
@@ -98,7 +98,7 @@ def test_a_slow_reader_is_waited_for(api):
 
 @pytest.mark.parametrize("closer", ["same thread", "another thread"])
 def test_closing_ends_open_streams_at_once_and_quietly(closer, until, recwarn):
-    """From any thread, without waiting for an hour's silence and without a warning."""
+    """Closing works from any thread, without warnings, and does not wait for a stream that pauses for an hour."""
     sim = Simulator().start()
     sim.script(slow_headers(3600))
     raw = socket.create_connection(("127.0.0.1", sim.port))
@@ -121,7 +121,7 @@ def test_closing_ends_open_streams_at_once_and_quietly(closer, until, recwarn):
 
 
 def test_a_closed_port_is_free_again():
-    """The next simulator can have it at once."""
+    """Another simulator can use it immediately."""
     with Simulator() as sim:
         port = sim.port
         httpx2.get(sim.url, trust_env=False)
@@ -131,19 +131,19 @@ def test_a_closed_port_is_free_again():
 
 
 def test_a_port_in_use_is_a_clear_error(sim):
-    """It names the port and says what to do."""
+    """It contains the port and the remedy."""
     with pytest.raises(OSError, match=f"Port {sim.port} on 127.0.0.1 is in use by another program"):
         Simulator(port=sim.port).start()
 
 
 def test_a_simulator_that_was_not_started_has_no_port():
-    """The error says how to start it."""
+    """The error explains how to start it."""
     with pytest.raises(RuntimeError, match="with statement"):
         _ = Simulator().url
 
 
 def test_what_is_no_http_is_refused_without_harm(api):
-    """A client that speaks something else gets a 400 and a closed connection."""
+    """A client with another protocol gets a 400 and a closed connection."""
     with socket.create_connection(("127.0.0.1", api.sim.port)) as raw:
         raw.settimeout(10)
         raw.sendall(b"\x16\x03\x01 hello\r\n\r\n")
@@ -153,7 +153,7 @@ def test_what_is_no_http_is_refused_without_harm(api):
 
 
 def test_requests_in_one_packet_are_answered_in_order(sim):
-    """Pipelining, though nobody should, works."""
+    """Pipelining works, although clients should not use it."""
     request = b"GET /v1/models/%d HTTP/1.1\r\nhost: localhost\r\n\r\n"
     with socket.create_connection(("127.0.0.1", sim.port)) as raw:
         raw.settimeout(10)
@@ -166,7 +166,7 @@ def test_requests_in_one_packet_are_answered_in_order(sim):
 
 
 def test_a_client_that_waits_for_100_continue_is_told_to_go_on(sim):
-    """As curl does with large bodies."""
+    """curl sends large bodies this way."""
     head = (
         b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n"
     )
@@ -182,7 +182,7 @@ COMMAND = [sys.executable, "-W", "error", "-m", "claude_magic.simulator"]
 
 
 def test_the_command_serves_until_interrupted_and_ends_quietly():
-    """It prints where it is; Ctrl-C is no traceback."""
+    """It prints its address. Ctrl-C causes no traceback."""
     flags = subprocess.CREATE_NEW_PROCESS_GROUP if os.name == "nt" else 0
     process = subprocess.Popen(
         [*COMMAND, "--port", "0"],
@@ -203,7 +203,7 @@ def test_the_command_serves_until_interrupted_and_ends_quietly():
 
 
 def test_the_command_says_so_when_its_port_is_taken(sim):
-    """One line, no traceback, and a status that scripts can see."""
+    """It prints one line without a traceback, and exits with a status other than 0."""
     result = subprocess.run(
         [*COMMAND, "--port", str(sim.port)], capture_output=True, text=True, timeout=20, check=False
     )
@@ -214,7 +214,7 @@ def test_the_command_says_so_when_its_port_is_taken(sim):
 
 
 def test_the_command_lists_the_scenarios():
-    """Each with its description."""
+    """Each scenario has a description."""
     result = subprocess.run(
         [*COMMAND, "--list-scenarios"], capture_output=True, text=True, timeout=20, check=True
     )
@@ -224,7 +224,7 @@ def test_the_command_lists_the_scenarios():
 
 
 def test_a_simulator_left_open_does_not_disturb_the_interpreters_end():
-    """No warning, no message, no hanging thread."""
+    """There is no warning, no message and no hanging thread."""
     code = (
         "from claude_magic.simulator import Simulator; import urllib.request, urllib.error\n"
         "sim = Simulator().start()\n"
@@ -246,7 +246,7 @@ def test_a_simulator_left_open_does_not_disturb_the_interpreters_end():
 
 
 def speak(sim, *pieces):
-    """Send bytes as they are, and return all that comes back until the connection closes."""
+    """Send raw bytes. Return all received bytes until the connection closes."""
     with socket.create_connection(("127.0.0.1", sim.port), timeout=60) as raw:
         with contextlib.suppress(ConnectionError):  # it may close before it has heard all
             for piece in pieces:
@@ -259,7 +259,7 @@ def speak(sim, *pieces):
 
 
 def head(host="localhost", target="/v1/models", method="GET", **headers):
-    """The head of a request after which the connection closes."""
+    """Return the head of a request with `connection: close`."""
     lines = [f"{method} {target} HTTP/1.1", *([] if host is None else [f"Host: {host}"]), "Connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     lines += ["x-api-key: k", "anthropic-version: 2023-06-01"]
@@ -285,7 +285,7 @@ def status_of(response):
     ],
 )
 def test_every_name_of_this_machine_is_served(sim, host):
-    """With any port or none; in the target, too."""
+    """The name may have any port or none, and may be in the target."""
     assert status_of(speak(sim, head(host))) == 200
     assert status_of(speak(sim, head(host, target=f"http://{host}/v1/models"))) == 200
 
@@ -307,7 +307,7 @@ def test_every_name_of_this_machine_is_served(sim, host):
 )
 @pytest.mark.parametrize("place", ["header", "target"])
 def test_a_page_that_lets_a_name_of_its_own_point_here_is_refused(sim, host, place):
-    """By DNS rebinding the browser takes it for the page's own server, but tells the name."""
+    """With DNS rebinding, the browser treats the simulator as the page's own server, but sends the name in `Host`."""
     response = speak(sim, head(host) if place == "header" else head(target=f"http://{host}/v1/models"))
 
     assert status_of(response) in ((403,) if place == "header" else (400, 403))
@@ -315,12 +315,12 @@ def test_a_page_that_lets_a_name_of_its_own_point_here_is_refused(sim, host, pla
 
 
 def test_a_target_that_names_this_machine_does_not_excuse_a_foreign_host(sim):
-    """Both have to be this machine."""
+    """Both must name this machine."""
     assert status_of(speak(sim, head("evil.example", target="http://localhost/v1/models"))) == 403
 
 
 def test_a_request_without_a_host_is_refused(sim):
-    """HTTP/1.1 requires one; what speaks HTTP/1.0 and names none cannot be told from a rebound page."""
+    """HTTP/1.1 requires a host. An HTTP/1.0 request without one cannot be distinguished from a rebound page."""
     old = head(None).replace(b"HTTP/1.1", b"HTTP/1.0")
 
     assert status_of(speak(sim, head(None))) == 400
@@ -346,12 +346,12 @@ def test_a_request_without_a_host_is_refused(sim):
 )
 @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
 def test_pages_of_other_sites_are_refused(sim, headers, status, method):
-    """The browser says where a request comes from, and a page cannot change that; a preflight fails as well."""
+    """Browsers send the origin of a request, which a page cannot change. A preflight request fails as well."""
     assert status_of(speak(sim, head(method=method, **headers))) == status
 
 
 def test_nothing_of_a_foreign_request_is_kept(sim):
-    """Not even until it has arrived."""
+    """Its body is not kept even while it is received."""
     body = b"x" * 1_000_000
     speak(sim, head("evil.example", method="POST", target="/v1/messages", Content_Length=len(body)), body)
 
@@ -359,7 +359,7 @@ def test_nothing_of_a_foreign_request_is_kept(sim):
 
 
 def test_requests_are_kept_up_to_a_number_of_bytes():
-    """The latest ones; the count goes on."""
+    """The latest requests are kept, and all are counted."""
     with Simulator(max_recorded_bytes=50_000) as sim:
         for number in range(5):
             httpx2.post(f"{sim.url}/{number}", content=b"x" * 20_000, trust_env=False)
@@ -372,7 +372,7 @@ def test_requests_are_kept_up_to_a_number_of_bytes():
 
 
 def test_bodies_that_arrive_at_once_are_bounded_together(sim, until):
-    """The one that is too much is refused, and those before it are still read; then there is room again."""
+    """The body beyond the limit is rejected; earlier ones are read, and then release their memory."""
     most = MAX_HELD_BYTES[False] // MAX_BODY_BYTES
     waiting = []
     with contextlib.ExitStack() as open_ones:
@@ -391,7 +391,7 @@ def test_bodies_that_arrive_at_once_are_bounded_together(sim, until):
 
 
 def test_a_body_without_end_is_cut_off(sim):
-    """Whether it says how long it is or not; what has no end is refused before it is over."""
+    """This holds with and without a declared length. An endless body is rejected before its end."""
     declared = speak(sim, head(method="POST", Content_Length=10**12))
     piece = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
     chunked = speak(sim, head(method="POST", Transfer_Encoding="chunked"), *[piece] * 200)
@@ -404,13 +404,13 @@ def test_a_body_without_end_is_cut_off(sim):
 
 @pytest.mark.parametrize("length", ["9" * 40, "-1", "1e9", "0x10"])
 def test_a_length_that_is_none_is_refused(sim, length):
-    """Quietly, and the next one is served."""
+    """There is no error in the simulator, and the next request is served."""
     assert status_of(speak(sim, head(method="POST", Content_Length=length))) in (400, 413)
     assert status_of(speak(sim, head())) == 200
 
 
 def test_a_body_of_very_many_values_is_refused(sim):
-    """Each takes far more memory than the bytes in which it is written."""
+    """Each value takes far more memory than its bytes in the body."""
     body = b"[" + b"[]," * 1_000_000 + b"[]]"
 
     response = speak(sim, head(method="POST", target="/v1/messages", Content_Length=len(body)), body)
@@ -420,14 +420,14 @@ def test_a_body_of_very_many_values_is_refused(sim):
 
 
 def test_huge_headers_are_refused(sim):
-    """One that is long, or many."""
+    """This applies to one long header and to many headers."""
     for headers in ({"X_Long": "x" * 300_000}, {f"X_{n}": "x" * 1_000 for n in range(300)}):
         assert status_of(speak(sim, head(**headers))) == 431
 
 
 @pytest.mark.parametrize("part", [b"GET /v1/mod", head()[:-4], head(method="POST", Content_Length=10) + b"{"])
 def test_a_request_that_never_ends_is_given_up(part):
-    """In the middle of its first line, of its headers, of its body: it holds its connection for a bounded time."""
+    """Wherever it stops (first line, headers or body), its connection is closed after a bounded time."""
     with Simulator(read_timeout=0.05) as sim:
         response = speak(sim, part)
 
@@ -436,7 +436,7 @@ def test_a_request_that_never_ends_is_given_up(part):
 
 
 def test_what_a_client_says_before_it_has_its_answer_is_bounded(sim, until):
-    """Requests can be sent ahead, but not without end while the first is answered."""
+    """Requests can be pipelined, but not without limit while the first is answered."""
     gate = Gate()
     sim.script(hold(gate))
     body = b'{"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}'
@@ -452,7 +452,7 @@ def test_what_a_client_says_before_it_has_its_answer_is_bounded(sim, until):
 
 
 def test_connections_are_bounded(sim, monkeypatch, until):
-    """The one too many is closed; those that are open are served."""
+    """The connection beyond the limit is closed; open ones are served."""
     monkeypatch.setattr(_server, "MAX_CONNECTIONS", 2)
     with contextlib.ExitStack() as open_ones:
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""A streamed message is the same message, told in the documented order."""
+"""A streamed message equals the complete message, with events in the documented order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from claude_magic.simulator import Simulator, reply
 
 
 def folded(events):
-    """The content that the events add up to."""
+    """Return the content that results from the events."""
     blocks = {}
     for event in events:
         if event["type"] == "content_block_start":
@@ -22,7 +22,7 @@ def folded(events):
 
 
 def test_a_stream_tells_the_same_text_as_the_whole_message(api):
-    """Streaming changes how an answer arrives, never what it says."""
+    """Streaming does not change the answer."""
     thinking = {"type": "disabled"}
     whole = api.message("Explain p-values", thinking=thinking)
 
@@ -32,7 +32,7 @@ def test_a_stream_tells_the_same_text_as_the_whole_message(api):
 
 
 def test_events_come_in_the_documented_order(api):
-    """message_start, then block by block start, deltas and stop, then message_delta and message_stop."""
+    """The order is `message_start`, then start, deltas and stop of each block, then `message_delta` and `message_stop`."""
     events = [event for event in api.events() if event["type"] != "ping"]
 
     order = [kind for kind, _ in itertools.groupby(event["type"] for event in events)]
@@ -43,7 +43,7 @@ def test_events_come_in_the_documented_order(api):
 
 
 def test_usage_at_the_end_is_cumulative_and_agrees_with_the_whole_message(api):
-    """A client that replaces usage field by field ends with the message's own usage."""
+    """A client that replaces the fields of usage gets the usage of the complete message."""
     whole = api.message()["usage"]
 
     events = api.events()
@@ -53,7 +53,7 @@ def test_usage_at_the_end_is_cumulative_and_agrees_with_the_whole_message(api):
 
 
 def test_deltas_are_small_and_a_ping_is_among_the_events(api):
-    """A long answer comes in many pieces of a few tokens, as from the API."""
+    """As from the API, a long answer consists of many deltas with a few tokens each."""
     events = api.events("Explain pandas groupby")
 
     texts = [event["delta"]["text"] for event in events if event.get("delta", {}).get("type") == "text_delta"]
@@ -63,7 +63,7 @@ def test_deltas_are_small_and_a_ping_is_among_the_events(api):
 
 
 def test_a_chunk_delay_spreads_the_deltas_over_time():
-    """The pace of a demonstration is the pace that was asked for."""
+    """The pace of the stream follows the setting."""
     with Simulator(chunk_delay=0.01) as sim:
         import httpx2
 
@@ -75,7 +75,7 @@ def test_a_chunk_delay_spreads_the_deltas_over_time():
 
 
 def test_max_tokens_is_obeyed_and_says_so(api):
-    """The answer has exactly as many tokens as were allowed."""
+    """The answer has exactly the maximum number of tokens."""
     message = api.message("Explain p-values", max_tokens=20, thinking={"type": "disabled"})
 
     assert message["stop_reason"] == "max_tokens"
@@ -84,7 +84,7 @@ def test_max_tokens_is_obeyed_and_says_so(api):
 
 
 def test_thinking_takes_nothing_from_a_small_limit(api):
-    """What is allowed to be said is said; the scenario `thinking_only` shows the other case."""
+    """The text uses the whole limit. The scenario `thinking_only` shows the other case."""
     message = api.message("Explain p-values", model="claude-opus-5-5", max_tokens=5)
 
     assert [block["type"] for block in message["content"]] == ["text"]
@@ -93,7 +93,7 @@ def test_thinking_takes_nothing_from_a_small_limit(api):
 
 
 def test_zero_max_tokens_only_warms_the_cache(api):
-    """No content, and the stop reason of a cut answer."""
+    """There is no content, and the stop reason is that of a cut answer."""
     message = api.message(max_tokens=0)
 
     assert message["content"] == []
@@ -101,7 +101,7 @@ def test_zero_max_tokens_only_warms_the_cache(api):
 
 
 def test_a_stop_sequence_ends_the_text_before_it(api):
-    """The sequence itself is not part of the text; the message names it."""
+    """The sequence is not part of the text, but is a field of the message."""
     message = api.message("count from 1 to 10", stop_sequences=["zzz", " 5"], thinking={"type": "disabled"})
 
     assert message["content"][0]["text"] == "1, 2, 3, 4,"
@@ -110,7 +110,7 @@ def test_a_stop_sequence_ends_the_text_before_it(api):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_request_id_and_mark_are_on_every_response(api, stream):
-    """A footer can know the simulator by its header, whatever its URL."""
+    """A footer can identify the simulator by its header, independent of the URL."""
     response = api.post(api.body(stream=stream))
     refused = api.post({})
 

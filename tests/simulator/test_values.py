@@ -1,4 +1,4 @@
-"""Values for a schema are plausible by name, type and bounds, and say what the prompt says where that is plain."""
+"""Values for a schema come from the prompt where possible, and otherwise are plausible by name, type and bounds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEEPER = fields(name=TEXT, age=WHOLE)
     "prompt", ["Invent a keeper.", "Invent a programmer", "Suggest somebody", "Generate 3", "Create", ""]
 )
 def test_a_name_is_a_name_and_an_age_an_age(prompt):
-    """The word that begins the sentence is no name, and its number no age."""
+    """The first word of the sentence is not a name, and its number is not an age."""
     value = make_instance(KEEPER, prompt)
 
     assert re.fullmatch(r"[A-Z][a-z]+ [A-Z][a-z]+", value["name"])
@@ -49,12 +49,12 @@ def test_a_name_is_a_name_and_an_age_an_age(prompt):
     ],
 )
 def test_what_the_prompt_says_is_used(prompt, expected):
-    """Names and ages where they are plain."""
+    """Names and ages come from the prompt."""
     assert make_instance(KEEPER, prompt).items() >= expected.items()
 
 
 def test_a_number_of_things_is_no_value_but_how_many():
-    """`3 keepers` are three of them, and different."""
+    """`3 keepers` gives three different entries."""
     value = make_instance(fields(keepers=listed(KEEPER)), "Invent 3 keepers")
 
     assert len({each["name"] for each in value["keepers"]}) == 3
@@ -86,7 +86,7 @@ def test_a_number_of_things_is_no_value_but_how_many():
     ],
 )
 def test_a_text_is_plausible_by_its_fields_name_and_type(name, schema, fits):
-    """Each kind of field that newcomers try."""
+    """These are typical fields of first schemas."""
     assert re.fullmatch(fits, str(make_instance(fields(**{name: schema}), "")[name]))
 
 
@@ -111,7 +111,7 @@ def test_a_text_is_plausible_by_its_fields_name_and_type(name, schema, fits):
 )
 @pytest.mark.parametrize("prompt", ["", "Invent one.", "Something else", "Once more"])
 def test_a_number_is_plausible_and_in_its_bounds(name, schema, least, most, prompt):
-    """Bounds stand in keywords, and in descriptions where the API takes no such keywords."""
+    """Bounds come from keywords, or from descriptions if the API accepts no such keywords."""
     value = make_instance(fields(**{name: schema}), prompt)[name]
 
     assert least <= value <= most
@@ -119,7 +119,7 @@ def test_a_number_is_plausible_and_in_its_bounds(name, schema, least, most, prom
 
 
 def test_what_belongs_together_fits_together():
-    """A country to its place, an address to its name; names in a list of ports are those of places."""
+    """The country matches the place, the address matches the name; names in a list of ports are places."""
     route = fields(ports=listed(fields(name=TEXT, country=TEXT)), nautical_miles=WHOLE)
     person = make_instance(fields(name=TEXT, email=TEXT, city=TEXT, country=TEXT), "Invent somebody in Oslo.")
 
@@ -139,7 +139,7 @@ def test_what_belongs_together_fits_together():
 
 
 def test_lists_hold_different_things_and_nesting_ends():
-    """As do objects in objects; what may be left out is there, too, as long as it is not too deep."""
+    """Nested objects end as well. Optional fields are included up to a depth."""
     node = {
         "type": "object",
         "properties": {"name": TEXT, "children": {"type": "array", "items": {}}},
@@ -155,7 +155,7 @@ def test_lists_hold_different_things_and_nesting_ends():
 
 
 def test_arguments_of_a_call_come_from_the_prompt():
-    """Quoted texts, and numbers beside the argument's name on either side."""
+    """Arguments are quoted texts, and numbers before or after the argument's name."""
     call = fields(port=TEXT, day=WHOLE)
 
     assert make_instance(call, 'Use tide_table for port "Brest" and day 3, please.') == {
@@ -170,5 +170,5 @@ def test_arguments_of_a_call_come_from_the_prompt():
 
 
 def test_a_date_is_one():
-    """Of the calendar."""
+    """It is a valid calendar date."""
     assert datetime.date.fromisoformat(make_instance(fields(day=TEXT), "")["day"])

@@ -1,4 +1,4 @@
-"""The question whether a call of a tool may run, in the running cell."""
+"""Approval questions for tool calls in the running cell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMEOUT = 20.0
 
 
 def test_stop_before_the_question_is_shown_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first question imports ipywidgets, which takes a while; who is stopped meanwhile asks nothing any more."""
+    """The first question imports ipywidgets, which takes a while. After a Stop meanwhile, no question is shown."""
     has_begun, may_end = threading.Event(), threading.Event()
     shown: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""The buttons under the answers of cells, without a page: what is offered to it, and what it may ask for."""
+"""Buttons under the answers of cells, without a page: the messages to the page and from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from claude_magic.display.widgets import CellActions, close_all
 
 
 class Page:
-    """A page: what it was sent, and what it said."""
+    """A page that records the messages to it and sends messages."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent: list[dict[str, Any]] = []
@@ -37,7 +37,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
 
 
 def test_what_is_offered_before_the_page_listens_reaches_it_once(page: Page) -> None:
-    """A message to a widget that the page has not made yet would be lost."""
+    """A message to a widget that the page has not created yet would be lost."""
     page.actions.offer("a", has_text=True, can_retry=True)
     assert page.sent == []
 
@@ -51,7 +51,7 @@ def test_what_is_offered_before_the_page_listens_reaches_it_once(page: Page) -> 
 
 
 def test_a_page_that_presents_itself_twice_is_one_page(page: Page) -> None:
-    """It does so until it is heard."""
+    """The page repeats its first message until the kernel answers."""
     page.actions.offer("a", has_text=True, can_retry=True)
     page.say(page="one")
     page.say(page="one")
@@ -60,7 +60,7 @@ def test_a_page_that_presents_itself_twice_is_one_page(page: Page) -> None:
 
 
 def test_a_page_that_is_loaded_later_gets_no_retry(page: Page) -> None:
-    """It would not show the new answer: it takes no outputs for cells that it did not run."""
+    """It would not show the new answer, because pages do not receive outputs of cells that they did not run."""
     page.say(page="one")
     page.actions.offer("a", has_text=True, can_retry=True)
     page.actions.offer("b", has_text=True, can_retry=True)
@@ -73,7 +73,7 @@ def test_a_page_that_is_loaded_later_gets_no_retry(page: Page) -> None:
 
 
 def test_a_cell_that_was_cleared_before_its_next_answer_keeps_that_ones_buttons(page: Page) -> None:
-    """Word of it may come late."""
+    """The message about the clearing may arrive late."""
     page.say(page="one")
     page.actions.offer("a", has_text=True, can_retry=True)
     page.actions.offer("a", has_text=True, can_retry=True)
@@ -86,7 +86,7 @@ def test_a_cell_that_was_cleared_before_its_next_answer_keeps_that_ones_buttons(
 
 
 def test_clicks_are_told_with_their_cell(page: Page) -> None:
-    """And with the name that was typed."""
+    """The typed name is included."""
     page.say(act="copy", cell="a", name="")
     page.say(act="keep", cell="b", name="mine")
 
@@ -101,11 +101,11 @@ def test_clicks_are_told_with_their_cell(page: Page) -> None:
     ],
 )
 def test_an_answer_becomes_a_cell_of_its_code_or_of_its_text(text: str, cell: tuple[str, str, str]) -> None:
-    """The same in cells and in panels."""
+    """Cells and panels use the same rule."""
     assert new_cell(text) == cell
 
 
 @pytest.mark.parametrize(("name", "is_one"), [("mean", True), ("class", False), ("a b", False), ("", False)])
 def test_what_can_be_the_name_of_a_variable(name: str, is_one: bool) -> None:
-    """As in Python."""
+    """The rule is Python's."""
     assert is_variable_name(name) is is_one

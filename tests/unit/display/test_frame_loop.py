@@ -1,4 +1,4 @@
-"""The thread that draws: coalescing, the last picture, failures. Replies are made by hand and change when told to."""
+"""The drawing thread: coalescing, the last frame, failures. The replies are fakes that change on request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIMEOUT = 10.0
 
 
 class HandmadeReply:
-    """Changes and ends when told to, and tells its observers, as replies do on the bridge thread."""
+    """A fake reply that changes and ends on request, and notifies its observers as replies do on the bridge thread."""
 
     def __init__(self) -> None:
         self._observers: list[Callable[[object], None]] = []
@@ -41,7 +41,7 @@ class HandmadeReply:
 
 
 class Drawing:
-    """Counts how often it is drawn, and on which threads."""
+    """Counts its frames and records their threads."""
 
     def __init__(self, interval: float = 0.0) -> None:
         self.times: list[float] = []
@@ -70,7 +70,7 @@ def wait_until(condition: Callable[[], bool]) -> bool:
 
 
 def test_a_reply_is_drawn_at_once_after_a_change_and_at_its_end(frame_loop: FrameLoop) -> None:
-    """Three pictures: the beginning, the change, the end; then nobody looks any more."""
+    """There are three frames: at the start, after the change, at the end. Then the reply is no longer observed."""
     reply, drawing = HandmadeReply(), Drawing()
 
     frame_loop.follow(reply, drawing)  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ def test_a_reply_is_drawn_at_once_after_a_change_and_at_its_end(frame_loop: Fram
 
 
 def test_many_changes_are_one_picture(frame_loop: FrameLoop) -> None:
-    """A thousand deltas within the interval of a frame cost one frame, and the end does not wait for the next one."""
+    """A thousand deltas within one frame interval cause one frame, and the last frame does not wait for the interval."""
     reply, drawing = HandmadeReply(), Drawing(interval=30.0)
 
     frame_loop.follow(reply, drawing)  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ def test_many_changes_are_one_picture(frame_loop: FrameLoop) -> None:
 
 
 def test_all_is_drawn_on_one_thread_which_is_nobody_elses(frame_loop: FrameLoop) -> None:
-    """Not on the thread that tells of changes, which may hold up nobody."""
+    """The thread that reports changes does not draw, because it must not be blocked."""
     pairs = [(HandmadeReply(), Drawing()) for _ in range(5)]
 
     for reply, drawing in pairs:
@@ -119,7 +119,7 @@ def test_all_is_drawn_on_one_thread_which_is_nobody_elses(frame_loop: FrameLoop)
 def test_a_picture_that_fails_does_not_keep_others_from_being_drawn(
     frame_loop: FrameLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is given up, and the log says so."""
+    """It is no longer drawn, and the failure is logged."""
     broken, reply, drawing = HandmadeReply(), HandmadeReply(), Drawing()
 
     def fail() -> float:
@@ -136,7 +136,7 @@ def test_a_picture_that_fails_does_not_keep_others_from_being_drawn(
 
 
 def test_a_countdown_runs_without_changes(frame_loop: FrameLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reply that waits is drawn again once per tick."""
+    """A waiting reply is drawn once per tick."""
     monkeypatch.setattr("claude_magic.display._frames.TICK", 0.02)
     reply, drawing = HandmadeReply(), Drawing()
 
@@ -147,7 +147,7 @@ def test_a_countdown_runs_without_changes(frame_loop: FrameLoop, monkeypatch: py
 
 
 def test_a_reply_that_has_ended_before_is_drawn_once(frame_loop: FrameLoop) -> None:
-    """Anyone who follows too late still gets the last picture."""
+    """The last frame is drawn even if following starts after the end."""
     reply, drawing = HandmadeReply(), Drawing()
     reply.end()
 

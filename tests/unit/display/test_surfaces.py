@@ -1,4 +1,4 @@
-"""What is drawn, frame by frame, from snapshots made by hand."""
+"""Frames of all surfaces, drawn from handmade snapshots."""
 
 import asyncio
 import dataclasses
@@ -43,7 +43,7 @@ def side_by_side(**answers):
 
 
 def area(publisher, **how):
-    """A surface with one answer, in a cell that holds nothing else."""
+    """A surface with one answer, in a cell without other outputs."""
     return OutputSurface(publisher, AnswerContent(remote_images=False), **{"owns_area": True, **how})
 
 
@@ -57,7 +57,7 @@ def terminal(stream, content=AnswerContent):
 
 
 class Publisher:
-    """Keeps what is published, as an output area would."""
+    """Stores published outputs, as an output area would."""
 
     def __init__(self):
         self.messages = []
@@ -80,7 +80,7 @@ def publisher():
 
 
 def test_the_first_frame_says_what_is_being_waited_for(publisher):
-    """A cell is never silent."""
+    """A cell always shows its state."""
     area(publisher).draw(BEGINNING)
 
     ((_, data),) = publisher.messages
@@ -89,7 +89,7 @@ def test_the_first_frame_says_what_is_being_waited_for(publisher):
 
 
 def test_the_status_lines_place_becomes_the_answers(publisher):
-    """No empty display is left above the first words."""
+    """No empty display remains above the first text."""
     surface = area(publisher)
 
     surface.draw(BEGINNING)
@@ -114,7 +114,7 @@ def failed(text="Half an"):
 
 
 def test_a_terminal_leaves_the_error_of_an_answer_to_its_cell():
-    """It follows right below; of several answers each says its own."""
+    """The cell's error follows right below; several answers each show their own error."""
     alone, compared = Screen(), Screen()
 
     terminal(alone).finish(failed())
@@ -126,7 +126,7 @@ def test_a_terminal_leaves_the_error_of_an_answer_to_its_cell():
 
 
 def test_without_colours_a_terminal_gets_no_dim_text():
-    """`--colors=NoColor`, or NO_COLOR."""
+    """`--colors=NoColor` and NO_COLOR turn colours off."""
     plain, dim = Screen(), Screen()
     for stream, has_colors in ((plain, False), (dim, True)):
         surface = TerminalSurface(stream, AnswerContent(remote_images=False), has_colors=has_colors)
@@ -138,7 +138,7 @@ def test_without_colours_a_terminal_gets_no_dim_text():
 
 
 def test_a_narrow_terminal_breaks_our_lines_between_words(monkeypatch):
-    """The footer, and a line of its own; what Claude wrote stays as it is, and so does all that goes to a file."""
+    """The footer and notices are wrapped. Claude's text is unchanged, as is all output to files."""
     monkeypatch.setenv("COLUMNS", "20")
     screen, file = Screen(), io.StringIO()
     answer = "A line of an answer that is longer than the terminal is wide."
@@ -185,7 +185,7 @@ def test_colours_follow_the_shell_and_in_a_terminal_the_environment(
     ],
 )
 def test_a_person_is_asked_where_one_can_answer(monkeypatch, shell, is_terminal, is_there):
-    """In a kernel the front end says so, else the terminal does; only a yes is one."""
+    """In a kernel the front end decides, otherwise the terminal. Only "y" and "yes" mean yes."""
     monkeypatch.setattr("sys.stdin", types.SimpleNamespace(isatty=lambda: is_terminal))
     answers = iter(["YES ", "", "no"])
     monkeypatch.setattr("builtins.input", lambda _question: next(answers))
@@ -198,7 +198,7 @@ def test_a_person_is_asked_where_one_can_answer(monkeypatch, shell, is_terminal,
 
 
 def test_an_unchanged_frame_is_not_sent(publisher):
-    """Drawing the same again costs nothing."""
+    """Drawing the same frame again sends nothing."""
     surface = area(publisher)
 
     for _ in range(3):
@@ -208,7 +208,7 @@ def test_an_unchanged_frame_is_not_sent(publisher):
 
 
 def test_a_long_tail_is_drawn_less_often(publisher):
-    """15 frames a second, and fewer where each carries much; never fewer than two."""
+    """There are up to 15 frames per second, fewer if each is long, but at least two."""
     surface = area(publisher)
 
     assert surface.draw(streaming("short")) == FRAME_INTERVAL
@@ -217,7 +217,7 @@ def test_a_long_tail_is_drawn_less_often(publisher):
 
 
 def test_a_guest_keeps_to_one_display_and_clears_nothing(publisher):
-    """What the cell printed before stays where it is; the traffic stays bounded."""
+    """Earlier prints of the cell keep their place, and the data rate is bounded."""
     surface = area(publisher, owns_area=False)
 
     intervals = [surface.draw(streaming("word " * n)) for n in (1, 2_000, 40_000)]
@@ -230,7 +230,7 @@ def test_a_guest_keeps_to_one_display_and_clears_nothing(publisher):
 
 
 def test_the_end_is_one_output_with_all_types(publisher):
-    """Whatever was drawn before is replaced."""
+    """It replaces all earlier frames."""
     surface = area(publisher)
     surface.draw(streaming("One.\n\n" * 1000, thinking="Hm."))
 
@@ -242,7 +242,7 @@ def test_the_end_is_one_output_with_all_types(publisher):
 
 @pytest.mark.parametrize("is_live", [True, False])
 def test_an_answer_that_failed_without_a_word_leaves_nothing_but_its_error(publisher, is_live):
-    """The status line goes, and no empty picture comes."""
+    """The status line is removed, and no empty output is added."""
     surface = area(publisher, is_live=is_live)
     surface.draw(BEGINNING)
 
@@ -257,7 +257,7 @@ def test_an_answer_that_failed_without_a_word_leaves_nothing_but_its_error(publi
     )
 )
 def test_slots_only_ever_become_more(pieces):
-    """However the answer is cut, each display keeps its place, and the sum of them is drawn in order."""
+    """Wherever the answer is cut, each display keeps its place, and all are in order."""
     publisher = Publisher()
     surface = area(publisher)
     text = ""
@@ -276,7 +276,7 @@ def test_slots_only_ever_become_more(pieces):
 
 
 def test_a_terminal_gets_each_word_once():
-    """Deltas are appended; a status line never stands between them."""
+    """Deltas are appended, without a status line in between."""
     stream = io.StringIO()
     surface = terminal(stream)
 
@@ -289,7 +289,7 @@ def test_a_terminal_gets_each_word_once():
 
 
 def test_columns_are_one_display_that_is_sent_when_something_has_changed(publisher):
-    """The last picture takes its place."""
+    """The final output replaces it."""
     surface = columns(publisher)
     growing = side_by_side(sonnet=streaming("One."), opus=streaming("Two."))
 
@@ -307,7 +307,7 @@ def test_columns_are_one_display_that_is_sent_when_something_has_changed(publish
 
 
 def test_long_columns_are_sent_rarely(publisher):
-    """What goes over the wire in a second is bounded."""
+    """The data rate is bounded."""
     surface = columns(publisher)
 
     interval = surface.draw(side_by_side(a=streaming("words " * 10_000), b=streaming("words " * 10_000)))
@@ -316,7 +316,7 @@ def test_long_columns_are_sent_rarely(publisher):
 
 
 def test_a_surface_that_is_not_live_publishes_once(publisher):
-    """For tools that compare outputs."""
+    """Tools that compare outputs rely on this."""
     surface = columns(publisher, is_live=False)
 
     surface.draw(side_by_side(a=streaming("One.")))
@@ -326,7 +326,7 @@ def test_a_surface_that_is_not_live_publishes_once(publisher):
 
 
 def test_a_terminal_writes_one_after_the_other():
-    """The second one is there at once when the first one has ended; each is written once."""
+    """The second answer is written as soon as the first has ended; each is written once."""
     stream = io.StringIO()
     surface = terminal(stream, ComparisonContent)
 
@@ -347,7 +347,7 @@ def test_a_terminal_writes_one_after_the_other():
 
 
 def test_a_terminal_tells_why_an_answer_without_a_word_failed():
-    """In its place among the others."""
+    """The reason is in the answer's place among the others."""
     stream = io.StringIO()
     surface = terminal(stream, ComparisonContent)
 
@@ -361,7 +361,7 @@ def test_a_terminal_tells_why_an_answer_without_a_word_failed():
 
 
 def test_a_terminal_says_how_an_answer_of_thoughts_alone_ended():
-    """Among several: its heading must not stand there with nothing below it."""
+    """Among several answers, a heading is never without content."""
     stream = io.StringIO()
     surface = terminal(stream, ComparisonContent)
 
@@ -376,7 +376,7 @@ def test_a_terminal_says_how_an_answer_of_thoughts_alone_ended():
 
 
 def test_a_terminal_that_is_not_live_writes_once():
-    """At the end."""
+    """It writes at the end."""
     stream = io.StringIO()
     surface = TerminalSurface(stream, AnswerContent(remote_images=False), draws=False)
 
@@ -388,7 +388,7 @@ def test_a_terminal_that_is_not_live_writes_once():
 
 
 def test_a_quiet_surface_shows_only_what_it_is_given_for_the_end():
-    """Nothing for `--quiet`; a line, or a failure, elsewhere."""
+    """That is nothing for `--quiet`, otherwise a line or an error."""
     ends = []
     for surface in (QuietSurface(), QuietSurface(ends.append)):
         surface.draw(BEGINNING)
@@ -399,7 +399,7 @@ def test_a_quiet_surface_shows_only_what_it_is_given_for_the_end():
 
 @given(st.text())
 def test_no_control_character_of_a_model_reaches_a_terminal(text):
-    """Escape sequences are shown, not obeyed."""
+    """Escape sequences are made visible."""
     stream = io.StringIO()
 
     terminal(stream).finish(streaming(text, phase=Phase.COMPLETE))
@@ -412,7 +412,7 @@ def test_no_control_character_of_a_model_reaches_a_terminal(text):
 
 
 class FakeView:
-    """Stands for the widget of an answer."""
+    """A fake for the widget of an answer."""
 
     def __init__(self, *, has_page):
         self.has_page = has_page
@@ -440,7 +440,7 @@ def old(text, **how):
 
 
 def area_with_view(publisher, *, has_page):
-    """A surface that has drawn in HTML, and has made its widget."""
+    """A surface that has drawn HTML and has created its widget."""
     view = FakeView(has_page=has_page)
     surface = area(publisher, in_widgets=lambda: view)
     surface.draw(streaming("Hello"))
@@ -451,7 +451,7 @@ def area_with_view(publisher, *, has_page):
 
 
 def test_where_a_page_has_the_widget_there_is_one_display_that_is_never_cleared(publisher):
-    """HTML, the widget, and what stays: what a reader looks at has its place all the time."""
+    """HTML, the widget and the final output share one display, so nothing moves on the page."""
     surface, view = area_with_view(publisher, has_page=True)
     ((_, in_widget),) = publisher.area.items()
 
@@ -476,7 +476,7 @@ def test_where_a_page_has_the_widget_there_is_one_display_that_is_never_cleared(
     ids=["no page is known to follow updates", "a question was asked beside it", "nothing came"],
 )
 def test_elsewhere_the_end_clears_the_cell(publisher, has_page, is_asked_elsewhere, last):
-    """So that the answer stands in it alone, and in front ends without updates, too."""
+    """The cell then contains only the answer, even in front ends without display updates."""
     surface, view = area_with_view(publisher, has_page=has_page and not is_asked_elsewhere)
     if is_asked_elsewhere:
         assert asyncio.run(surface.view()) is None
@@ -495,7 +495,7 @@ def test_elsewhere_the_end_clears_the_cell(publisher, has_page, is_asked_elsewhe
 
 @pytest.mark.parametrize("has_drawn_in_view", [False, True])
 def test_a_person_is_asked_in_the_widget_which_is_made_for_that(publisher, has_drawn_in_view):
-    """Also in the first second of an answer; then the end is an update, too."""
+    """This also works in the first second of an answer. The final output is then an update."""
     if has_drawn_in_view:
         surface, view = area_with_view(publisher, has_page=True)
     else:
@@ -513,12 +513,12 @@ def test_a_person_is_asked_in_the_widget_which_is_made_for_that(publisher, has_d
 
 
 def test_where_answers_are_not_drawn_in_widgets_nobody_is_asked_in_one(publisher):
-    """The setting `live`, and front ends without widgets."""
+    """This applies to the setting `live` and to front ends without widgets."""
     assert asyncio.run(area(publisher).view()) is None
 
 
 def test_a_widget_that_no_page_has_is_not_shown(publisher):
-    """As in a front end that lacks its extension, and would show an error. A page may say later that it has it."""
+    """A front end without the extension would show an error. A page may report the widget later."""
     surface, view = area_with_view(publisher, has_page=False)
 
     surface.draw(old("Hello, you. More."))

@@ -1,4 +1,4 @@
-"""A thread that does something again and again, and ends by itself."""
+"""`Ticker`: a thread that calls a function repeatedly and ends by itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMEOUT = 10.0
 
 
 def waited(condition: Callable[[], bool]) -> bool:
-    """Whether a condition comes true."""
+    """Wait for a condition. Return whether it became true."""
     pause, deadline = threading.Event(), TIMEOUT
     while not condition() and deadline > 0:
         pause.wait(0.005)
@@ -24,7 +24,7 @@ def waited(condition: Callable[[], bool]) -> bool:
 
 
 def test_it_ticks_while_there_is_a_reason_and_ends() -> None:
-    """Three times, with no thread before and none after."""
+    """It ticks three times, without a thread before and after."""
     intervals = iter([0.001, 0.001, None])
     ticks: queue.Queue[str] = queue.Queue()
 
@@ -42,7 +42,7 @@ def test_it_ticks_while_there_is_a_reason_and_ends() -> None:
 
 
 def test_a_reason_that_comes_while_it_finds_none_is_not_missed() -> None:
-    """It is woken during the tick that would be its last."""
+    """The ticker is woken during what would be its last tick."""
     ticks: queue.Queue[None] = queue.Queue()
 
     def tick() -> None:
@@ -58,7 +58,7 @@ def test_a_reason_that_comes_while_it_finds_none_is_not_missed() -> None:
 
 
 def test_it_can_be_woken_again_after_its_end() -> None:
-    """A new thread does what the old one did."""
+    """A new thread continues the calls."""
     ticks: queue.Queue[None] = queue.Queue()
     ticker = Ticker(lambda: ticks.put(None), name="test-ticker")
 
@@ -69,7 +69,7 @@ def test_it_can_be_woken_again_after_its_end() -> None:
 
 
 def test_stop_ends_it_in_the_middle_of_a_wait_and_for_good() -> None:
-    """A wait of an hour does not keep it."""
+    """A wait of an hour does not delay it."""
     ticks: queue.Queue[None] = queue.Queue()
 
     def tick() -> float:
@@ -88,7 +88,7 @@ def test_stop_ends_it_in_the_middle_of_a_wait_and_for_good() -> None:
 
 
 def test_a_tick_that_fails_is_told_and_the_last_one(caplog: pytest.LogCaptureFixture) -> None:
-    """What cannot be drawn is not tried twice a second for ever."""
+    """A failing function is not called again every half second."""
 
     def tick() -> float:
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""Widgets come and go only while no page asks for them."""
+"""Widgets are created and closed only while no page requests them; live views; approval questions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OWNERS = {"display.widgets", "widgets"}
 
 
 class Page:
-    """Keeps what a page is told."""
+    """A comm that records the messages to a page."""
 
     def __init__(self) -> None:
         self.states: list[dict[str, Any]] = []
@@ -43,7 +43,7 @@ class Page:
 
 
 class Slow(HTML):
-    """While a page is told of it, another thread does something, for which there is more than time enough."""
+    """A widget during whose state request another thread runs, with more than enough time."""
 
     work: Any = None
     at_once: Any = None
@@ -73,7 +73,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
 
 
 def missing(state: dict[str, Any]) -> set[str]:
-    """The widgets that a page is told are inside others, and is told nothing of."""
+    """Return the widgets that the page knows only as children of others, without their state."""
     inside = {
         str(part).removeprefix("IPY_MODEL_") for each in state.values() for part in each.get("children", ())
     }
@@ -84,7 +84,7 @@ def missing(state: dict[str, Any]) -> set[str]:
     "make", [Button, lambda: VBox([HTML("inside")]), lambda: GridBox([HBox([Button()])])]
 )
 def test_a_widget_that_another_thread_makes_waits_until_the_page_is_told(page: Page, make: Any) -> None:
-    """Also one of the user's, whose thread knows nothing of a lock."""
+    """This includes widgets of the user, whose threads do not use the lock."""
     slow = Slow("in the middle of all")
     slow.work = make
 
@@ -101,7 +101,7 @@ def test_a_widget_that_another_thread_makes_waits_until_the_page_is_told(page: P
 
 
 class ClosesParts(VBox):
-    """Closes what it holds, as panels do."""
+    """A box that closes its children, as panels do."""
 
     def close(self) -> None:
         close_all(self.children)
@@ -110,7 +110,7 @@ class ClosesParts(VBox):
 
 @pytest.mark.parametrize("make", [lambda: HTML("no longer needed"), lambda: ClosesParts([HTML("inside")])])
 def test_collecting_closed_widgets_waits_for_nobody(page: Page, make: Callable[[], Widget]) -> None:
-    """The collector runs in any thread, in the middle of anything: also where the thread that holds the lock waits for it."""
+    """The garbage collector may run in any thread at any point, so it must not wait for the lock."""
     slow = Slow("in the middle of all")
     closed = make()
     closed.itself = closed
@@ -141,7 +141,7 @@ def test_collecting_closed_widgets_waits_for_nobody(page: Page, make: Callable[[
 
 
 def test_a_widget_that_another_thread_closes_waits_until_the_page_is_told(page: Page) -> None:
-    """The page hears of all of it, and afterwards of nothing."""
+    """The page first receives the whole widget, and afterwards nothing of it."""
     slow = Slow("in the middle of all")
     box = VBox([Button(), HBox([HTML("inside")])])
     parts = {box.model_id, *(part.model_id for part in (*box.children, *box.children[1].children))}
@@ -160,7 +160,7 @@ def test_a_widget_that_another_thread_closes_waits_until_the_page_is_told(page: 
 
 
 def test_a_page_that_asks_while_a_tree_is_closed_hears_of_all_of_it_or_of_nothing(page: Page) -> None:
-    """A box whose contents are gone already would be shown as "Loading widget..." for ever."""
+    """A box with closed contents would be shown as "Loading widget..." forever."""
 
     class Closing(HTML):
         def close(self) -> None:
@@ -183,7 +183,7 @@ def test_a_page_that_asks_while_a_tree_is_closed_hears_of_all_of_it_or_of_nothin
 
 
 def test_nothing_is_closed_twice(page: Page) -> None:
-    """Closing what is closed does no harm, with what is inside it or without."""
+    """Closing a closed widget has no effect, with or without children."""
     box = VBox([HTML("inside")])
     box.children[0].close()
 
@@ -195,7 +195,7 @@ def test_nothing_is_closed_twice(page: Page) -> None:
 
 
 def imported(node: ast.AST) -> set[str]:
-    """What a module or a function imports when it is run, functions inside it left out."""
+    """Return the imports of a module or function, without those of functions inside it."""
     names: set[str] = set()
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
@@ -212,20 +212,20 @@ def is_for_types(node: ast.AST) -> bool:
 
 
 def scopes(path: Path) -> Iterator[ast.AST]:
-    """A module, and all functions in it."""
+    """Return a module and all functions in it."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     yield tree
     yield from (each for each in ast.walk(tree) if isinstance(each, FUNCTIONS))
 
 
 def door_imports_owner(folder: Path) -> bool:
-    """Whether a package imports the owner as soon as it is imported itself."""
+    """Whether importing a package imports the owner of the lock."""
     behind = [folder / f"{name}.py" for name in imported(next(scopes(folder / "__init__.py")))]
     return any(OWNERS & imported(next(scopes(path))) for path in behind if path.exists())
 
 
 def test_whatever_makes_widgets_imports_the_owner_of_their_lock() -> None:
-    """In the same function or module; or its package does, which is imported before."""
+    """The import is in the same function or module, or in its package, which is imported first."""
     root = Path(claude_magic.__file__).parent
     paths = [path for path in root.rglob("*.py") if path != Path(widgets.__file__)]
 
@@ -242,13 +242,13 @@ def test_whatever_makes_widgets_imports_the_owner_of_their_lock() -> None:
 
 
 def growing(text: str) -> ReplySnapshot:
-    """An answer that has come so far."""
+    """An answer that has grown up to this text."""
     blocks = (BlockSnapshot(kind="text", text=text, is_complete=False),)
     return dataclasses.replace(BEGINNING, phase=Phase.STREAMING, blocks=blocks, elapsed=2.0)
 
 
 class Told:
-    """A view whose messages are kept, and what the kernel is told by the page."""
+    """A view whose messages are recorded, and the messages from its page."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, content: Any = None) -> None:
         self.stops = 0
@@ -264,7 +264,7 @@ class Told:
         self.view._handle_msg({"content": {"data": data}, "buffers": []})
 
     def updates(self) -> list[dict[str, Any]]:
-        """The states that it has sent since the last call."""
+        """The states sent since the last call."""
         taken = [message["state"] for message in self.messages if message["method"] == "update"]
         self.messages.clear()
         return taken
@@ -282,7 +282,7 @@ BEGUN = "First.\n\nSecond, $x$\n"
 
 
 def test_an_update_of_an_answer_holds_the_blocks_that_have_changed(told: Told) -> None:
-    """And a page that asks for the state of all widgets is told all of it."""
+    """A page that requests the state of all widgets receives all blocks."""
     told.view.draw(growing(BEGUN))
     told.updates()
 
@@ -299,7 +299,7 @@ def test_an_update_of_an_answer_holds_the_blocks_that_have_changed(told: Told) -
 
 
 def test_a_page_that_has_the_widget_is_told_all_that_it_may_have_missed(told: Told) -> None:
-    """Also one that is opened later."""
+    """This includes a page that is opened later."""
     told.say(do="listen")
     assert told.view.has_page
     assert told.updates() == []
@@ -316,7 +316,7 @@ def test_a_page_that_has_the_widget_is_told_all_that_it_may_have_missed(told: To
 def test_at_its_end_it_is_closed_unless_a_page_was_opened_meanwhile(
     told: Told, is_opened_meanwhile: bool
 ) -> None:
-    """That page is not told of the display that stays, and shows the whole answer here."""
+    """That page does not receive the final output, so the view shows the whole answer."""
     told.view.draw(growing(BEGUN))
     told.view.show()
     if is_opened_meanwhile:
@@ -334,7 +334,7 @@ def test_at_its_end_it_is_closed_unless_a_page_was_opened_meanwhile(
 def test_answers_side_by_side_have_headings_in_one_widget(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each with its own blocks."""
+    """Each answer has its own blocks."""
     told = Told(monkeypatch, ComparisonContent(remote_images=False))
     columns = [Column(name=name, kept_in="_", answer=growing(f"By {name}")) for name in ("sonnet", "opus")]
 
@@ -347,7 +347,7 @@ def test_answers_side_by_side_have_headings_in_one_widget(
 
 
 def test_what_a_page_tells_waits_for_no_cell(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else an answer in the background would not be stopped while another cell computes."""
+    """Otherwise a background answer could not be stopped while another cell runs."""
     routed: list[Widget] = []
     monkeypatch.setattr(widgets, "route_to_subshell", lambda *each: routed.extend(each))
 
@@ -364,7 +364,7 @@ ENABLED = "is_enabled"
 
 
 def asked(told: Told, *presses: dict[str, Any], call: ToolCall = CALL) -> tuple[str, list[dict[str, Any]]]:
-    """Ask, and let a page press; return what was decided, and what the page was told of the question, last that there is none."""
+    """Ask, and click on the page. Return the decision and the questions sent to the page, of which the last is empty."""
 
     async def ask() -> str:
         asking = asyncio.ensure_future(told.view.ask(call))
@@ -378,7 +378,7 @@ def asked(told: Told, *presses: dict[str, Any], call: ToolCall = CALL) -> tuple[
 
 
 def test_a_question_is_part_of_the_view_until_a_button_is_pressed(told: Told) -> None:
-    """With the buttons, in the order in which a page shows them; a page that opens meanwhile is told, too."""
+    """The question includes the buttons in order. A page that opens meanwhile receives it as well."""
     verdict, (question, none) = asked(told, {"number": 1, "label": DENY})
 
     assert verdict == DENY
@@ -392,7 +392,7 @@ def test_a_question_is_part_of_the_view_until_a_button_is_pressed(told: Told) ->
     "early", [{"number": 1, "label": ALLOW}, {"label": ALLOW}, {"number": 2, "label": "All"}]
 )
 def test_a_press_decides_about_the_call_that_it_was_shown_for(told: Told, early: dict[str, Any]) -> None:
-    """Not about the next one, where it comes late, twice or from another page; nor does what is no button."""
+    """A late or second click, one from another page, or an unknown label does not decide the next call."""
     asked(told, {"number": 1, "label": ALLOW})
     told.say(do="press", number=1, label=ALLOW)
 
@@ -402,7 +402,7 @@ def test_a_press_decides_about_the_call_that_it_was_shown_for(told: Told, early:
 
 
 def test_a_long_call_is_shown_to_its_end_before_it_can_be_allowed(told: Told) -> None:
-    """A button shows more of it, and the others that allow wait for that, also where the page does not."""
+    """A button shows more of it. Until the end, the allowing buttons have no effect, even if the page sends a click."""
     allow, more = {"number": 1, "label": ALLOW}, {"number": 1, "label": "Show more"}
 
     verdict, (first, second, _) = asked(told, allow, more, allow, call=LONG_CALL)
@@ -416,7 +416,7 @@ def test_a_long_call_is_shown_to_its_end_before_it_can_be_allowed(told: Told) ->
 
 
 def test_the_buttons_of_a_bar_show_a_long_call_in_the_same_way(page: Page) -> None:
-    """What asks in a panel, and where no page has the widget of an answer. Its decision is told at once."""
+    """The bar asks in panels, and if no page has the widget of the answer. Its decision is reported immediately."""
     pressed: list[str] = []
 
     async def ask() -> str:
@@ -438,7 +438,7 @@ def test_the_buttons_of_a_bar_show_a_long_call_in_the_same_way(page: Page) -> No
 
 
 def test_a_question_that_is_given_up_is_taken_away(told: Told) -> None:
-    """By Stop or an interrupt."""
+    """Stop or an interrupt cancels it."""
 
     async def ask() -> None:
         asking = asyncio.ensure_future(told.view.ask(CALL))
@@ -457,7 +457,7 @@ def test_a_question_that_is_given_up_is_taken_away(told: Told) -> None:
 def test_a_page_is_given_a_while_to_say_that_it_has_the_widget(
     told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From when the widget was made: who is asked late need not wait."""
+    """The time counts from the creation of the widget, so a late question does not wait."""
 
     async def wait_for_page() -> bool:
         waiting = asyncio.ensure_future(told.view.wait_for_page())

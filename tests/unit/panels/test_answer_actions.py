@@ -1,4 +1,4 @@
-"""What the buttons under an answer of a panel do with it."""
+"""The buttons under an answer of a panel."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from claude_magic.panels._exchange import AnswerActions
 
 
 class Page:
-    """A browser that remembers what it was told to insert."""
+    """A fake browser side that records inserted cells."""
 
     def __init__(self) -> None:
         self.inserted: list[tuple[str, str]] = []
 
     def insert_cell(self, source: str, kind: str) -> None:
-        """Remember it."""
+        """Record the cell."""
         self.inserted.append((source, kind))
 
 
 def press_new_cell(text: str) -> tuple[list[tuple[str, str]], list[str]]:
-    """Press "New cell" under an answer; return what was inserted, and what the user was told."""
+    """Press "New cell" under an answer. Return the inserted cells and the sentences for the user."""
     page, told = Page(), []
     context: Any = SimpleNamespace(browser=page, notify=told.append)
     AnswerActions._on_insert(SimpleNamespace(_context=context, _reply=SimpleNamespace(text=text)), None)  # type: ignore[arg-type]
@@ -31,7 +31,7 @@ def press_new_cell(text: str) -> tuple[list[tuple[str, str]], list[str]]:
 
 @pytest.mark.parametrize("sign", ["\u202e", "\u2066", "\u200b", "\x1b", "\U000e0041"])
 def test_code_in_a_new_cell_hides_nothing(sign: str) -> None:
-    """A character that cannot be seen, or turns the direction of writing, stands as an escape, and a line says so."""
+    """Invisible and bidirectional control characters become escapes, and a sentence reports that."""
     inserted, told = press_new_cell(f"```python\nx = 'a{sign}b'\n```")
 
     ((code, kind),) = inserted
@@ -41,7 +41,7 @@ def test_code_in_a_new_cell_hides_nothing(sign: str) -> None:
 
 
 def test_ordinary_code_is_inserted_without_a_word() -> None:
-    """As it is, emoji and other scripts included."""
+    """It is unchanged, including emoji and other scripts."""
     inserted, told = press_new_cell("```python\nx = '👩\u200d🔬 می\u200cخواهم'\n```")
 
     assert inserted == [("x = '👩\u200d🔬 می\u200cخواهم'", "code")]
@@ -49,7 +49,7 @@ def test_ordinary_code_is_inserted_without_a_word() -> None:
 
 
 def test_prose_in_a_new_cell_shows_what_is_hidden() -> None:
-    """It becomes a Markdown cell, in which such a character is shown by its number."""
+    """It becomes a Markdown cell that shows such characters by their code points."""
     inserted, _ = press_new_cell("Pay to \u202eecilA")
 
     assert inserted == [("Pay to ⟦U+202E⟧ecilA", "markdown")]

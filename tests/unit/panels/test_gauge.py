@@ -1,4 +1,4 @@
-"""The gauge without a kernel: what it reads, how it is drawn, and when it rests."""
+"""The gauge without a kernel: its values, its HTML, and when it is updated."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FULL = BucketState(level=10.0, capacity=10.0, refill_rate=10.0, waiters=0, next_
 
 @pytest.fixture
 def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
-    """A simulator that the runtime of this process talks to, which is a new one that nobody has told anything."""
+    """A simulator for the runtime of this process, which is new and has no reported limits."""
     monkeypatch.setitem(_runtime._kept, "runtime", Runtime())
     # Its clock stands still, so that nothing flows in again between an answer and the look at what it told.
     limits = {"requests_per_minute": 6000, "input_tokens_per_minute": 6_000_000}
@@ -64,7 +64,7 @@ def text_of(html: str) -> str:
 
 
 def test_the_public_name_comes_late() -> None:
-    """As that of the panel: nobody imports widgets without using it."""
+    """As for the panel, widgets are imported only on use."""
     script = """
 import sys
 import claude_magic
@@ -81,7 +81,7 @@ assert "ipywidgets" in sys.modules
 
 
 def test_what_the_server_said_flows_in_again_with_time(sim: Simulator) -> None:
-    """60 a second: what was left rises until it is full; "tokens", which repeat another limit, are left out."""
+    """The rest rises by 60 per second until it is full. "tokens" repeats another limit and is omitted."""
     get_runtime().start("Hello", model="claude-haiku-5-5").result(TIMEOUT)
     (word,) = get_runtime().server_limits.by_model()
     said = {limit.kind: limit.remaining for limit in word.limits}
@@ -98,7 +98,7 @@ def test_what_the_server_said_flows_in_again_with_time(sim: Simulator) -> None:
 
 
 def test_models_of_one_class_stand_together(sim: Simulator) -> None:
-    """Their limits are the same."""
+    """They share their limits."""
     for model in ("claude-opus-4-8", "claude-opus-4-6", "claude-haiku-5-5"):
         get_runtime().start("Hello", model=model).result(TIMEOUT)
 
@@ -143,12 +143,12 @@ def test_models_of_one_class_stand_together(sim: Simulator) -> None:
     ],
 )
 def test_it_is_settled_when_nothing_flows_waits_or_refills(fields: dict[str, Any], is_settled: bool) -> None:
-    """Then nothing has to be drawn."""
+    """In this case nothing needs to be drawn."""
     assert reading(**fields).is_settled is is_settled
 
 
 def test_the_picture_says_everything_in_words() -> None:
-    """Levels, the next slot, the learnt rate, who waits and why, and what was refused."""
+    """It contains levels, the next slot, the derived rate, waiting replies with their reasons, and 429s."""
     limiter = BucketState(level=0.2, capacity=10, refill_rate=10, waiters=3, next_grant=0.08, paused_for=0)
     pace = PaceState(
         model_class="claude-x",
@@ -193,7 +193,7 @@ def test_the_picture_says_everything_in_words() -> None:
 
 
 def test_nothing_that_anybody_wrote_becomes_html() -> None:
-    """Prompts, names of models and messages of errors are text."""
+    """Prompts, model names and error messages are escaped."""
     evil = '"><img src=x onerror=alert(1)><script>alert(1)</script>'
     limit = LimitReading(kind=evil, limit=10, left=5.0)
 
@@ -211,7 +211,7 @@ def test_nothing_that_anybody_wrote_becomes_html() -> None:
 
 @pytest.mark.parametrize("level", [-50.0, 0.0, 1e300])
 def test_a_bar_is_never_shorter_than_nothing_or_longer_than_all(level: float) -> None:
-    """A bucket in debt, and a server that says nonsense."""
+    """This covers a bucket in debt and implausible reports of the server."""
     html = draw_gauge(reading(classes=(told(LimitReading(kind="requests", limit=10, left=level)),)))
 
     widths = [float(width) for width in re.findall(r"width:([\d.]+)%", html)]
@@ -219,7 +219,7 @@ def test_a_bar_is_never_shorter_than_nothing_or_longer_than_all(level: float) ->
 
 
 def test_a_gauge_follows_what_is_asked_and_rests_when_it_is_over(sim: Simulator) -> None:
-    """No thread before, one while an answer is in flight, none when all is full again."""
+    """It has a thread only while an answer is in flight or limits refill."""
     get_runtime().start("Hello").result(TIMEOUT)  # the server tells its limits
     gate = Gate()
     sim.script(hold(gate, text="Done."))
@@ -239,7 +239,7 @@ def test_a_gauge_follows_what_is_asked_and_rests_when_it_is_over(sim: Simulator)
 
 
 def test_a_closed_gauge_is_never_drawn_again(sim: Simulator) -> None:
-    """Nothing keeps it, and nothing runs for it."""
+    """No reference to it and no thread remains."""
     gauge = LimitsGauge()
     gauge.close()
 
@@ -251,7 +251,7 @@ def test_a_closed_gauge_is_never_drawn_again(sim: Simulator) -> None:
 
 
 def test_the_subcommand_shows_one_gauge_however_often(sim: Simulator) -> None:
-    """Running its cell again leaves no widget behind; after `close` there is a new one."""
+    """Running its cell again creates no second widget; after `close` there is a new one."""
     first = shown_gauge()
 
     assert shown_gauge() is first
@@ -264,7 +264,7 @@ def test_the_subcommand_shows_one_gauge_however_often(sim: Simulator) -> None:
 def test_a_gauge_survives_a_setting_that_cannot_be_used(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says what is wrong instead of raising."""
+    """It shows the error instead of raising it."""
     monkeypatch.setenv("CLAUDE_MAGIC_RATE_LIMIT_RPS", "fast")
 
     gauge = LimitsGauge()
@@ -274,7 +274,7 @@ def test_a_gauge_survives_a_setting_that_cannot_be_used(
 
 
 def test_a_gauge_is_one_short_line_where_there_are_no_widgets(sim: Simulator) -> None:
-    """On GitHub and in an export."""
+    """Examples are GitHub and exports."""
     gauge = LimitsGauge()
 
     assert (

@@ -1,4 +1,4 @@
-"""Panels without a kernel: what importing costs, what is asked, what cannot be asked."""
+"""Panels without a kernel: imports, questions and errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ IDLE = BucketState(level=10.0, capacity=10.0, refill_rate=10.0, waiters=0, next_
 
 @pytest.fixture
 def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
-    """A simulator that the runtime of this process talks to."""
+    """A simulator for the runtime of this process."""
     with Simulator() as simulator:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", simulator.url)
         monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test-panel")
@@ -38,7 +38,7 @@ def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
 
 
 def test_only_a_panel_imports_widgets() -> None:
-    """`import claude_magic` and its client stay light; `PromptPanel` brings ipywidgets and anywidget."""
+    """`import claude_magic` and its client do not import widgets; `PromptPanel` imports ipywidgets and anywidget."""
     script = """
 import sys
 import claude_magic
@@ -54,7 +54,7 @@ assert {"ipywidgets", "anywidget"} <= set(sys.modules)
 
 
 def test_questions_of_a_panel_are_one_conversation_of_its_own(sim: Simulator) -> None:
-    """The second question is sent after the first one and its answer; another panel knows nothing of them."""
+    """The second question is sent after the first one and its answer. Another panel sends neither."""
     panel, other = PromptPanel(), PromptPanel()
 
     panel.ask("Say exactly: one").result(timeout=20)
@@ -66,7 +66,7 @@ def test_questions_of_a_panel_are_one_conversation_of_its_own(sim: Simulator) ->
 
 
 def test_panels_of_one_thread_share_it(sim: Simulator) -> None:
-    """What was asked in one is known in the other."""
+    """Questions of one panel are sent with those of the other."""
     PromptPanel(thread="ours").ask("Say exactly: one").result(timeout=20)
     PromptPanel(thread="ours").ask("And now?").result(timeout=20)
 
@@ -74,7 +74,7 @@ def test_panels_of_one_thread_share_it(sim: Simulator) -> None:
 
 
 def test_a_cleared_panel_begins_a_new_conversation(sim: Simulator) -> None:
-    """Nothing of the previous one is sent, or shown."""
+    """Nothing of the previous conversation is sent or shown."""
     panel = PromptPanel()
     panel.ask("Say exactly: one").result(timeout=20)
 
@@ -86,7 +86,7 @@ def test_a_cleared_panel_begins_a_new_conversation(sim: Simulator) -> None:
 
 
 def test_a_second_question_has_to_wait_for_the_first_answer(sim: Simulator) -> None:
-    """The error says what to do, and nothing is sent."""
+    """The error contains the remedy, and nothing is sent."""
     panel = PromptPanel()
     reply = panel.ask("!simulate long_answer\nGo on.")
 
@@ -100,7 +100,7 @@ def test_a_second_question_has_to_wait_for_the_first_answer(sim: Simulator) -> N
 
 
 def test_options_of_a_panel_are_asked_with(sim: Simulator) -> None:
-    """Model, effort, length and system prompt."""
+    """This covers model, effort, length and system prompt."""
     panel = PromptPanel(model="claude-opus-5", effort="low", max_tokens=321, system="Be brief.")
 
     panel.ask("Hello").result(timeout=20)
@@ -113,20 +113,20 @@ def test_options_of_a_panel_are_asked_with(sim: Simulator) -> None:
 
 
 def test_an_effort_that_does_not_exist_is_an_error() -> None:
-    """At once, with those that do."""
+    """It is raised immediately and lists the existing efforts."""
     with pytest.raises(ConfigurationError, match="low, medium, high"):
         PromptPanel(effort="enormous")
 
 
 @pytest.mark.parametrize("name", ["", " ", "one two", "-x", "a/b", "x" * 10 + "!"])
 def test_a_thread_has_a_name_that_cells_can_use(name: str) -> None:
-    """What `--thread` would not take, a panel does not take either."""
+    """A panel accepts the same names as `--thread`."""
     with pytest.raises(ConfigurationError, match="one word"):
         PromptPanel(thread=name)
 
 
 def test_panels_of_one_thread_that_ask_at_once_both_get_their_answers(sim: Simulator) -> None:
-    """Neither waits for the other, and the server takes both."""
+    """Neither waits for the other, and the server accepts both."""
     panels = [PromptPanel(thread="at-once") for _ in range(2)]
 
     replies = [panel.ask(f"Say exactly: {number}") for number, panel in enumerate(panels)]
@@ -137,7 +137,7 @@ def test_panels_of_one_thread_that_ask_at_once_both_get_their_answers(sim: Simul
 
 @pytest.mark.usefixtures("sim")
 def test_a_closed_panel_stops_and_leaves_no_widget_behind() -> None:
-    """ipywidgets keeps every widget that is not closed, here and in the browser."""
+    """ipywidgets keeps every open widget in the kernel and in the browser."""
     PromptPanel().close()  # the first one makes what all share
     before = len(_instances)
     panel = PromptPanel()
@@ -153,7 +153,7 @@ def test_a_closed_panel_stops_and_leaves_no_widget_behind() -> None:
 
 @pytest.mark.usefixtures("sim")
 def test_a_cleared_panel_keeps_no_widgets_of_what_it_showed() -> None:
-    """However often that is done."""
+    """Repeated clearing does not accumulate widgets."""
     panel = PromptPanel()
     before = len(_instances)
 
@@ -165,7 +165,7 @@ def test_a_cleared_panel_keeps_no_widgets_of_what_it_showed() -> None:
 
 
 def test_tools_need_a_kernel(sim: Simulator) -> None:
-    """The error says what to use instead, and nothing is sent."""
+    """The error names an alternative, and nothing is sent."""
     panel = PromptPanel(tools=[len_of])
 
     with pytest.raises(ConfigurationError, match="there is no kernel here"):
@@ -176,7 +176,7 @@ def test_tools_need_a_kernel(sim: Simulator) -> None:
 
 @pytest.mark.parametrize("length", [10, 3_950, 4_100, 30_000])
 def test_a_call_is_shown_to_its_end_before_a_button_can_allow_it(length: int) -> None:
-    """A further button shows more of it; "Deny" needs none of that."""
+    """A further button shows more of it. "Deny" works immediately."""
     call = ToolCall(name="run", arguments={"code": "#" * length + " the tail"})
 
     async def allow() -> tuple[str, list[bool]]:
@@ -199,7 +199,7 @@ def test_a_call_is_shown_to_its_end_before_a_button_can_allow_it(length: int) ->
 
 
 def test_a_panel_says_what_it_goes_on_from(sim: Simulator) -> None:
-    """The turns of its thread that are not its own; after Clear, none, because none is sent."""
+    """It shows the turns of its thread before its own; after Clear none, because none is sent."""
     cells, other = PromptPanel(thread="sums"), PromptPanel(thread="other")
     for prompt in ("Say exactly: one", "Say exactly: two"):
         cells.ask(prompt).result(timeout=20)
@@ -221,7 +221,7 @@ def test_a_panel_says_what_it_goes_on_from(sim: Simulator) -> None:
 
 
 def test_a_panel_is_one_short_line_where_there_are_no_widgets() -> None:
-    """On GitHub, in an export; and in a box of the user's it names itself in few words."""
+    """Examples are GitHub and exports. Inside the user's own box, its repr is short."""
     panel = PromptPanel(thread="sums")
 
     bundle = panel._repr_mimebundle_()
@@ -232,18 +232,18 @@ def test_a_panel_is_one_short_line_where_there_are_no_widgets() -> None:
 
 
 def test_a_panel_asks_or_does_not() -> None:
-    """There is no third way, and none that was mistyped."""
+    """Other values of `approve` are errors."""
     with pytest.raises(ConfigurationError, match="always"):
         PromptPanel(tools=[len_of], approve="always")  # type: ignore[arg-type]
 
 
 def len_of(text: str) -> int:
-    """Count."""
+    """Count the elements."""
     return len(text)
 
 
 def wait_until(condition: Callable[[], bool]) -> bool:
-    """Wait for a condition; return whether it came true."""
+    """Wait for a condition. Return whether it became true."""
     deadline = time.monotonic() + 20
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -260,7 +260,7 @@ def wait_until(condition: Callable[[], bool]) -> bool:
     ],
 )
 def test_the_limiter_is_described_in_a_few_words(changes: dict[str, float], line: str) -> None:
-    """The rate always; why nothing is sent, where that is so."""
+    """The rate is always included, and the reason of a wait if there is one."""
     state = BucketState(**{name: getattr(IDLE, name) for name in IDLE.__slots__} | changes)
 
     assert describe_limiter(state) == line
@@ -269,7 +269,7 @@ def test_the_limiter_is_described_in_a_few_words(changes: dict[str, float], line
 def test_where_one_output_holds_all_answers_it_tells_the_turns_of_all(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with ipykernel 6, so that a notebook gives the conversation back there, too."""
+    """This is the case with ipykernel 6, so that a notebook restores the conversation there as well."""
     updates: list[dict[str, Any]] = []
     handle = SimpleNamespace(
         display=lambda *_args, **_kwargs: None,

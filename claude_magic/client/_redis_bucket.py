@@ -57,7 +57,7 @@ _PUBLISH_INTERVAL: Final = 0.1
 
 
 @dataclass(slots=True, eq=False)
-class _Ticket:
+class _Booking:
     """A place in the server's line.
 
     Attributes:
@@ -220,9 +220,9 @@ class RedisBucket(TokenBucket):
         self._clear_tickets()
 
     def _clear_tickets(self) -> None:
-        self._tickets: dict[Waiter, _Ticket] = {}
-        self._late: dict[Waiter, _Ticket] = {}
-        self._back: list[_Ticket] = []
+        self._tickets: dict[Waiter, _Booking] = {}
+        self._late: dict[Waiter, _Booking] = {}
+        self._back: list[_Booking] = []
         self._unsent: list[Waiter] = []
         self._requested: set[Waiter] = set()
         self._gated: set[object] = set()
@@ -258,7 +258,7 @@ class RedisBucket(TokenBucket):
                 self._unsent.remove(waiter)
 
     def _give_back(self, waiter: Waiter) -> None:
-        if isinstance(waiter.ticket, _Ticket) and not self._is_local:
+        if isinstance(waiter.ticket, _Booking) and not self._is_local:
             self._back.append(waiter.ticket)
             self._send_soon()
         else:
@@ -392,7 +392,7 @@ class RedisBucket(TokenBucket):
     def _take_pause(self, reply: Mapping[str, Any], now: float) -> None:
         self._pause = Pause(now + reply["paused"], now + reply["asked"]) if reply["paused"] > 0 else Pause()
 
-    def _take_times(self, times: Mapping[int, float], late: Mapping[Waiter, _Ticket], now: float) -> None:
+    def _take_times(self, times: Mapping[int, float], late: Mapping[Waiter, _Booking], now: float) -> None:
         """Update the times of this process's tickets. A ticket that is missing has been granted."""
         for waiter, ticket in late.items():
             if self._late.pop(waiter, None) is not None:
@@ -406,7 +406,7 @@ class RedisBucket(TokenBucket):
 
     def _take_slots(self, slots: Iterable[tuple[Waiter, tuple[int, float]]], now: float) -> None:
         for waiter, (number, wait) in slots:
-            ticket = _Ticket(int(number), waiter.amount, now + wait, wait <= 0.0)
+            ticket = _Booking(int(number), waiter.amount, now + wait, wait <= 0.0)
             if waiter not in self._requested:
                 self._back.append(ticket)  # the waiter was cancelled during the call
                 continue

@@ -84,7 +84,7 @@ def assert_one_output(page: NotebookPage) -> None:
     assert "Allow" not in str(output)
 
 
-@pytest.mark.parametrize(("theme", "width"), [("Light", 1600), ("Dark", 600), ("Dark High Contrast", 1200)])
+@pytest.mark.parametrize(("theme", "width"), [("Light", 1600), ("Dark High Contrast", 600)])
 def test_a_button_lets_a_tool_run_while_its_cell_runs(
     notebook: Callable[..., NotebookPage], sim: Simulator, theme: str, width: int
 ) -> None:

@@ -167,7 +167,7 @@ def test_a_hostile_answer_stays_in_its_column_and_runs_nothing(
 ) -> None:
     """In the widgets that it grows in, in the output that stays, and in the notebook opened again."""
     gate = Gate()
-    attack = "\n\n".join(["</div></div></div>", *HOSTILE])
+    attack = "\n\n".join(["</div></div></div>", *HOSTILE[::3]])
     answer_with(sim, sonnet=reply(attack), opus=hold(gate, after_deltas=20, text=SHORT))
     page = notebook("compare-hostile")
 

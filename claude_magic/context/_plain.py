@@ -6,7 +6,7 @@ Types of other libraries are matched by name, so none is imported.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, Final
 
 from ._collected import plain_text
@@ -14,6 +14,8 @@ from ._collected import plain_text
 _DEEPEST: Final = 50
 _MOST_VALUES: Final = 10_000
 """Values in one container; a larger one is described, not written out."""
+_MOST_IN_ALL: Final = 100_000
+"""Values in nested containers. A list that contains itself twice would have 2 ** 50."""
 _ARRAYS: Final = frozenset(
     {
         "numpy.ndarray",
@@ -63,18 +65,20 @@ def leaf_text(value: Any) -> str | None:
 
 
 def written(value: Any) -> str | None:
-    """Return plain data in full, in Python notation on one line; None for other data, or for containers of more than 10,000 values.
+    """Return plain data in full, in Python notation on one line; None for other data, or for too many values.
 
     Args:
-        value: Numbers, strings, dates and the like, in lists, tuples, sets, dicts and arrays, up to 50 levels deep.
+        value: Numbers, strings, dates and the like, in lists, tuples, sets, dicts and arrays: up to 10,000 in one container, 100,000 in
+            all, and 50 levels deep.
     """
     try:
-        return _written(value, 0)
-    except Exception:  # the user's containers may raise anything
+        return _written(value, 0, iter(range(_MOST_IN_ALL)))
+    except Exception:  # too many values; and the user's containers may raise anything
         return None
 
 
-def _written(value: Any, depth: int) -> str | None:
+def _written(value: Any, depth: int, places: Iterator[int]) -> str | None:
+    next(places)
     value = array_items(unwrapped(value), _MOST_VALUES, dimensions=_DEEPEST)
     if (leaf := leaf_text(value)) is not None or depth > _DEEPEST:
         return leaf
@@ -82,9 +86,9 @@ def _written(value: Any, depth: int) -> str | None:
     is_container = issubclass(kind, Mapping | list | tuple | deque | Set) and not hasattr(kind, "_fields")
     if not is_container or len(value) > _MOST_VALUES:
         return None
-    items = [_written(each, depth + 1) for each in value]
+    items = [_written(each, depth + 1, places) for each in value]
     if issubclass(kind, Mapping):
-        of_keys = [_written(each, depth + 1) for each in value.values()]
+        of_keys = [_written(each, depth + 1, places) for each in value.values()]
         pairs = zip(items, of_keys, strict=True)
         return _joined("{", [None if None in pair else ": ".join(map(str, pair)) for pair in pairs], "}")
     opening, closing = _brackets(kind, len(items))

@@ -96,6 +96,18 @@ def test_the_data_of_a_row_is_sent_in_full(value: Any, text: str) -> None:
     assert in_a_row(value) == text
 
 
+def test_lists_that_contain_themselves_are_described() -> None:
+    """Promise: they are not written out level by level, which would take years."""
+    twice: list[Any] = []
+    twice += [twice, twice]
+    fan: list[Any] = [0] * 10
+    for _ in range(12):
+        fan = [fan] * 10
+
+    assert len(in_a_row(twice)) < 20_000
+    assert len(in_a_row({"fan": fan})) < 20_000
+
+
 def test_other_objects_are_described() -> None:
     """A model keeps its name, and huge data is shortened."""
     assert in_a_row(Point(1, np.int64(2))) == "Point(x=1, y=2)"

@@ -17,11 +17,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..client import ConfigurationError
+from ..context import safe_repr
 from ._rows import Rows, WithErrors, as_rows
 
 _CHUNK: Final = 4_096
 _MAX_REMEMBERED: Final = 64
 """Number of results whose columns are recognised in this process."""
+_LONGEST_REPR: Final = 1_000_000
 _EMPTY: Final = 0
 """Fingerprint of a row whose answer and error are null."""
 
@@ -96,8 +98,15 @@ def _hash(values: Iterable[Any]) -> int:
     plain = tuple(None if isinstance(value, float) and value != value else value for value in values)
     try:
         return hash(plain)
-    except TypeError:  # lists and dicts
-        return hash(json.dumps(plain, default=_as_json, sort_keys=True))
+    except Exception:  # lists and dicts, and objects of the user's, which may raise anything
+        return hash(_text_of(plain))
+
+
+def _text_of(values: tuple[Any, ...]) -> str:
+    try:
+        return json.dumps(values, default=_as_json, sort_keys=True)
+    except Exception:  # a dict with keys of several types, a list that contains itself
+        return safe_repr(values, _LONGEST_REPR)
 
 
 def _as_json(value: Any) -> Any:

@@ -92,6 +92,25 @@ def test_what_a_map_made_is_known_again(sim: Simulator, part: str) -> None:
     assert len(columns) == len(set(columns))
 
 
+class NoHash:
+    def __hash__(self) -> int:
+        raise RuntimeError("no")
+
+
+def test_any_object_in_a_row_is_known_again(sim: Simulator) -> None:
+    """Promise: no value of a row, sent and paid for, keeps its result from being returned."""
+    around: list[Any] = [1]
+    around.append(around)
+    for value in (around, {1: "a", "b": 2}, NoHash(), {"a": NoHash()}):
+        out = claude.map("Describe {{ x }}", pd.DataFrame({"x": [value]}))
+        asked = len(sim.requests)
+
+        again = claude.map("Describe {{ x }}", out.copy())
+
+        assert again["answer"].tolist() == out["answer"].tolist()
+        assert len(sim.requests) == asked
+
+
 def test_what_was_changed_by_hand_is_not_replaced(sim: Simulator) -> None:
     """Promise: a label that a person has corrected is theirs, even if it is one that Claude gives."""
     sim.script(*[reply(json.dumps({"label": label})) for label in ("good", "bad")])

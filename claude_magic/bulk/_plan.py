@@ -383,6 +383,8 @@ class MapPlan:
             extra = [DRAW] if request.repeat > 1 else []
             added = MapColumns((*names, *extra), error, self._row_requests.prompt.columns)
             check_columns(added, self._rows, request.items, is_extended=bool(extra))
+            made = self._rows.answer_columns
+            self._rows.replaced = {made[name] for name in added.columns if name in made}
         return names, error
 
     @property

@@ -7,7 +7,7 @@ import enum
 import importlib
 import json
 import sys
-from collections.abc import AsyncIterable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
 from pydantic import BaseModel
@@ -49,12 +49,14 @@ class Rows(Protocol):
         names: Names that a prompt can use for the values of a row.
         columns: Column names of the input.
         answer_columns: Columns that an answer would replace, by the name of the answer.
+        replaced: Columns that the map replaces; they are no part of the whole row.
     """
 
     count: int
     names: tuple[str, ...]
     columns: tuple[str, ...]
     answer_columns: Mapping[str, str]
+    replaced: Collection[str]
 
     def read(self, start: int, stop: int, needed: Sequence[str]) -> list[dict[str, Any]]:
         """Return the rows from `start` to `stop` as dicts with the values named in `needed`."""
@@ -280,6 +282,7 @@ class _FrameRows:
         self._names = _names_to_labels(frame.columns)
         self.columns = tuple(self._names)
         self.answer_columns: Mapping[str, str] = dict(_answer_columns(self._names))
+        self.replaced: Collection[str] = ()
         self._is_column = is_column
         extra = [ROW] + ([ITEM] if is_column else [])
         self.names = tuple(dict.fromkeys([*self.columns, *extra]))
@@ -294,7 +297,7 @@ class _FrameRows:
             if self._is_column:
                 row.setdefault(ITEM, row[self.columns[0]])
             if whole:
-                row[ROW] = dict(row)
+                row[ROW] = {name: value for name, value in row.items() if name not in self.replaced}
         return rows
 
     def build(self, answers: Columns, errors: Sequence[str | None], *, error_name: str, repeat: int) -> Any:
@@ -390,6 +393,7 @@ class _ListRows:
         self.count = len(items)
         self.columns: tuple[str, ...] = ()
         self.answer_columns: Mapping[str, str] = {}
+        self.replaced: Collection[str] = ()
         # As in JSON lines, records need not have all fields.
         found = dict.fromkeys(name for item in items for name in item) if _are_mappings(items) else {}
         fields = [name for name in found if isinstance(name, str)]

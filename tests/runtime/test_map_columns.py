@@ -111,6 +111,19 @@ def test_any_object_in_a_row_is_known_again(sim: Simulator) -> None:
         assert len(sim.requests) == asked
 
 
+def test_the_whole_row_is_without_what_the_map_replaces(sim: Simulator) -> None:
+    """Promise: a line that sends `{{ row }}` is not asked and paid again on its own result; another step sees all columns."""
+    out = claude.map("Describe {{ row }}", pd.DataFrame({"text": ["one", "two"]}))
+    sim.clear()
+
+    again = claude.map("Describe {{ row }}", out)
+
+    assert not sim.requests
+    assert again.equals(out)
+    claude.map("Describe {{ row }}", out.head(1), prefix="b_")
+    assert "'answer'" in str(sim.requests[0].body)
+
+
 def test_what_was_changed_by_hand_is_not_replaced(sim: Simulator) -> None:
     """Promise: a label that a person has corrected is theirs, even if it is one that Claude gives."""
     sim.script(*[reply(json.dumps({"label": label})) for label in ("good", "bad")])

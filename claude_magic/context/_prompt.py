@@ -294,6 +294,7 @@ def row_prompt(text: str, columns: Collection[str], names: Mapping[str, object])
         if (
             expression := _named_column(braced, columns) or braced.expression
         ) is None or expression.root is None:
+            _refuse_misspelt(braced, columns)
             continue
         _refuse_unknown(expression, columns, names)
         _add_text(pieces, text[copied:start])
@@ -338,6 +339,19 @@ def _named_column(braced: _Braced, columns: Collection[str]) -> Expression | Non
         return None
     # The value is looked up by the name of the column, so there is no code to evaluate.
     return Expression(source=name, code=_NOTHING, needed=(name,))
+
+
+def _refuse_misspelt(braced: _Braced, columns: Collection[str]) -> None:
+    """Refuse text in braces that is probably a column whose name is not a Python name, with a typo.
+
+    Raises:
+        ConfigurationError: The text is no expression, and close to the name of such a column.
+    """
+    odd = () if braced.expression is not None else [name for name in columns if not name.isidentifier()]
+    if hint := did_you_mean(braced.source, odd):
+        raise ConfigurationError(
+            f"{_in_braces(braced.source)}: a row has no such column.{hint} Nothing was sent."
+        )
 
 
 def _composed(name: str) -> str:

@@ -56,6 +56,16 @@ def test_an_unknown_name_is_refused_with_the_columns() -> None:
         filled("{{ txet }}", {"text": "a", "n": 1})
 
 
+def test_a_misspelt_column_with_spaces_is_refused() -> None:
+    """Promise: it is not sent as typed with each row, even if the prompt has another value. Other templates are."""
+    with pytest.raises(
+        ConfigurationError, match=r"\{\{ my colum \}\}: a row has no such.*Did you mean my column\?"
+    ):
+        filled("{{ my colum }} {{ x }}", {"my column": "a", "x": 1})
+    assert filled("{{ #each my }} {{ x }}", {"my column": "a", "x": 1}) == "{{ #each my }} 1"
+    assert filled("{{ my colum }} {{ x }}", {"mycolumn": "a", "x": 1}) == "{{ my colum }} 1"
+
+
 def test_a_prompt_without_a_value_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"every row would ask the same.*\{\{ text \}\}"):
         filled("Classify {{ y }}", {"text": "a"}, y=1)

@@ -53,6 +53,10 @@ class MapColumns:
         """Names of all added columns."""
         return (*self.answers, self.error)
 
+    def is_like(self, other: MapColumns) -> bool:
+        """Return whether both read and add the same columns."""
+        return (self.answers, self.error, self.read) == (other.answers, other.error, other.read)
+
     def take(self, result: Rows) -> None:
         """Add the fingerprints of a result."""
         for row, value, reason in self._fingerprints(result):
@@ -185,11 +189,23 @@ def _conflict_reason(
     found = _lookup(items)
     if taken == [added.error]:
         return "It may say why another column has no value."
+    own = None if found is None else found[1]
     is_known = any(
-        {*taken} <= {*made.columns} and made.matches(table, is_result=found is not None and found[1] is made)
-        for made in reversed(_recent)
+        {*taken} <= {*made.columns} and made.matches(table, is_result=own is not None and made.is_like(own))
+        for made in _joined_by_columns([*_recent, *([] if own is None or own in _recent else [own])])
     )
     return None if is_known else "It was not made by a map of this kernel, or was changed since."
+
+
+def _joined_by_columns(results: Iterable[MapColumns]) -> list[MapColumns]:
+    """Return results of maps that read and add the same columns as one: their rows may be concatenated."""
+    joined: list[MapColumns] = []
+    for made in results:
+        if (same := next((each for each in joined if each.is_like(made)), None)) is None:
+            joined.append(same := MapColumns(made.answers, made.error, made.read))
+        same.rows.extend(made.rows)
+        same.values.extend(made.values)
+    return joined
 
 
 def failed_rows(result: Any, column: str | None = None) -> Any:

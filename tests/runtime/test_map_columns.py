@@ -111,6 +111,19 @@ def test_any_object_in_a_row_is_known_again(sim: Simulator) -> None:
         assert len(sim.requests) == asked
 
 
+def test_the_results_of_two_maps_may_be_concatenated(sim: Simulator) -> None:
+    """Promise: failed rows that are asked apart and put back are known, although no map has made the whole table."""
+    sim.script(status(400))
+    out = claude.map(SAY, pd.DataFrame({"text": ["one", "two"]}), concurrency=1)
+    apart = claude.map(SAY, claude.errors(out))
+    sim.clear()
+
+    whole = claude.map(SAY, pd.concat([out[out["error"].isna()], apart]))
+
+    assert sorted(whole["answer"]) == ["one", "two"]
+    assert not sim.requests
+
+
 def test_the_whole_row_is_without_what_the_map_replaces(sim: Simulator) -> None:
     """Promise: a line that sends `{{ row }}` is not asked and paid again on its own result; another step sees all columns."""
     out = claude.map("Describe {{ row }}", pd.DataFrame({"text": ["one", "two"]}))

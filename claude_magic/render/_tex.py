@@ -5,7 +5,7 @@ makes it crash, again each time the notebook is opened. Four things make a formu
 browser work through by recursion; counts, as in `\begin{alignat}{99999999}`; lengths; and sheer amount, which is bounded over
 a whole answer as well.
 
-Commands are looked up in lists of harmless ones (`_tex_names`). A command that is not there is taken for the worst: it
+Commands are looked up in lists of harmless ones, below. A command that is not there is taken for the worst: it
 puts all that follows one level deeper, up to the end of its group; it draws each argument twice; and a number in its
 arguments is a count, by which everything in them is multiplied.
 """

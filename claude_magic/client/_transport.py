@@ -1,6 +1,6 @@
 """The HTTP transport, which sends requests and converts exceptions to `ClaudeError`s.
 
-It is the only module that imports the HTTP library. Errors are raised outside the `except` block that caught their cause,
+Only it and `_network` import the HTTP library. Errors are raised outside the `except` block that caught their cause,
 so that they have no `__context__`: an exception of the HTTP library refers to its request, and that contains the key.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import select
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
@@ -17,7 +16,6 @@ from functools import cached_property
 from itertools import product
 from typing import Any, cast
 
-import httpcore2
 import httpx2
 
 from .._version import __version__
@@ -389,7 +387,9 @@ class _Connection(httpx2.AsyncHTTPTransport):
         super().__init__(verify=tls, limits=limits, socket_options=options, proxy=proxy)
         # A private attribute of the library. In a version without it, a request takes one more write.
         if hasattr(self._pool, "_network_backend"):
-            self._pool._network_backend = _NETWORK
+            from ._network import NETWORK  # late: httpcore2 is not needed before the first frame of a cell
+
+            self._pool._network_backend = NETWORK
 
     @property
     def is_open(self) -> bool:
@@ -422,69 +422,6 @@ class _Body(httpx2.AsyncByteStream):
             await self._stream.aclose()
         finally:
             self._connections.give_back(self._connection, is_open=self._connection.is_open)
-
-
-class _Network(httpcore2.AnyIOBackend):
-    """A network backend like that of the HTTP library, but with one write per request."""
-
-    async def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore2.AsyncNetworkStream:
-        return _WholeWrites(await super().connect_tcp(*args, **kwargs))
-
-
-class _WholeWrites(httpcore2.AsyncNetworkStream):
-    """A network stream that buffers writes until the next read.
-
-    The library writes the head and the body of a request separately, and a write is the most expensive step of a short
-    request.
-    """
-
-    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
-        self._stream = stream
-        self._socket = stream.get_extra_info("socket")
-        self._held: list[bytes] = []
-        self._timeout: float | None = None
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if buffer:
-            self._held.append(buffer)
-            self._timeout = timeout
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self._held:
-            whole = b"".join(self._held)
-            self._held.clear()
-            # Ignored as in the library: a server that closes the connection early may have sent a response.
-            with contextlib.suppress(httpcore2.WriteError):
-                await self._stream.write(whole, self._timeout)
-        return await self._stream.read(max_bytes, timeout)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore2.AsyncNetworkStream:
-        return _WholeWrites(await self._stream.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable" and self._socket is not None:
-            return _is_readable(self._socket)
-        return self._stream.get_extra_info(info)
-
-
-_NETWORK = _Network()
-
-
-def _is_readable(connection: socket.socket) -> bool:
-    """Return whether the server has closed an idle connection, or sent data unasked. The library checks twice per request."""
-    number = connection.fileno()
-    if number < 0:
-        return True
-    if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([number], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(number, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _build_tls() -> ssl.SSLContext:

@@ -11,7 +11,7 @@ import httpcore2
 import pytest
 
 from claude_magic.client._connections import Connections
-from claude_magic.client._transport import _WholeWrites
+from claude_magic.client._network import WholeWrites
 
 
 class Wire:
@@ -237,7 +237,7 @@ def test_head_and_body_of_a_request_are_written_at_once() -> None:
 
     async def main() -> None:
         network = Network()
-        plain = _WholeWrites(network)
+        plain = WholeWrites(network)
         assert (await send(plain)).status == 413
         assert (await send(await plain.start_tls(ssl.create_default_context()))).status == 413
         request = b"POST /v1 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\nbody"
@@ -250,6 +250,6 @@ def test_a_response_before_the_whole_request_was_read_is_received() -> None:
     """A request that is too large may be rejected before it has arrived, and then the write fails."""
 
     async def main() -> None:
-        assert (await send(_WholeWrites(Network(refuses=True)))).status == 413
+        assert (await send(WholeWrites(Network(refuses=True)))).status == 413
 
     run(main)

@@ -69,7 +69,7 @@ STOP = """async panel => {
     return at;
 }"""
 HAS_ENDED = """words => [...document.querySelectorAll('.claude-magic-panel')].every(panel =>
-    panel.querySelector('.claude-magic-answer')?.textContent.includes(words) && panel.querySelector('.claude-magic-footer')?.textContent.includes('tokens in'))"""
+    panel.querySelector('.claude-magic-answer')?.textContent.includes(words) && /tokens\\sin/.test(panel.querySelector('.claude-magic-footer')?.textContent))"""
 START_OVER = "window.bench.messages.length = window.bench.longTasks.length = 0"
 WATCH_TYPING = """editor => {
     let pressed = [];

@@ -93,11 +93,12 @@ def check_price(
         price += f" (up to {format_usd(preview.worst)}, if each answer is as long as max_tokens allows)"
     agreed = math.ceil((cost or 10) * 1.5 if preview.worst is None else preview.worst)
     what = f"This map, {counted(preview.to_ask, 'request')} to {preview.model}, {price}"
-    if front_end is None or not front_end.can_ask:
+    confirm = None if front_end is None else front_end.confirm
+    if confirm is None:
         raise ConfigurationError(
             f"{what}. Above {format_usd(asks_above)} (setting map_ask_above) it needs your approval: max_cost={agreed} (--max-cost in a cell). Nothing was sent."
         )
-    if input(f"{what}. Continue? [y/N] ").strip().casefold() not in ("y", "yes"):
+    if not confirm(f"{what}. Continue? [y/N] "):
         raise ConfigurationError("The map was not started. Nothing was sent.")
 
 

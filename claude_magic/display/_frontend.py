@@ -74,13 +74,6 @@ class FrontEnd:
             getattr(self.publisher, "_parent_header", None), contextvars.ContextVar
         )
 
-    @property
-    def can_ask(self) -> bool:
-        """Whether a person can answer a question, in the front end or in the terminal."""
-        if self.has_kernel:
-            return self.is_attended
-        return sys.stdin is not None and sys.stdin.isatty()
-
     def show(self, bundle: Bundle) -> None:
         """Display a mimebundle; in a terminal, print its plain text."""
         if self.has_kernel:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import nbformat
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="No browser test ran: Playwright is not installed.")
@@ -20,6 +22,7 @@ from playwright.sync_api import Browser, sync_playwright
 from claude_magic.simulator import Simulator
 
 HERE = Path(__file__).parent
+LOAD = "%load_ext claude_magic"
 HAS_PASSED = pytest.StashKey[bool]()
 
 
@@ -99,3 +102,23 @@ def open_notebook(pages: PagePool, request: pytest.FixtureRequest) -> Iterator[C
     has_passed = request.node.stash.get(HAS_PASSED, False)
     for notebook in opened:
         pages.take_back(notebook, is_sound=has_passed)
+
+
+@pytest.fixture
+def notebook(
+    open_notebook: Callable[..., NotebookPage],
+    folder: NotebookFolder,
+    sim: Simulator,
+    request: pytest.FixtureRequest,
+) -> Callable[..., NotebookPage]:
+    """Return a function that opens a notebook with these cells; the first, which loads the extension, has run."""
+    sim.clear()
+
+    def open_with(*sources: str, **looks: Any) -> NotebookPage:
+        cells = [nbformat.v4.new_code_cell(source) for source in (LOAD, *sources)]
+        name = request.node.name.translate(str.maketrans("[] ", "---"))
+        page = open_notebook(folder.write_notebook(f"{name}.ipynb", cells), **looks)
+        page.run_cell(0)
+        return page
+
+    return open_with

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import nbformat
 import pytest
-from lab_server import NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import Locator, expect
 
 from claude_magic.simulator import Behaviour, Gate, Post, Simulator, reply
 from claude_magic.simulator._wire import Chunk, Hold, Steps
 
-LOAD = "%load_ext claude_magic"
 TOOL = '''def tide_table(port: str) -> dict:
     """Give the times of high water."""
     return {"port": port, "high_water": ["04:12", "16:38"]}'''
@@ -25,21 +22,13 @@ NAME_OF_FOCUSED = (
     "() => document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"
 )
 
-OpenNotebook = Callable[..., NotebookPage]
-
 
 @pytest.fixture
-def notebook(
-    open_notebook: OpenNotebook, folder: NotebookFolder, sim: Simulator, request: pytest.FixtureRequest
-) -> Callable[..., NotebookPage]:
-    """Return a function that opens a notebook that asks, with these cells behind it; all but those have run, or run."""
-    sim.clear()
+def asking(notebook: Callable[..., NotebookPage]) -> Callable[..., NotebookPage]:
+    """Return a function that opens a notebook that asks, with these cells after it; all others have run, or run."""
 
     def open_with(*sources: str, **looks: Any) -> NotebookPage:
-        cells = [nbformat.v4.new_code_cell(source) for source in (LOAD, TOOL, ASK, *sources)]
-        name = request.node.name.translate(str.maketrans("[] ", "---"))
-        page = open_notebook(folder.write_notebook(f"{name}.ipynb", cells), **looks)
-        page.run_cell(0)
+        page = notebook(TOOL, ASK, *sources, **looks)
         page.run_cell(1)
         page.start_cell(ASKED_FROM)
         return page
@@ -86,11 +75,11 @@ def assert_one_output(page: NotebookPage) -> None:
 
 @pytest.mark.parametrize(("theme", "width"), [("Light", 1600), ("Dark High Contrast", 600)])
 def test_a_button_lets_a_tool_run_while_its_cell_runs(
-    notebook: Callable[..., NotebookPage], sim: Simulator, theme: str, width: int
+    asking: Callable[..., NotebookPage], sim: Simulator, theme: str, width: int
 ) -> None:
     """The call is shown above the buttons; a long one to its end, before it can be allowed."""
     sim.script(calls("Brest, " * 800), reply("High water is at 04:12."))
-    page = notebook(theme=theme, width=width)
+    page = asking(theme=theme, width=width)
     name = f"approval-{theme.lower().replace(' ', '-')}-{width}"
 
     more = question(page).get_by_role("button", name="Show more")
@@ -110,12 +99,12 @@ def test_a_button_lets_a_tool_run_while_its_cell_runs(
 
 
 def test_the_keyboard_decides_one_call_after_the_other(
-    notebook: Callable[..., NotebookPage], sim: Simulator
+    asking: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
     """A question takes no focus from who types elsewhere; Tab comes to it before Stop, and after a press to the next one."""
     gate = Gate()
     sim.script(held(gate, calls("Brest", "Oslo")), reply("High water is at 04:12."))
-    page = notebook("")
+    page = asking("")
     editor = page.cell(3).locator(".cm-content").first
     editor.click()
     gate.open()
@@ -142,12 +131,10 @@ def test_the_keyboard_decides_one_call_after_the_other(
     assert_one_output(page)
 
 
-def test_a_page_that_is_loaded_again_asks_again(
-    notebook: Callable[..., NotebookPage], sim: Simulator
-) -> None:
+def test_a_page_that_is_loaded_again_asks_again(asking: Callable[..., NotebookPage], sim: Simulator) -> None:
     """The question is part of the widget, of which a page is told; here of an answer in the background, whose cell has ended."""
     sim.script(reply("I look", stop_reason="max_tokens"), calls("Brest", "Oslo"), reply("At 04:12."))
-    page = notebook("%claude --bg continue")
+    page = asking("%claude --bg continue")
     page.wait_for_cell(ASKED_FROM)
     page.run_cell(3)
     rest = page.output(3)

@@ -4,30 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import nbformat
 import pytest
-from lab_server import NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import expect
 
 LOAD = "%load_ext claude_magic"
-OpenNotebook = Callable[..., NotebookPage]
-
-
-@pytest.fixture
-def notebook(
-    open_notebook: OpenNotebook, folder: NotebookFolder, request: pytest.FixtureRequest
-) -> Callable[..., NotebookPage]:
-    """Return a function that opens a notebook with these cells; the first, which loads the extension, has run."""
-
-    def open_with(*sources: str, theme: str = "Light") -> NotebookPage:
-        cells = [nbformat.v4.new_code_cell(source) for source in (LOAD, *sources)]
-        path = folder.write_notebook(f"{request.node.name.split('[')[0]}-{theme}.ipynb", cells)
-        page = open_notebook(path, theme=theme)
-        page.run_cell(0)
-        return page
-
-    return open_with
 
 
 def sources(page: NotebookPage) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import nbformat
 import pytest
 from lab_server import NotebookFolder
 from notebook_page import NotebookPage
@@ -13,7 +12,6 @@ from until_told import COMPUTE_UNTIL_FILE
 
 from claude_magic.simulator import Simulator, reply
 
-LOAD = "%load_ext claude_magic"
 WORDS = [f"word {number} " for number in range(6_000)]
 # Asked at one moment, because the answer grows.
 IS_BELOW_ANSWER = """output => {
@@ -21,25 +19,6 @@ IS_BELOW_ANSWER = """output => {
     const answer = [...output.querySelectorAll(".jp-RenderedHTMLCommon")].at(-1).getBoundingClientRect();
     return stop.top >= answer.bottom - 1;
 }"""
-
-OpenNotebook = Callable[..., NotebookPage]
-
-
-@pytest.fixture
-def notebook(
-    open_notebook: OpenNotebook, folder: NotebookFolder, sim: Simulator, request: pytest.FixtureRequest
-) -> Callable[..., NotebookPage]:
-    """Return a function that opens a notebook with these cells; the first, which loads the extension, has run."""
-    sim.clear()
-
-    def open_with(*sources: str, theme: str = "Light") -> NotebookPage:
-        cells = [nbformat.v4.new_code_cell(source) for source in (LOAD, *sources)]
-        path = folder.write_notebook(f"{request.node.name.split('[')[0]}-{theme}.ipynb", cells)
-        page = open_notebook(path, theme=theme)
-        page.run_cell(0)
-        return page
-
-    return open_with
 
 
 @pytest.mark.parametrize("theme", ["Light", "Dark"])

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import nbformat
 import pytest
-from lab_server import NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import Locator, expect
 
 from claude_magic.simulator import Behaviour, Gate, Post, Simulator, reply
 from claude_magic.simulator._wire import Chunk, HangUp, Hold, Pause, Steps
 
-LOAD = "%load_ext claude_magic"
 SPREAD = '''def spread(values: str) -> float:
     """Give the standard deviation."""
     return 1.25'''
@@ -78,25 +74,6 @@ BE_IDLE = "() => window.beIdle()"
 RESTART = (
     "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart(); }"
 )
-
-OpenNotebook = Callable[..., NotebookPage]
-
-
-@pytest.fixture
-def notebook(
-    open_notebook: OpenNotebook, folder: NotebookFolder, sim: Simulator, request: pytest.FixtureRequest
-) -> Callable[..., NotebookPage]:
-    """Return a function that opens a notebook with these cells; the first, which loads the extension, has run."""
-    sim.clear()
-
-    def open_with(*sources: str, **looks: Any) -> NotebookPage:
-        cells = [nbformat.v4.new_code_cell(source) for source in (LOAD, *sources)]
-        name = request.node.name.translate(str.maketrans("[] ", "---"))
-        page = open_notebook(folder.write_notebook(f"{name}.ipynb", cells), **looks)
-        page.run_cell(0)
-        return page
-
-    return open_with
 
 
 def held(gate: Gate) -> Behaviour:

@@ -26,22 +26,6 @@ def variables() -> dict[str, str]:
     return {"CLAUDE_MAGIC_INITIAL_BACKOFF": "4"}
 
 
-@pytest.fixture
-def notebook(
-    open_notebook: OpenNotebook, folder: NotebookFolder, request: pytest.FixtureRequest
-) -> Callable[..., NotebookPage]:
-    """Return a function that opens a notebook with the extension loaded, and these cells after it."""
-
-    def open_with(*sources: str) -> NotebookPage:
-        cells = [nbformat.v4.new_code_cell(source) for source in (LOAD, *sources)]
-        path = folder.write_notebook(f"{request.node.name}.ipynb", cells)
-        page = open_notebook(path)
-        page.run_cell(0)
-        return page
-
-    return open_with
-
-
 _NOTE_STATUS = """() => {
     const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
     window.statusChanges = [];

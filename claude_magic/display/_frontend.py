@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..context import last_reply_in
 from ..render import Bundle, render_notice
+from ..tools import interrupts_heard
 
 if TYPE_CHECKING:
     from ipywidgets import Widget
@@ -85,7 +86,7 @@ class FrontEnd:
     def confirm(self) -> Callable[[str], bool] | None:
         """A function that asks a question and returns whether the answer is yes; None if no person can answer."""
         is_there = self.is_attended if self.has_kernel else sys.stdin is not None and sys.stdin.isatty()
-        return (lambda question: input(question).strip().casefold() in ("y", "yes")) if is_there else None
+        return _is_confirmed if is_there else None
 
     def say(self, line: str) -> None:
         """Display a line as a notice."""
@@ -131,6 +132,11 @@ def route_to_subshell(*widgets: Widget) -> None:
         # Private in ipykernel 7.4, so other versions may lack it.
         if hasattr(comm, "_reply_subshell_for"):
             comm._reply_subshell_for = lambda _data, sent_to: sent_to
+
+
+def _is_confirmed(question: str) -> bool:
+    with interrupts_heard():
+        return input(question).strip().casefold() in ("y", "yes")
 
 
 def waits_for_cells() -> bool:

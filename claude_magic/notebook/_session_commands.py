@@ -27,6 +27,7 @@ from ..conversation import (
 from ..display import new_cell
 from ..render import Bundle, Row, describe_cost, describe_status, excerpt, render_history, render_rows
 from ..runtime import Job, Phase, ReplySnapshot, RuntimeStatus, format_usd
+from ..tools import interrupts_heard
 from ._commands import THIS_NOTEBOOK
 from ._grammar import prompt_of
 from ._history import notebook_path
@@ -392,7 +393,8 @@ def login(cell: Cell, _arguments: Mapping[str, str]) -> None:
     """
     runtime = cell.runtime
     try:
-        key = getpass.getpass("Anthropic API key (stays in this kernel's memory): ")
+        with interrupts_heard():
+            key = getpass.getpass("Anthropic API key (stays in this kernel's memory): ")
     except NotImplementedError:  # raised by a kernel whose front end cannot ask for input
         raise UsageError(
             "This front end cannot ask for input, so it cannot ask for a key. Set ANTHROPIC_API_KEY where Jupyter "

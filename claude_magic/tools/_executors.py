@@ -20,6 +20,7 @@ from ._nested_loop import (
     Interruptible,
     Interrupts,
     NestedLoopError,
+    interrupts_heard,
     interrupts_raised,
     run_to_end,
     running_loop,
@@ -288,21 +289,25 @@ class TypedApproval(Approval):
         """
         if self.is_all_allowed:
             return ""
-        *before, last = call.pages()
         try:
-            for number, page in enumerate(before, 1):
-                begins = "Run " if number == 1 else ""
-                typed = input(f"{begins}{page}… [{number} of {len(before) + 1}; Enter shows more, [n]o]: ")
-                if _meaning(typed) == "no":
-                    return REFUSED
-            begins = "" if before else "Run "
-            while (
-                meaning := _meaning(input(f"{begins}{last}? [y]es, [n]o, [a]ll of this answer: "))
-            ) is None:
-                pass
+            with interrupts_heard():
+                meaning = self._typed(call)
         except (RuntimeError, EOFError, OSError):  # kernels and terminals without input
             return NOBODY
         return self.conclude(is_allowed=meaning != "no", for_all=meaning == _ALL)
+
+    def _typed(self, call: ToolCall) -> str:
+        *before, last = call.pages()
+        for number, page in enumerate(before, 1):
+            begins = "Run " if number == 1 else ""
+            typed = input(f"{begins}{page}… [{number} of {len(before) + 1}; Enter shows more, [n]o]: ")
+            if _meaning(typed) == "no":
+                return "no"
+        begins = "" if before else "Run "
+        while True:
+            typed = input(f"{begins}{last}? [y]es, [n]o, [a]ll of this answer: ")
+            if (meaning := _meaning(typed)) is not None:
+                return meaning
 
     async def ask_on_loop(self, call: ToolCall) -> str:
         """Do the same on an event loop, which is blocked meanwhile."""

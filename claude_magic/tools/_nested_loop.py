@@ -13,8 +13,10 @@ import contextlib
 import functools
 import importlib.metadata
 import inspect
+import os
 import re
 import signal
+import socket
 import threading
 import warnings
 from collections.abc import Awaitable, Callable, Generator, Iterator
@@ -24,6 +26,9 @@ from typing import Any, TypeAlias
 from ..client import ConfigurationError
 
 Interrupts: TypeAlias = Callable[[], contextlib.AbstractContextManager[None]]
+
+_REPEAT_AFTER = 0.1
+"""Seconds after which a signal is repeated if its handler has not run."""
 
 
 def interrupts_raised() -> contextlib.AbstractContextManager[None]:
@@ -38,6 +43,54 @@ def interrupts_raised() -> contextlib.AbstractContextManager[None]:
 def interrupts_raised_between_cells() -> contextlib.AbstractContextManager[None]:
     """Do the same between cells, when the kernel ignores SIGINT because no cell runs."""
     return sigint_handled(signal.default_int_handler, also_if_ignored=True)
+
+
+@contextlib.contextmanager
+def interrupts_heard() -> Iterator[None]:
+    """Make Ctrl-C raise KeyboardInterrupt in a read from a terminal, even at the moment when the read begins.
+
+    Python runs signal handlers between bytecodes, and after a system call that a signal has interrupted. A signal that arrives
+    between the last bytecode and the system call of `input` is in neither place, so it waits for the next key (measured: 1 to 20
+    of 3,000 signals sent as soon as the prompt is on the screen). A thread repeats such a signal until its handler runs.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_kill"):
+        yield  # on Windows, `input` waits for signals too
+        return
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    is_reading = is_interrupted = False
+    is_over = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        nonlocal is_interrupted
+        is_interrupted = True
+        is_over.set()
+        if is_reading:
+            raise KeyboardInterrupt
+
+    def repeat() -> None:
+        while numbers := reader.recv(64):
+            if previous != -1:  # of an event loop
+                with contextlib.suppress(OSError):
+                    os.write(previous, numbers)
+            while signal.SIGINT in numbers and not is_over.wait(_REPEAT_AFTER):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    repeating = threading.Thread(target=repeat, name="claude-magic-interrupts", daemon=True)
+    with sigint_handled(handle), reader:
+        previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            repeating.start()
+            is_reading = True
+            yield
+        finally:
+            is_reading = False
+            is_over.set()
+            signal.set_wakeup_fd(previous)
+            writer.close()
+            repeating.join()
+    if is_interrupted:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

@@ -1,0 +1,145 @@
+"""Ctrl-C at the moment when a question begins to read: Python alone hears it only after the next key."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import ctypes
+import functools
+import operator
+import os
+import signal
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from claude_magic.display import FrontEnd
+from claude_magic.notebook._session_commands import login
+from claude_magic.tools import ToolCall, TypedApproval, interrupts_heard
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(signal, "pthread_kill"), reason="on Windows, `input` waits for signals too"
+)
+
+KEY_AFTER = 30.0
+CALL = ToolCall(name="tide_table", arguments={"port": "Brest"})
+Read = Callable[..., str]
+
+
+@pytest.fixture
+def read_too_late() -> Iterator[Read]:
+    """Read from a silent terminal, with Ctrl-C after the last bytecode and before the system call; a key follows after `KEY_AFTER`."""
+    terminal, keyboard = os.pipe()
+    pressed: list[str] = []
+
+    def press() -> None:
+        pressed.append("y")
+        os.write(keyboard, b"y")
+
+    key = threading.Timer(KEY_AFTER, press)
+    key.start()
+
+    def read(*_prompt: str) -> str:
+        interrupt = functools.partial(getattr(ctypes.CDLL(None), "raise"), signal.SIGINT)
+        # `map` in C runs both without returning to the interpreter.
+        typed = collections.deque(
+            map(operator.call, [interrupt, functools.partial(os.read, terminal, 1)]), maxlen=1
+        )
+        return str(typed.pop(), "ascii")
+
+    yield read
+    key.cancel()
+    key.join()
+    os.close(terminal)
+    os.close(keyboard)
+    assert not pressed, "Ctrl-C was heard only after a key"
+
+
+def test_ctrl_c_before_the_read_is_heard(read_too_late: Read) -> None:
+    """Without a key; the handler and the wake-up file descriptor are as before, and no thread is left."""
+    before = signal.getsignal(signal.SIGINT), threading.active_count()
+
+    with pytest.raises(KeyboardInterrupt), interrupts_heard():
+        read_too_late()
+
+    assert (signal.getsignal(signal.SIGINT), threading.active_count()) == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+@pytest.mark.parametrize("is_on_loop", [False, True])
+def test_a_question_about_a_tool_hears_it(
+    monkeypatch: pytest.MonkeyPatch, read_too_late: Read, is_on_loop: bool
+) -> None:
+    """In a plain cell and in an awaited one."""
+    monkeypatch.setattr("builtins.input", read_too_late)
+    approval = TypedApproval()
+
+    with pytest.raises(KeyboardInterrupt):
+        _ = asyncio.run(approval.ask_on_loop(CALL)) if is_on_loop else approval.ask(CALL)
+
+
+def test_what_is_typed_comes_through_and_nothing_is_raised_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No signal, no exception."""
+    monkeypatch.setattr("builtins.input", lambda _question: "y")
+
+    assert TypedApproval().ask(CALL) == ""
+
+
+def test_a_signal_handler_of_an_event_loop_still_runs() -> None:
+    """The loop's own wake-up file descriptor receives what came meanwhile."""
+    heard = []
+
+    async def ask() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, heard.append, "SIGUSR1")
+        with interrupts_heard():
+            os.kill(os.getpid(), signal.SIGUSR1)
+        for _ in range(1_000):
+            if heard:
+                return
+            await asyncio.sleep(0.01)
+
+    asyncio.run(ask())
+
+    assert heard == ["SIGUSR1"]
+
+
+def test_in_another_thread_nothing_changes() -> None:
+    """Only the main thread can install handlers."""
+    outcome: list[str] = []
+
+    def ask() -> None:
+        with interrupts_heard():
+            outcome.append("asked")
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+
+    assert outcome == ["asked"]
+
+
+def test_the_confirmation_of_a_price_hears_it(monkeypatch: pytest.MonkeyPatch, read_too_late: Read) -> None:
+    """A map that is not confirmed costs nothing."""
+    monkeypatch.setattr("builtins.input", read_too_late)
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(isatty=lambda: True))
+    confirm = FrontEnd(types.SimpleNamespace(user_ns={})).confirm
+
+    assert confirm is not None
+    with pytest.raises(KeyboardInterrupt):
+        confirm("Ask 10,000 rows for about 20 USD? ")
+
+
+def test_the_entry_of_a_key_hears_it(monkeypatch: pytest.MonkeyPatch, read_too_late: Read) -> None:
+    """No key is set."""
+    monkeypatch.setattr("getpass.getpass", read_too_late)
+    entered: list[str] = []
+    cell: Any = types.SimpleNamespace(runtime=types.SimpleNamespace(login=entered.append))
+
+    with pytest.raises(KeyboardInterrupt):
+        login(cell, {})
+
+    assert entered == []

@@ -2,6 +2,7 @@
 
 from ._saving import (
     OUTPUT_KEY,
+    in_pieces,
     load_forest,
     read_notebook,
     restore,

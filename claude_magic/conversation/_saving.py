@@ -276,6 +276,19 @@ def turn_fields(turn: Turn, *, redact: Callable[[str], str], text: str, shown: s
     return {name: value for name, value in values.items() if value is not None}
 
 
+def in_pieces(fields: Mapping[str, Any], *, start: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields of a turn whose answer is shown as the Markdown of several outputs.
+
+    Args:
+        fields: The fields, from `turn_fields`.
+        start: The length in characters of what precedes the answer in the first output.
+
+    Returns:
+        The fields of the first output, and the metadata of each of the others.
+    """
+    return {**fields, "start": start}, {"piece_of": fields["id"]}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedAnswer:
     """An answer in a notebook file.
@@ -283,7 +296,7 @@ class SavedAnswer:
     Attributes:
         facts: Its metadata.
         turn: The metadata of its turn, from `turn_fields`.
-        shown: The plain text of its output.
+        shown: The plain text of its output; of an answer in several outputs, their Markdown.
         source: The source of its cell.
         cell: The id of its cell; "" if it has none.
         index: The index of its cell, counted from 0.
@@ -443,6 +456,8 @@ def _answers_of(cell: Any, index: int) -> Iterator[SavedAnswer]:
         for number, each in enumerate(each_of):
             turn = each.get("turn") if isinstance(each, dict) else None
             if isinstance(turn, dict) and _text_in(turn, "id"):
+                if isinstance(turn.get("start"), int):
+                    shown = _shown_in_pieces(cell, turn)
                 is_beside = number > 0 and "comparison" in facts
                 yield SavedAnswer(
                     facts=each,
@@ -463,6 +478,16 @@ def _outputs_of(cell: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Ma
         facts = metadata.get(OUTPUT_KEY) if isinstance(metadata, dict) else None
         if isinstance(facts, dict):
             yield output, facts
+
+
+def _shown_in_pieces(cell: Mapping[str, Any], turn: Mapping[str, Any]) -> str:
+    pieces = [
+        _joined(data.get("text/markdown"))
+        for output, facts in _outputs_of(cell)
+        if facts.get("turn") == turn or facts.get("piece_of") == turn["id"]
+        if isinstance(data := output.get("data"), dict)
+    ]
+    return "".join(pieces)[turn["start"] :]
 
 
 def _is_unanswered(cell: Any, prompt_of: Callable[[str], str | None]) -> bool:

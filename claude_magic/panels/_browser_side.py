@@ -250,7 +250,11 @@ class Transcript:
         """
         with self._lock:
             if self._only is not None:
-                bundles = [bundle for exchange in exchanges.values() for bundle in self._render(exchange)]
+                bundles = [
+                    bundle
+                    for exchange in exchanges.values()
+                    for bundle in self._render(exchange, is_joined=True)
+                ]
                 self._only.update(_joined(bundles), metadata=_facts_in(bundles), raw=True)
             if self._context is not None:
                 self._update_outputs(self._context, exchanges)
@@ -283,9 +287,11 @@ class Transcript:
             if reply not in self._outputs:
                 self._outputs[reply] = [_display(context, bundle) for bundle in self._render(exchange)]
 
-    def _render(self, exchange: Exchange) -> list[Bundle]:
+    def _render(self, exchange: Exchange, *, is_joined: bool = False) -> list[Bundle]:
         kept_in = last_reply_in(get_ipython())
-        return render_transcript(exchange, remote_images=self._remote_images, kept_in=kept_in)
+        return render_transcript(
+            exchange, remote_images=self._remote_images, kept_in=kept_in, is_joined=is_joined
+        )
 
 
 def _display(context: contextvars.Context, bundle: Bundle) -> _Output:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..client import Usage
 from ..context import redact
-from ..conversation import OUTPUT_KEY, turn_fields
+from ..conversation import OUTPUT_KEY, in_pieces, turn_fields
 from ..runtime import Phase, ReplySnapshot, format_price
 from ..schema import describe_hidden, fenced_blocks, hidden_in, reveal
 from ._answer import render_answer, render_thinking
@@ -428,18 +428,34 @@ def render_earlier(thread: str, turns: Sequence[tuple[str, str]], *, remote_imag
 
 
 def render_transcript(
-    exchange: Exchange, *, remote_images: bool = False, kept_in: str = LAST
+    exchange: Exchange, *, remote_images: bool = False, kept_in: str = LAST, is_joined: bool = False
 ) -> list[Bundle]:
-    """Return an exchange as outputs of moderate size, from top to bottom, each as HTML and as Markdown."""
+    """Return an exchange as outputs of moderate size, from top to bottom, each as HTML and as Markdown.
+
+    Args:
+        exchange: The exchange.
+        remote_images: Whether to load images from other hosts.
+        kept_in: The expression that holds the answer.
+        is_joined: Whether the outputs will be joined to a single one. Then the metadata contains the text of the answer;
+            otherwise it refers to the Markdown of a long answer.
+    """
     question = render_question(exchange.question, exchange.attached)
+    quote = f"{_quote(exchange.question)}\n\n"
     sections = list(_sections(exchange.answer, remote_images=remote_images, kept_in=kept_in))
-    sections[0] = (question + sections[0][0], f"{_quote(exchange.question)}\n\n{sections[0][1]}")
-    bundles = [
-        Bundle({"text/html": f'<div class="{TRANSCRIPT_CLASS}">{html}</div>', "text/markdown": markdown}, {})
-        for html, markdown in sections
+    shown = "" if is_joined or len(sections) == 1 else "".join(markdown for _, markdown in sections)
+    sections[0] = (question + sections[0][0], quote + sections[0][1])
+    facts = facts_on(exchange.answer, shown=shown)
+    metadata: list[dict[str, Any]] = [facts, *({} for _ in sections[1:])]
+    if shown and "turn" in facts:
+        facts["turn"], rest = in_pieces(facts["turn"], start=len(quote))
+        metadata[1:] = [rest for _ in sections[1:]]
+    return [
+        Bundle(
+            {"text/html": f'<div class="{TRANSCRIPT_CLASS}">{html}</div>', "text/markdown": markdown},
+            {OUTPUT_KEY: each} if each else {},
+        )
+        for (html, markdown), each in zip(sections, metadata, strict=True)
     ]
-    bundles[0].metadata[OUTPUT_KEY] = facts_on(exchange.answer)
-    return bundles
 
 
 def _sections(answer: ReplySnapshot, *, remote_images: bool, kept_in: str) -> Iterator[tuple[str, str]]:

@@ -223,19 +223,22 @@ def test_answers_of_several_models_come_back_beside_each_other(notebook, sim):
 
 
 def test_a_panel_comes_back_from_its_transcript(notebook, sim):
-    """Its thread goes on in cells."""
-    sim.script(reply("In the panel."), reply("Once more."))
+    """Its thread goes on in cells; a long answer, which is shown in several outputs, is in the file as HTML and as Markdown only."""
+    long = "Once more.\n\n" + "A paragraph of the *long* answer.\n\n" * 1_000 + "End."
+    sim.script(reply("In the panel."), reply(long))
     shown = notebook.run(p="from claude_magic import PromptPanel; panel = PromptPanel(thread='side'); panel")
-    for prompt, answer in (("Aside?", "In the panel."), ("And?", "Once more.")):
+    for prompt, answer in (("Aside?", "In the panel."), ("And?", "End.")):
         assert notebook.kernel.run(f"reply = panel.ask({prompt!r})\nawait reply", cell_id="q").status == "ok"
         shown.until(lambda run, answer=answer: any(answer in frame for frame in run.frames))
     notebook.keep("p", shown)
     notebook.save()
+    saved = notebook.path.read_text(encoding="utf-8")
     notebook.restart()
 
+    assert saved.count("A paragraph of the *long* answer.") == 1_000
     assert "2 turns in side" in told(notebook.run(x="%claude load notebook"))[0]
     notebook.run(c="%%claude --thread side\nGo on")
-    assert said(sim) == ["Aside?", "In the panel.", "And?", "Once more.", "Go on"]
+    assert said(sim) == ["Aside?", "In the panel.", "And?", long, "Go on"]
 
 
 def test_a_new_panel_does_not_go_on_with_the_thread_of_one_that_is_gone(notebook, sim):

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from talks import ask, said
 
 from claude_magic.client import ConfigurationError
-from claude_magic.conversation import Conversations, Turn, read_notebook, restore, saved_answers, turn_fields
+from claude_magic.conversation import (
+    Conversations,
+    Turn,
+    in_pieces,
+    read_notebook,
+    restore,
+    saved_answers,
+    turn_fields,
+)
 
 Cell = dict[str, Any]
 
@@ -205,3 +213,44 @@ def test_a_file_that_is_not_a_notebook_is_an_error(tmp_path: Path, content: str 
 
     with pytest.raises(ConfigurationError, match=problem):
         read_notebook(path)
+
+
+def in_outputs(turn: Turn, *pieces: str, question: str = "> b\n\n") -> list[dict[str, Any]]:
+    """Return the outputs of a long answer, as a panel shows it."""
+    shown = "".join(pieces)
+    first, rest = in_pieces(turn_fields(turn, redact=str, text=shown, shown=shown), start=len(question))
+    metadata = [{"model": turn.model, "turn": first}, *(rest for _ in pieces[1:])]
+    return [
+        {
+            "output_type": "display_data",
+            "data": {"text/markdown": [question + piece] if number == 0 else piece},
+            "metadata": {"claude_magic": metadata[number]},
+        }
+        for number, piece in enumerate(pieces)
+    ]
+
+
+def test_an_answer_in_several_outputs_is_read_from_their_markdown() -> None:
+    """Also between the outputs of another answer; edited, or with an output deleted, it is used as it is."""
+    before = Conversations()
+    one, two = ask(before, "a", None, thread="one"), ask(before, "b", None, thread="two")
+    texts = [turn.answer_text for turn in (one, two)]
+    first = in_outputs(one, texts[0][:3], texts[0][3:5], texts[0][5:], question="> a\n\n")
+    second = in_outputs(two, texts[1][:4], texts[1][4:])
+    assert all(text not in json.dumps([each["metadata"] for each in (*first, *second)]) for text in texts)
+    panel = {
+        "cell_type": "code",
+        "id": "p",
+        "source": "panel",
+        "outputs": [first[0], second[0], *first[1:], second[1]],
+    }
+
+    assert [answer.text for answer in saved_answers({"cells": [panel]})] == texts
+    assert notes_on(panel) == ()
+
+    second[1]["data"]["text/markdown"] = " mine"
+    assert [answer.text for answer in saved_answers({"cells": [panel]})] == [texts[0], texts[1][:4] + " mine"]
+    panel["outputs"] = first[:2]
+    (answer,) = saved_answers({"cells": [panel]})
+    assert answer.text == texts[0][:5]
+    assert notes_on(panel) == ("1 answer was edited in the file and is used as it is there.",)

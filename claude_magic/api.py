@@ -459,7 +459,7 @@ class Claude:
         """
         from dataclasses import replace
 
-        from .bulk import Mapper, names_in
+        from .bulk import Mapper, used_names
 
         _check_options(options, MapperOptions)
         known = {name: value for name, value in options.items() if name in MapOptions.__annotations__}
@@ -467,7 +467,7 @@ class Claude:
         request = replace(
             request,
             settings={**request.settings, "limiter": options.get("limiter")},
-            names=request.names if options.get("names") is not None else names_in(prompt, request.names),
+            names=request.names if options.get("names") is not None else used_names(prompt, request.names),
         )
         return Mapper(request, journal=options.get("journal"), keep=options.get("keep"))
 
@@ -674,7 +674,7 @@ class Claude:
             if dry_run:
                 return plan.preview()
             front_end, is_live = _front_end(), self.runtime.settings().values.live
-            plan.check_price(front_end)
+            plan.approve_price(front_end)
             is_kept = plan.journal.path is not None
             run, surface = plan.start(), MapSurface(front_end, is_live=is_live, keeps=is_kept)
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ._bar import MapSurface
 from ._batch_list import BatchDesk, BatchList
 from ._journal import Journal, JournalError, journal_path
-from ._mapper import Mapper, names_in
+from ._mapper import Mapper, used_names
 from ._origins import failed_rows, origin_of
 from ._plan import MapPlan, make_plan
 from ._preview import render_preview

@@ -101,7 +101,7 @@ class Mapper:
         try:
             for _ in plan.read():
                 pass
-            plan.check_price(None)
+            plan.approve_price(None)
             plan.start().wait()
             return plan.answers()
         finally:
@@ -165,7 +165,7 @@ def _array_of(column: Any) -> Any:
     return column.astype(object).where(column.notna(), None).to_numpy()
 
 
-def names_in(prompt: str, names: Mapping[str, object]) -> dict[str, object]:
+def used_names(prompt: str, names: Mapping[str, object]) -> dict[str, object]:
     """Return the caller's variables that a prompt may use. They are pickled with the mapper, so all others are left out."""
     import re
 

@@ -19,9 +19,9 @@ from ._batches import BatchEngine
 from ._engine import MAX_IN_FLIGHT, OnlineEngine, Results, RowJob, Task
 from ._journal import Answer, Journal, open_journal
 from ._origins import MapColumns, check_columns, remember_origin
-from ._preview import Preview, check_price
+from ._preview import Preview, approve_price
 from ._request import Request
-from ._row_requests import RowIndex, RowRequests, text_of
+from ._row_requests import RowIndex, RowRequests, joined_text
 from ._rows import DRAW, Rows, as_rows, field_values, read_once, register_accessors
 from ._run import MapRun
 from ._runs import Runs
@@ -106,7 +106,7 @@ class MapPlan:
                 if isinstance(parts, str):
                     index.add_problem(row, parts)
                 elif index.add(key := self._row_requests.key(parts, draw)):
-                    fresh[key] = text_of(parts)
+                    fresh[key] = joined_text(parts)
         self.results.texts.extend([None] * len(fresh))
         totals.chars += sum(map(len, fresh.values()))
         for key, answer in self.journal.find(list(fresh)).items():
@@ -198,14 +198,14 @@ class MapPlan:
                 "asked again by this line; claude.retry asks them."
             )
 
-    def check_price(self, front_end: FrontEnd | None) -> None:
+    def approve_price(self, front_end: FrontEnd | None) -> None:
         """Return if the map is cheap or its price is approved, by `max_cost` or interactively.
 
         Raises:
             ConfigurationError: The price is above `max_cost`, or was not approved. Nothing was sent.
         """
         above = self._runtime.settings().values.map_ask_above
-        check_price(self.preview(), self._request.max_cost, asks_above=above, front_end=front_end)
+        approve_price(self.preview(), self._request.max_cost, asks_above=above, front_end=front_end)
 
     @property
     def _unasked(self) -> int:

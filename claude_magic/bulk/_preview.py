@@ -63,7 +63,7 @@ class Preview:
         return render_preview(self).data
 
 
-def check_price(
+def approve_price(
     preview: Preview, max_cost: float | None, *, asks_above: float, front_end: FrontEnd | None
 ) -> None:
     """Return if a map is cheap or its price is approved; ask for confirmation if necessary.

@@ -181,7 +181,7 @@ class RowIndex:
         return found
 
 
-def text_of(parts: Sequence[Part]) -> str:
+def joined_text(parts: Sequence[Part]) -> str:
     """Return the text parts of a filled prompt, joined."""
     return "".join(part for part in parts if isinstance(part, str))
 

@@ -36,7 +36,7 @@ from ._question import settings_of
 if TYPE_CHECKING:
     from ..display import Followed
     from ._cell import Cell
-    from ._commands import Line
+    from ._line import Line
 
 _Error = TypeVar("_Error", bound=BaseException)
 _Started = TypeVar("_Started", bound="Followed[Any]")

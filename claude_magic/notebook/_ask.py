@@ -30,8 +30,8 @@ from ._question import MAX_SEARCHES, collect_attachments, prepare, settings_of, 
 if TYPE_CHECKING:
     from ..bulk import MapPlan, MapRun, MapSurface, Request
     from ._cell import Cell
-    from ._commands import Line
     from ._compare import Comparison
+    from ._line import Line
 
 
 async def ask(line: Line, cell: Cell) -> Reply | Comparison | Any:
@@ -96,7 +96,7 @@ async def map_rows(line: Line, cell: Cell) -> Any:
         if options.dry_run:
             cell.front_end.show(render_preview(plan.preview(), redact=runtime.redact))
             return None
-        plan.check_price(cell.front_end)
+        plan.approve_price(cell.front_end)
         if can_answer_in_background(line, cell):
             return _map_in_background(line, plan, cell)
         can_stop = cell.is_awaited and cell.front_end.runs_clicks

@@ -5,7 +5,6 @@ Each names its handler as ".module:function"; the module, in this package, is im
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import re
 import textwrap
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ._names import Namespace
-from ._options import OPTION_GROUPS, OPTION_SPECS, Options, closest, is_thread_name
+from ._options import OPTION_GROUPS, OPTION_SPECS, closest, is_thread_name
 
 if TYPE_CHECKING:
     from ._cell import Cell
@@ -229,30 +228,6 @@ class Call:
 
     command: Command
     arguments: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A parsed `%claude` line or `%%claude` cell that asks Claude.
-
-    Attributes:
-        options: The values of its options.
-        prompt: The prompt as typed.
-        call: The subcommand that asks Claude (such as `fix`), if the prompt is one.
-    """
-
-    options: Options = field(default_factory=Options)
-    prompt: str = ""
-    call: Call | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to send."""
-        return not self.prompt.strip()
-
-    def with_options(self, **changes: Any) -> Line:
-        """Return a copy of the line with some options changed."""
-        return dataclasses.replace(self, options=dataclasses.replace(self.options, **changes))
 
 
 COMMANDS = (

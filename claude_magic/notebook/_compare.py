@@ -24,7 +24,7 @@ from ._question import settings_of
 if TYPE_CHECKING:
     from ..runtime import Runtime
     from ._cell import Cell
-    from ._commands import Line
+    from ._line import Line
 
 _LISTING_TIMEOUT: Final = 2.0
 """Seconds to wait for the server's list of models. Without the list, the names are not checked."""
@@ -187,7 +187,7 @@ def _hint(name: str, offered: Sequence[str]) -> str:
     return f" It has {listed}{' and others' if len(offered) > _MOST_LISTED else ''}."
 
 
-Presenter = Callable[["ComparisonSnapshot"], tuple[Mapping[str, Any], Mapping[str, Any]]]
+PresentComparison = Callable[["ComparisonSnapshot"], tuple[Mapping[str, Any], Mapping[str, Any]]]
 
 
 class ComparisonError(ClaudeError):
@@ -225,7 +225,7 @@ class Comparison(Mapping[str, Reply]):
     """
 
     def __init__(
-        self, prompt: str, replies: Mapping[str, Reply], *, variable: str, present: Presenter
+        self, prompt: str, replies: Mapping[str, Reply], *, variable: str, present: PresentComparison
     ) -> None:
         """Combine the replies.
 

@@ -29,7 +29,7 @@ from ._question import settings_of
 if TYPE_CHECKING:
     from ..runtime import Question, Runtime, TurnPlan
     from ._cell import Cell
-    from ._commands import Line
+    from ._line import Line
 
 
 _COUNTING_TIMEOUT = 15.0

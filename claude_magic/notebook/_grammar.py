@@ -16,8 +16,8 @@ import re
 
 from IPython.core.error import UsageError
 
-from ._commands import COMMAND_BY_NAME, ESCAPE, Line, find_call
-from ._line import Scanner, parse_cell, parse_option_line
+from ._commands import COMMAND_BY_NAME, ESCAPE, find_call
+from ._line import Line, Scanner, parse_cell, parse_option_line
 from ._names import Namespace
 
 

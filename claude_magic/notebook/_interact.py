@@ -56,7 +56,7 @@ from ._question import ask_prompt, collect_attachments, settings_of, with_system
 
 if TYPE_CHECKING:
     from ._cell import Cell
-    from ._commands import Line
+    from ._line import Line
 
 Values = Mapping[str, object]
 

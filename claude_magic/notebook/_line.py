@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from IPython.core.error import UsageError
 
-from ._commands import Line
+from ._commands import Call
 from ._options import SPEC_BY_FIELD, SPEC_BY_NAME, Options, OptionSpec, closest
 
 
@@ -148,6 +149,30 @@ _LIKENESS = 0.85
 _OPTION_NAME = re.compile(r"[a-z][a-z-]{2,}", re.ASCII)
 _MOST_SHOWN = 40
 _ESCAPE_HINT = "To start a prompt with a dash, write -- before it. Nothing was sent."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A parsed `%claude` line or `%%claude` cell that asks Claude.
+
+    Attributes:
+        options: The values of its options.
+        prompt: The prompt as typed.
+        call: The subcommand that asks Claude (such as `fix`), if the prompt is one.
+    """
+
+    options: Options = field(default_factory=Options)
+    prompt: str = ""
+    call: Call | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to send."""
+        return not self.prompt.strip()
+
+    def with_options(self, **changes: Any) -> Line:
+        """Return a copy of the line with some options changed."""
+        return replace(self, options=replace(self.options, **changes))
 
 
 class OptionLine(NamedTuple):

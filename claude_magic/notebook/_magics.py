@@ -11,7 +11,7 @@ from traitlets import Bool, Dict, Enum, Float, Int, List, Unicode
 from traitlets.config import Configurable
 
 from ._cell import Cell, Session
-from ._commands import FULL_HELP, Line, find_command, show_short_help
+from ._commands import FULL_HELP, find_command, show_short_help
 from ._grammar import read_cell, read_line
 from ._history import Errors
 from ._names import Scope
@@ -19,6 +19,7 @@ from ._options import EFFORT_LEVELS, REPLAY_MODES, THINKING_MODES, Options
 
 if TYPE_CHECKING:
     from ._commands import Call
+    from ._line import Line
 
 
 def _setting(kind: Any, help: str, **options: Any) -> Any:

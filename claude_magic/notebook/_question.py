@@ -31,8 +31,8 @@ from ..display import keeps_displays
 from ..runtime import QUESTION_FIELDS, AskedWith, Phase, Question, Reply, Where
 from ..schema import make_output_schema
 from ..tools import LoopExecutor, Toolbox, ToolExecutor, TypedApproval, WaitingExecutor
-from ._commands import Line
 from ._history import answers_above, cells_of
+from ._line import Line
 from ._options import Options
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ class ActionContext:
     faults: FaultReporter
 
 
-class AnswerActions(HBox):
+class ActionRow(HBox):
     """The row of buttons under an answer."""
 
     def __init__(self, reply: Reply, context: ActionContext) -> None:
@@ -132,7 +132,7 @@ class ExchangeView(VBox):
         question: Question,
         reply: Reply,
         approval: PanelApproval,
-        actions: AnswerActions,
+        actions: ActionRow,
         *,
         remote_images: bool = False,
     ) -> None:
@@ -258,7 +258,7 @@ class Exchanges(VBox):
             kept, dropped = self.views[:index], self.views[index:]
             approval = PanelApproval(self._context.browser.announce)
             reply = start(approval)
-            actions = AnswerActions(reply, self._context)
+            actions = ActionRow(reply, self._context)
             view = ExchangeView(question, reply, approval, actions, remote_images=self._remote_images)
             self.children = (*kept, view)
         self._on_change()

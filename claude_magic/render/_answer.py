@@ -106,7 +106,7 @@ def pretty(arguments: Mapping[str, Any]) -> str:
 def render_result(result: BlockSnapshot) -> str:
     """Return the HTML of a result block, not sanitised yet."""
     content = _content(result)
-    if error := error_of(content):
+    if error := error_in(content):
         return styled(QUIET, f"Failed: {error}.")
     if isinstance(content, list):
         pages = [item for item in content if isinstance(item, Mapping) and _text(item, "url")]
@@ -119,7 +119,7 @@ def render_result(result: BlockSnapshot) -> str:
     return render_data(_plain(content))
 
 
-def error_of(content: Any) -> str:
+def error_in(content: Any) -> str:
     """Return why a server tool failed, in words; "" if it did not. A failure is an object with an error code."""
     code = content.get("error_code") if isinstance(content, Mapping) else None
     return str(code).replace("_", " ") if code else ""
@@ -130,7 +130,7 @@ def describe_outcome(result: BlockSnapshot | None, *, is_final: bool) -> str:
     if result is None:
         return "no result" if is_final else "running…"
     content = _content(result)
-    if error := error_of(content):
+    if error := error_in(content):
         return f"failed: {error}"
     if isinstance(content, list):
         return f"{len(content)} result{'' if len(content) == 1 else 's'}"
@@ -322,7 +322,7 @@ _MAX_QUOTE_CHARS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class CitedSource:
     """A source that an answer cites.
 
     Attributes:
@@ -348,7 +348,7 @@ class Citations:
     """
 
     def __init__(self, blocks: Sequence[BlockSnapshot]) -> None:
-        self._by_key: dict[object, Source] = {}
+        self._by_key: dict[object, CitedSource] = {}
         for block in blocks:
             self._numbers(block)
         self.sources = tuple(self._by_key.values())
@@ -397,11 +397,11 @@ class Citations:
         numbers = [self._take(citation).number for citation in _citations_of(block)]
         return tuple(dict.fromkeys(numbers))
 
-    def _take(self, citation: Mapping[str, Any]) -> Source:
+    def _take(self, citation: Mapping[str, Any]) -> CitedSource:
         key, source = _read(citation, number=len(self._by_key) + 1)
         return self._by_key.setdefault(key, source)
 
-    def _find(self, number: str) -> Source | None:
+    def _find(self, number: str) -> CitedSource | None:
         index = int(number) - 1
         return self.sources[index] if 0 <= index < len(self.sources) else None
 
@@ -448,18 +448,18 @@ def _citations_of(block: BlockSnapshot) -> Iterator[Mapping[str, Any]]:
         yield from (citation for citation in found if isinstance(citation, Mapping))
 
 
-def _read(citation: Mapping[str, Any], *, number: int) -> tuple[object, Source]:
+def _read(citation: Mapping[str, Any], *, number: int) -> tuple[object, CitedSource]:
     """Return a citation's source, and what tells it from others."""
     url = _citation_text(citation, "url") or _citation_text(citation, "source")
     title = _citation_text(citation, "title") or _citation_text(citation, "document_title")
     if is_web_address(url):
-        return url, Source(number, url, title or url)
+        return url, CitedSource(number, url, title or url)
     place, cited = _place(citation), _citation_text(citation, "cited_text")
     name = title or url or "Document"
     index = citation.get("document_index", citation.get("search_result_index"))
     quote = f"“{short(cited, _MAX_QUOTE_CHARS)}”" if cited else ""
     key = (index if isinstance(index, int) else None, name, place, quote)
-    return key, Source(number, "", name, place, quote)
+    return key, CitedSource(number, "", name, place, quote)
 
 
 def _place(citation: Mapping[str, Any]) -> str:
@@ -475,14 +475,14 @@ def _citation_text(citation: Mapping[str, Any], name: str) -> str:
     return " ".join(value.split()) if isinstance(value, str) else ""
 
 
-def _describe(source: Source) -> str:
+def _describe(source: CitedSource) -> str:
     host = host_of(source.url)
     more = filter(None, (source.place, host if host != source.title else "", source.quote))
     tail = " · ".join(["", *more])
     return render_link(source.url, source.title) + escape(tail, quote=False)
 
 
-def _list_item(source: Source) -> str:
+def _list_item(source: CitedSource) -> str:
     parts = [
         link_in_markdown(source.url, source.title),
         *map(escape_markdown, filter(None, (source.place, source.quote))),

@@ -445,17 +445,15 @@ def render_transcript(
     shown = "" if is_joined or len(sections) == 1 else "".join(markdown for _, markdown in sections)
     sections[0] = (question + sections[0][0], quote + sections[0][1])
     facts = facts_on(exchange.answer, shown=shown)
-    metadata: list[dict[str, Any]] = [facts, *({} for _ in sections[1:])]
+    rest: dict[str, Any] = {}
     if shown and "turn" in facts:
         facts["turn"], rest = in_pieces(facts["turn"], start=len(quote))
-        metadata[1:] = [rest for _ in sections[1:]]
-    return [
-        Bundle(
-            {"text/html": f'<div class="{TRANSCRIPT_CLASS}">{html}</div>', "text/markdown": markdown},
-            {OUTPUT_KEY: each} if each else {},
-        )
-        for (html, markdown), each in zip(sections, metadata, strict=True)
+    data = [
+        {"text/html": f'<div class="{TRANSCRIPT_CLASS}">{html}</div>', "text/markdown": markdown}
+        for html, markdown in sections
     ]
+    metadata = [facts, *[rest] * (len(data) - 1)]
+    return [Bundle(each, {OUTPUT_KEY: on} if on else {}) for each, on in zip(data, metadata, strict=True)]
 
 
 def _sections(answer: ReplySnapshot, *, remote_images: bool, kept_in: str) -> Iterator[tuple[str, str]]:

@@ -174,7 +174,7 @@ _ESCAPED: Final = re.compile(r"\\[\\{}$]")
 
 
 @lru_cache(maxsize=512)
-def cost_of(formula: str) -> int | None:
+def weight_of(formula: str) -> int | None:
     """Return the work of typesetting `formula`, about 1 for each character; None if it is not safe."""
     if len(formula) > MAX_FORMULA_CHARS or _UNSAFE_COMMAND.search(formula):
         return None
@@ -498,7 +498,7 @@ class Allowance:
 
     def admit_formula(self, source: str) -> bool:
         """Return whether a formula is typeset, and count it. Unsafe formulas never are."""
-        cost = cost_of(source)
+        cost = weight_of(source)
         if cost is None or self.has_no_formulas_left:
             return False
         self.formula_cost += cost

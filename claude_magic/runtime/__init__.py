@@ -30,7 +30,6 @@ from ._replay import NotRecordedError
 from ._reply import (
     Job,
     Jobs,
-    Presenter,
     Reply,
     Waitable,
     Waiting,

@@ -266,7 +266,7 @@ def check_amount(amount: float) -> float:
     return amount
 
 
-def check_price(model: str) -> None:
+def require_price(model: str) -> None:
     """Check that the price of a model is known, because a budget cannot be kept without it.
 
     Raises:

@@ -25,7 +25,7 @@ from ._settings import (
     local_file_path,
     option_layer,
     resolve,
-    shown,
+    shown_value,
     user_file_layer,
     user_file_path,
 )
@@ -176,7 +176,7 @@ def _read_colab() -> str | None:
     return secret
 
 
-def redact(text: str, found: FoundCredential | None) -> str:
+def redact_key(text: str, found: FoundCredential | None) -> str:
     """Replace the key in force, and other text that looks like a key, by `[REDACTED]` in text from other sources."""
     credential = Credential.placeholder() if found is None else found.credential
     return credential.redact(text)
@@ -288,7 +288,7 @@ class Configuration:
     def local_setting_notes(self, settings: ResolvedSettings) -> tuple[str, ...]:
         """Return a sentence about settings made by a file beside the notebook: once, and again when they change."""
         made = settings.set_beside_notebook
-        described = ", ".join(f"{name} {shown(value)}" for name, value in made.items())
+        described = ", ".join(f"{name} {shown_value(value)}" for name, value in made.items())
         if described == self._reported_local_settings:
             return ()
         self._reported_local_settings = described
@@ -312,7 +312,7 @@ class Configuration:
             found = self.find_credential()
         except ConfigurationError:  # an invalid key was never sent, so no text contains it
             found = None
-        return redact(text, found)
+        return redact_key(text, found)
 
     def is_demo(self, settings: ResolvedSettings, found: FoundCredential | None) -> bool:
         """Return whether the embedded simulator answers, by the choice of `%claude demo`, else by the settings."""

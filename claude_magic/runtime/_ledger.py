@@ -45,10 +45,10 @@ from ._budget import (
     check_amount,
     check_budget,
     check_parent,
-    check_price,
     count_input,
     fits,
     models_of,
+    require_price,
     worst_case,
 )
 from ._models import BillLine, bill_of
@@ -260,7 +260,7 @@ class Ledger:
             check_parent(self._forked_from or self._find_parent())
         if self.budget is not None:
             for model in models_of(request):
-                check_price(model)
+                require_price(model)
 
     async def _reserve(self, reservation: Reservation, what: str = "This request") -> None:
         worst = reservation.worst

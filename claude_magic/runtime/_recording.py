@@ -412,7 +412,7 @@ _ERROR_FIELDS: Final = (
 )
 
 
-def describe_error(error: ClaudeError) -> dict[str, Any]:
+def error_fields(error: ClaudeError) -> dict[str, Any]:
     """Return an error as data."""
     fields = {name: getattr(error, name, None) for name in _ERROR_FIELDS}
     return {"class": type(error).__name__} | {

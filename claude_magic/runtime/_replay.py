@@ -48,8 +48,8 @@ from ._recording import (
     Redact,
     clean_request,
     cleaned,
-    describe_error,
     describe_request,
+    error_fields,
     error_of,
     has_user_secret,
     unfold,
@@ -421,7 +421,7 @@ class _Recorder:
             self._client.rules.records_errors and isinstance(error, APIError | NetworkError)
         ):
             return
-        failed = None if error is None else describe_error(error)
+        failed = None if error is None else error_fields(error)
         recording = await asyncio.get_running_loop().run_in_executor(None, self._make, failed)
         try:
             await asyncio.wrap_future(self._put(recording))

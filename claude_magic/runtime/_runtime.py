@@ -35,7 +35,7 @@ from ..conversation import Conversations, Turn
 from ._bridge import Engine, RateLimits, SharedClient
 from ._budget import find_parent_budget, publish_budget
 from ._cassette import Cassette, Cassettes
-from ._connection import ConfigReader, Configuration, FoundCredential, redact
+from ._connection import ConfigReader, Configuration, FoundCredential, redact_key
 from ._ledger import Ledger, TurnAccountant
 from ._progress import Progress
 from ._provenance import AskedRows, RequestLog
@@ -252,7 +252,7 @@ class Runtime:
 
         def on_end(task: asyncio.Task[None]) -> None:
             accountant.finish(None)  # releases the reservation of a run that ended abnormally
-            ensure_final(progress, task, lambda text: redact(text, source.found))
+            ensure_final(progress, task, lambda text: redact_key(text, source.found))
             self._in_flight.pop(reply, None)
 
         self._spawn(reply, plan, run, source, on_end)
@@ -383,7 +383,9 @@ class Runtime:
                 yield client
 
         def lend(shared: SharedClient) -> AbstractAsyncContextManager[ClaudeClient]:
-            return ReplayClient(cassette, rules, lambda: lend_later(shared), lambda text: redact(text, found))
+            return ReplayClient(
+                cassette, rules, lambda: lend_later(shared), lambda text: redact_key(text, found)
+            )
 
         is_demo = configuration.is_demo(settings, found)
         return Source(lend=lend, rate=values.rate_limit_rps, is_simulated=is_demo, found=found)

@@ -186,7 +186,7 @@ def shorten(text: str, length: int = 60) -> str:
     return line if len(line) <= length and len(text) <= 2 * length else f"{line[: length - 1]}…"
 
 
-def shown(value: object) -> str:
+def shown_value(value: object) -> str:
     """Return a short representation of a value of any size, for a message."""
     try:
         return shorten(repr(value[:200] if isinstance(value, str | bytes | list | tuple) else value))
@@ -459,7 +459,7 @@ def _error_message(name: str, value: object, error: ConfigurationError) -> str:
     if wanted == error.message:
         return wanted
     wanted = wanted.removeprefix("Value error, ")
-    value_part = "" if name in _UNPRINTED_FIELDS else f" is {shown(value)} and"
+    value_part = "" if name in _UNPRINTED_FIELDS else f" is {shown_value(value)} and"
     return f"The setting {name}{value_part} cannot be used: {wanted}"
 
 
@@ -477,6 +477,6 @@ def _unknown_keys(content: Mapping[str, Any], where: str) -> Iterable[str]:
     unknown = [name for name in content if name not in known]
     for name in unknown[:_MAX_UNKNOWN]:
         hint = did_you_mean(name, known) if len(name) <= _LONGEST_NAME else ""
-        yield f"{where} sets {shown(name)}, which is not a setting; ignored.{hint}"
+        yield f"{where} sets {shown_value(name)}, which is not a setting; ignored.{hint}"
     if len(unknown) > _MAX_UNKNOWN:
         yield f"{where} sets {len(unknown) - _MAX_UNKNOWN:,} more unknown settings; ignored."

@@ -151,7 +151,7 @@ def implementation_of(function: Callable[..., Any]) -> Any:
     return function if inspect.isroutine(function) else type(function).__call__
 
 
-def parameters_of(function: Callable[..., Any], name: str) -> Parameters:
+def read_parameters(function: Callable[..., Any], name: str) -> Parameters:
     """Return the arguments of a function.
 
     Arguments that JSON cannot express keep their defaults.
@@ -387,7 +387,7 @@ class Tool:
             raise ConfigurationError(
                 f"{self.name} cannot be the name of a tool: it takes letters, digits, _ and -, 64 at most. Nothing was sent."
             )
-        self._parameters = parameters_of(function, self.name)
+        self._parameters = read_parameters(function, self.name)
         implementation = implementation_of(function)
         unwrapped = inspect.unwrap(implementation)
         self.is_async = inspect.iscoroutinefunction(unwrapped) or inspect.isasyncgenfunction(unwrapped)

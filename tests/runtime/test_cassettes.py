@@ -18,7 +18,7 @@ import pytest
 from claude_magic.bulk import Request, make_plan, origin_of
 from claude_magic.bulk._bar import describe_end
 from claude_magic.client import ConfigurationError, InvalidRequestError, MessageRequest
-from claude_magic.notebook._commands import Line
+from claude_magic.notebook._line import Line
 from claude_magic.notebook._options import Options
 from claude_magic.notebook._question import continue_answer, settings_of
 from claude_magic.runtime import CassetteError, NotRecordedError, Phase, Question, Reply, Runtime, Where

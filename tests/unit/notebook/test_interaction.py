@@ -7,8 +7,8 @@ import pytest
 
 from claude_magic.client import ConfigurationError, MessageRequest
 from claude_magic.notebook import _interact
-from claude_magic.notebook._commands import Line
 from claude_magic.notebook._interact import Interaction
+from claude_magic.notebook._line import Line
 from claude_magic.runtime import Phase, Question, Where
 
 

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from claude_magic.notebook._commands import Line
-from claude_magic.notebook._line import parse_cell, parse_option_line
+from claude_magic.notebook._line import Line, parse_cell, parse_option_line
 from claude_magic.notebook._options import OPTION_SPECS, Options
 
 PROMPTS = [

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from claude_magic.panels._exchange import AnswerActions
+from claude_magic.panels._exchange import ActionRow
 
 
 class Page:
@@ -25,7 +25,7 @@ def press_new_cell(text: str) -> tuple[list[tuple[str, str]], list[str]]:
     """Press "New cell" under an answer. Return the inserted cells and the sentences for the user."""
     page, told = Page(), []
     context: Any = SimpleNamespace(browser=page, notify=told.append)
-    AnswerActions._on_insert(SimpleNamespace(_context=context, _reply=SimpleNamespace(text=text)), None)  # type: ignore[arg-type]
+    ActionRow._on_insert(SimpleNamespace(_context=context, _reply=SimpleNamespace(text=text)), None)  # type: ignore[arg-type]
     return page.inserted, told
 
 

@@ -33,7 +33,7 @@ from claude_magic.render._tex import (
     TAKERS,
     TOO_LARGE,
     TOO_MANY_FORMULAS,
-    cost_of,
+    weight_of,
 )
 from claude_magic.runtime import Phase
 
@@ -131,14 +131,14 @@ LENGTHS = [
 @pytest.mark.parametrize("formula", ORDINARY)
 def test_an_ordinary_formula_is_typeset(formula: str) -> None:
     """Bounds are far from what people write."""
-    assert cost_of(formula) is not None
+    assert weight_of(formula) is not None
     assert "mathjax_process" in render_markdown(f"$$\n{formula}\n$$")
 
 
 @pytest.mark.parametrize("formula", [*DEEP, *COUNTS, *LENGTHS])
 def test_a_formula_that_would_stop_the_page_is_shown_as_its_source(formula: str) -> None:
     """In each of our forms, and in the Markdown that goes to others."""
-    assert cost_of(formula) is None
+    assert weight_of(formula) is None
     for text in (f"$$\n{formula}\n$$", f"So \\({formula}\\) is."):
         assert "mathjax_process" not in render_markdown(text)
         html = MarkdownIt("commonmark").render(neutralise_markdown(text))
@@ -158,7 +158,7 @@ def test_no_command_that_nobody_knows_nests_without_end(names: list[str], argume
     if all(name[1:] in SYMBOLS | TAKERS | MEASURES for name in names):
         return
 
-    assert cost_of((" ".join(names) + argument) * 80 + "x") is None
+    assert weight_of((" ".join(names) + argument) * 80 + "x") is None
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,9 @@ def test_amounts_of_money_stay_as_they_are(text: str) -> None:
 
 def test_the_work_of_a_formula_is_bounded_also_where_each_part_is_small() -> None:
     """Many signs, or fewer of them deep down."""
-    assert cost_of("x+" * 1_000) is not None
-    assert cost_of("x+" * 2_000) is None
-    assert cost_of("{" * 50 + "x+" * 500 + "}" * 50) is None
+    assert weight_of("x+" * 1_000) is not None
+    assert weight_of("x+" * 2_000) is None
+    assert weight_of("{" * 50 + "x+" * 500 + "}" * 50) is None
 
 
 def test_the_formulas_of_a_whole_answer_are_bounded_and_a_word_says_so() -> None:

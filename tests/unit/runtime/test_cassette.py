@@ -31,8 +31,8 @@ from claude_magic.runtime._recording import (
     Recording,
     clean_request,
     cleaned,
-    describe_error,
     describe_request,
+    error_fields,
     error_of,
     has_user_secret,
     unfold,
@@ -447,7 +447,7 @@ def test_an_error_comes_back_as_it_was() -> None:
     error = OverloadedError("Busy.", status=529, error_type="overloaded_error", request_id="req_1")
     error.give_up_reason = "Tried 4 times."
 
-    again = error_of(json.loads(json.dumps(describe_error(error))))
+    again = error_of(json.loads(json.dumps(error_fields(error))))
 
     assert type(again) is OverloadedError
     assert str(again) == str(error)

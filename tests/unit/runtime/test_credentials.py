@@ -10,7 +10,7 @@ import pytest
 
 from claude_magic.client import ConfigurationError
 from claude_magic.runtime import _connection
-from claude_magic.runtime._connection import Credentials, FoundCredential, redact
+from claude_magic.runtime._connection import Credentials, FoundCredential, redact_key
 from claude_magic.runtime._settings import SettingsFiles
 
 KEY = "sk-ant-secret-0123456789"
@@ -171,5 +171,5 @@ def test_o2_text_that_quotes_a_key_is_redacted() -> None:
     """The key in force in any format, and all text that looks like an API key."""
     found = find(ANTHROPIC_API_KEY="gateway-password")
 
-    assert redact(f"no: gateway-password, {KEY}.", found) == "no: [REDACTED], [REDACTED]."
-    assert redact(f"no: {KEY}.", None) == "no: [REDACTED]."
+    assert redact_key(f"no: gateway-password, {KEY}.", found) == "no: [REDACTED], [REDACTED]."
+    assert redact_key(f"no: {KEY}.", None) == "no: [REDACTED]."

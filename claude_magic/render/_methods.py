@@ -13,7 +13,7 @@ from typing import Any, Final
 from .._version import __version__
 from ..client import ConfigurationError, as_sentence
 from ..context import fence_around, redact
-from ..runtime import Asked, AskedRows, Runtime, asked_of, format_usd
+from ..runtime import Asked, AskedRows, Runtime, Tally, asked_of, format_usd
 from ._tables import counted
 
 _MOST_LISTED: Final = 40
@@ -112,24 +112,28 @@ def describe_methods(
     return made
 
 
+def _tally(methods: Methods) -> Tally:
+    tally = Tally()
+    for asked in methods.asked:
+        tally.add(asked)
+    for rows in methods.maps:
+        tally.merge(rows.tally)
+    return tally
+
+
 def _summary(methods: Methods) -> dict[str, Any]:
-    asked, maps = methods.asked, methods.maps
-    outcomes = Counter(each.outcome for each in asked)
-    costs = [*(each.cost for each in asked if not each.is_replay), *(each.cost for each in maps)]
-    dates = sorted(each.at for each in _all(methods))
+    tally = _tally(methods)
     return {
-        "requests": len(asked) + sum(each.answered + each.failed for each in maps) + methods.left_out,
-        "answered": outcomes["answered"] + sum(each.answered for each in maps),
-        "replayed": sum(each.is_replay for each in asked) + sum(each.replayed for each in maps),
-        "failed": outcomes["failed"] + sum(each.failed for each in maps),
-        "interrupted": outcomes["interrupted"],
-        "simulated": sum(each.is_simulated for each in _all(methods)),
+        "requests": tally.outcomes.total() + methods.left_out,
+        **{outcome: tally.outcomes[outcome] for outcome in ("answered", "failed", "interrupted")},
+        "replayed": tally.replayed,
+        "simulated": tally.simulated,
         "without_record": methods.left_out,
-        "first": dates[0] if dates else None,
-        "last": dates[-1] if dates else None,
-        "tokens_in": sum(each.tokens_in for each in asked) + sum(each.tokens_in for each in maps),
-        "tokens_out": sum(each.tokens_out for each in asked) + sum(each.tokens_out for each in maps),
-        "cost_usd": None if None in costs else round(sum(cost or 0.0 for cost in costs), 6),
+        "first": tally.first,
+        "last": tally.last,
+        "tokens_in": tally.tokens_in,
+        "tokens_out": tally.tokens_out,
+        "cost_usd": None if tally.cost is None else round(tally.cost, 6),
     }
 
 
@@ -168,7 +172,7 @@ def _outcomes(methods: Methods, summary: Mapping[str, Any]) -> Iterator[str]:
             ended.append(
                 f"{summary[outcome]:,} {'' if outcome == 'failed' else _were(summary[outcome]) + ' '}{outcome}"
             )
-    errors = Counter(each.error for each in methods.asked if each.error)
+    errors = _tally(methods).errors
     named = f" ({', '.join(f'{name}: {count}' for name, count in errors.items())})" if errors else ""
     yield f"{', '.join(ended)}{named}."
     if methods.cassette:
@@ -186,19 +190,9 @@ def _outcomes(methods: Methods, summary: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _models(methods: Methods) -> Iterator[str]:
-    dates: dict[str, list[str]] = {}
-    for each in methods.asked:
-        if each.outcome == "answered":
-            dates.setdefault(each.model or each.asked_model, []).append(each.at)
-    counts = {model: len(found) for model, found in dates.items()}
-    for rows in methods.maps:
-        for record in rows.records[:1]:
-            model = record.model or record.asked_model
-            dates.setdefault(model, []).append(record.at)
-            counts[model] = counts.get(model, 0) + rows.answered
     named = [
-        f"{model} ({counted(counts[model], 'answer')}, {_span(min(found), max(found))})"
-        for model, found in dates.items()
+        f"{model} ({counted(answers.count, 'answer')}, {_span(answers.first, answers.last)})"
+        for model, answers in _tally(methods).models.items()
     ]
     if named:
         yield f"Models, as the responses name them: {'; '.join(named)}."
@@ -210,7 +204,7 @@ def _parameters(methods: Methods) -> Iterator[str]:
         counts[_in_words(each.parameters)] += 1
     for rows in methods.maps:
         counts.update(
-            {_in_words(rows.records[0].parameters): rows.answered + rows.failed} if rows.records else {}
+            {_in_words(rows.records[0].parameters): rows.tally.outcomes.total()} if rows.records else {}
         )
     shown = [
         f"{text}, in {counted(count, 'request')}" if len(counts) > 1 else text
@@ -305,11 +299,10 @@ def _table(methods: Methods) -> str:
     more = len(rows) - len(shown)
     if more > 0:
         lines += ["", f"{more:,} more requests are in the manifest."]
-    for each in methods.maps:
-        lines += [
-            "",
-            f"A map asked {counted(len(each.distinct_keys), 'distinct request')}; the manifest lists their hashes.",
-        ]
+    if methods.maps:
+        asked = len({key for each in methods.maps for key in each.distinct_keys})
+        maps = "A map" if len(methods.maps) == 1 else f"{len(methods.maps)} maps"
+        lines += ["", f"{maps} asked {counted(asked, 'distinct request')}; the manifest lists their hashes."]
     return "\n".join(lines)
 
 
@@ -343,13 +336,15 @@ def _as_data(asked: Asked, *, with_prompt: bool) -> dict[str, Any]:
 
 
 def _map_as_data(rows: AskedRows, *, with_prompt: bool) -> dict[str, Any]:
+    tally = rows.tally
     return {
-        "answered": rows.answered,
-        "replayed": rows.replayed,
-        "failed": rows.failed,
-        "tokens_in": rows.tokens_in,
-        "tokens_out": rows.tokens_out,
-        "cost_usd": rows.cost,
+        **{outcome: tally.outcomes[outcome] for outcome in ("answered", "failed", "interrupted")},
+        "replayed": tally.replayed,
+        "simulated": tally.simulated,
+        "models": {model: asdict(answers) for model, answers in tally.models.items()},
+        "tokens_in": tally.tokens_in,
+        "tokens_out": tally.tokens_out,
+        "cost_usd": tally.cost,
         "first": [_as_data(each, with_prompt=with_prompt) for each in rows.records],
         "keys": rows.distinct_keys,
     }

@@ -24,7 +24,7 @@ from ._models import (
     usd,
 )
 from ._progress import SIMULATOR_HEADER
-from ._provenance import Asked, AskedRows, asked_of
+from ._provenance import Asked, AskedRows, Tally, asked_of
 from ._recording import SENT_AS_IT_IS, Recording
 from ._replay import NotRecordedError
 from ._reply import (

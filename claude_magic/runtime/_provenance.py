@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -73,28 +74,99 @@ class Asked:
 
 
 @dataclass(slots=True, kw_only=True)
+class ModelAnswers:
+    """The answers of one model: their number, and the dates of the first and the last, in RFC 3339 format."""
+
+    count: int
+    first: str
+    last: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """Counts of requests.
+
+    Attributes:
+        outcomes: Number of requests by outcome.
+        errors: Number of requests by class name of the error.
+        models: The answers by model.
+        first: The date of the first request, or None.
+        last: The date of the last request, or None.
+        replayed: Number of answers from a cassette.
+        simulated: Number of requests to a simulator.
+        tokens_in: Input tokens.
+        tokens_out: Output tokens.
+        cost: USD without replays, or None if a price is not known.
+    """
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    models: dict[str, ModelAnswers] = field(default_factory=dict)
+    first: str | None = None
+    last: str | None = None
+    replayed: int = 0
+    simulated: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float | None = 0.0
+
+    def add(self, asked: Asked) -> None:
+        """Count a request."""
+        self.outcomes[asked.outcome] += 1
+        if asked.error:
+            self.errors[asked.error] += 1
+        if asked.outcome == "answered":
+            model = asked.model or asked.asked_model
+            self._add_answers(model, ModelAnswers(count=1, first=asked.at, last=asked.at))
+        self._add_dates(asked.at, asked.at)
+        self.replayed += asked.is_replay
+        self.simulated += asked.is_simulated
+        self.tokens_in += asked.tokens_in
+        self.tokens_out += asked.tokens_out
+        self._add_cost(0.0 if asked.is_replay else asked.cost)
+
+    def merge(self, other: Tally) -> None:
+        """Add the counts of another tally."""
+        self.outcomes += other.outcomes
+        self.errors += other.errors
+        for model, answers in other.models.items():
+            self._add_answers(model, answers)
+        if other.first is not None and other.last is not None:
+            self._add_dates(other.first, other.last)
+        self.replayed += other.replayed
+        self.simulated += other.simulated
+        self.tokens_in += other.tokens_in
+        self.tokens_out += other.tokens_out
+        self._add_cost(other.cost)
+
+    def _add_answers(self, model: str, more: ModelAnswers) -> None:
+        if (so_far := self.models.get(model)) is None:
+            self.models[model] = replace(more)
+            return
+        so_far.count += more.count
+        so_far.first, so_far.last = min(so_far.first, more.first), max(so_far.last, more.last)
+
+    def _add_dates(self, first: str, last: str) -> None:
+        self.first = first if self.first is None else min(self.first, first)
+        self.last = last if self.last is None else max(self.last, last)
+
+    def _add_cost(self, cost: float | None) -> None:
+        self.cost = None if self.cost is None or cost is None else self.cost + cost
+
+
+@dataclass(slots=True, kw_only=True)
 class AskedRows:
     """The requests of one map, which are too many for a record each.
 
     Attributes:
         keys: The concatenated hashes of the answered requests, 16 bytes each.
         records: The full records of the first request, and of the first one answered by each further model.
-        answered: Number of answered requests.
-        replayed: Number of answers from a cassette.
-        failed: Number of requests that ended without a complete answer.
-        tokens_in: Input tokens of the answered requests.
-        tokens_out: Output tokens of the answered requests.
-        cost: USD, or None if a price is not known.
+        tally: The counts of all requests.
     """
 
     keys: bytearray = field(default_factory=bytearray)
     records: list[Asked] = field(default_factory=list)
-    answered: int = 0
-    replayed: int = 0
-    failed: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost: float | None = 0.0
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def distinct_keys(self) -> list[str]:
@@ -103,19 +175,11 @@ class AskedRows:
 
     def add(self, asked: Asked) -> None:
         """Count a request."""
-        if len(self.records) < 1 or (
-            asked.model and asked.model not in {each.model for each in self.records}
-        ):
+        if not self.records or (asked.model and asked.model not in self.tally.models):
             self.records.append(asked)
-        if asked.outcome != "answered":
-            self.failed += 1
-            return
-        self.answered += 1
-        self.replayed += asked.is_replay
-        self.keys += bytes.fromhex(asked.key)
-        self.tokens_in += asked.tokens_in
-        self.tokens_out += asked.tokens_out
-        self.cost = None if self.cost is None or asked.cost is None else self.cost + asked.cost
+        self.tally.add(asked)
+        if asked.outcome == "answered":
+            self.keys += bytes.fromhex(asked.key)
 
 
 class RequestLog:

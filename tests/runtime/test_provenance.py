@@ -184,6 +184,35 @@ def test_a_map_is_described_by_its_hashes(runtime: Runtime) -> None:
     assert (found["answered"], len(found["keys"]), runtime.log.asked()) == (3, 3, ())
 
 
+def test_the_requests_of_maps_count_like_all_others(runtime: Runtime, make_runtime: MakeRuntime) -> None:
+    """Those to a simulator, the failed ones with their errors, the dates of each model; replays without a price."""
+    items = ["a", "b", "!simulate bad_request"]
+
+    def map_rows(runtime: Runtime, prompt: str) -> None:
+        settings = {"replay": "auto"}
+        request = Request(prompt=prompt, items=items, names={}, settings=settings, journal=False)
+        plan = make_plan(request, runtime)
+        list(plan.read())
+        plan.start().result(TIMEOUT)
+
+    ask(runtime, "Name a tree.")
+    map_rows(runtime, "{{ item }}")
+    map_rows(runtime, "{{ item }}\nagain")
+
+    text, summary = str(described(runtime)), described(runtime).manifest["summary"]
+    assert "5 were answered, 2 failed (InvalidRequestError: 2)." in text
+    assert "Note: 7 of these are from a simulator" in text
+    assert "(5 answers, on " in text
+    assert "2 maps asked 4 distinct requests" in text
+    assert [summary[name] for name in ("requests", "answered", "failed", "simulated")] == [7, 5, 2, 7]
+    assert summary["cost_usd"] > 0
+
+    other = make_runtime()
+    map_rows(other, "{{ item }}")
+    summary = described(other).manifest["summary"]
+    assert (summary["replayed"], summary["cost_usd"]) == (2, 0.0)
+
+
 def test_the_manifest_is_a_file_without_secrets(runtime: Runtime, sim: Simulator) -> None:
     """It contains prompts only with the appendix, and then redacted."""
     question = Question(prompt="Say exactly: password = 'hunter2-Zeppelin'", is_raw=True)

@@ -137,6 +137,11 @@ def load(shell: Any, facade: Any) -> None:
     setattr(shell, _KEY, loaded)
     if _RUNTIME in sys.modules:
         magics.session.runtime()
+    for line in _questions_taken_for_help(shell):
+        print(
+            f"IPython takes the ? of {line!r} for its own help, because claude_magic was loaded only now. Run that line again, in "
+            "a cell of its own."
+        )
     # If ipywidgets is in use, open pages may request widgets at any moment, perhaps just when our first ones are made.
     if "ipywidgets" in sys.modules:
         importlib.import_module(_WIDGETS)
@@ -146,6 +151,15 @@ def load(shell: Any, facade: Any) -> None:
         print(
             f"%claude belonged to {owner}; claude_magic handles it now. %unload_ext claude_magic gives it back."
         )
+
+
+def _questions_taken_for_help(shell: Any) -> list[str]:
+    """Return the `%claude` lines of the running cell that IPython has read as requests for help, before the extension was loaded."""
+    history = getattr(shell, "history_manager", None)
+    if history is None or "run_line_magic('pinfo" not in history.input_hist_parsed[-1]:
+        return []
+    lines = [line.strip() for line in history.input_hist_raw[-1].splitlines()]
+    return [line for line in lines if line.startswith(f"%{MAGIC} ") and line.endswith("?")]
 
 
 def unload(shell: Any) -> None:

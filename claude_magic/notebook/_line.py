@@ -442,8 +442,9 @@ def _explain_unknown(word: str) -> str:
         guess: str | None = f"{word[:2]} {word[2:].lstrip('=')}" if not short.is_flag else word[:2]
     else:
         guess = closest(name, SPEC_BY_NAME)
-    hint = f" Did you mean {guess}?" if guess else " %claude? lists the options."
-    return f"There is no option {name}.{hint} {_ESCAPE_HINT}"
+    if guess:
+        return f"There is no option {name}. Did you mean {guess}? Nothing was sent."
+    return f"There is no option {name}. %claude? lists the options. {_ESCAPE_HINT}"
 
 
 def _assemble_prompt(first_line: str, body: str) -> str:

@@ -401,7 +401,9 @@ def login(cell: Cell, _arguments: Mapping[str, str]) -> None:
             "starts, then restart the kernel."
         ) from None
     if not key.strip():
-        print("No key was entered; nothing has changed.")
+        print(
+            "No key was entered; nothing has changed. Without a key, %claude demo on lets a simulator answer."
+        )
         return
     runtime.login(key)
     print("Logged in, until this kernel ends or %claude logout.")

@@ -210,8 +210,9 @@ class EmbeddedSimulator:
 
 
 _NO_KEY = (
-    "There is no API key: ANTHROPIC_API_KEY is not set in this kernel. Set it where Jupyter starts and restart the kernel, "
-    "or type `%claude login` to give it for this session. Without a key, `%claude demo on` lets a simulator answer."
+    "There is no API key: ANTHROPIC_API_KEY is not set. Type `%claude login` to give a key for this session, or set the variable "
+    "where Jupyter or the script starts, and restart. Without a key, `%claude demo on`, in a script CLAUDE_MAGIC_DEMO=on, lets a "
+    "simulator answer."
 )
 
 

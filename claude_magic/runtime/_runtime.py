@@ -591,6 +591,10 @@ class Runtime:
         config = settings.values.client_config()
         is_simulated = self._configuration.is_demo(settings, found)
         error = None if self.last is None else self.last.error
+        rows = setting_rows(settings, found)
+        if (choice := self._configuration.demo_choice) is not None:
+            demo = SettingRow(name="demo", value="on" if choice else "off", source="%claude demo")
+            rows = tuple(demo if row.name == "demo" else row for row in rows)
         return RuntimeStatus(
             base_url="embedded simulator" if is_simulated else config.base_url,
             is_running=self._engine.is_running,
@@ -598,7 +602,7 @@ class Runtime:
             limiter=self.limiter_state(),
             in_flight=len(self.in_flight()),
             last_error=None if error is None else f"{type(error).__name__}: {self.redact(str(error))}",
-            settings=setting_rows(settings, found),
+            settings=rows,
             notes=(
                 *settings.notes,
                 *self._configuration.credentials.notes,

@@ -103,6 +103,21 @@ def test_a_variable_claude_of_the_users_stays_and_notes_name_another_way(start_k
     assert kernel.value("claude, 'claude' in get_ipython().user_ns_hidden") == "('Debussy', False)"
 
 
+def test_a_question_in_the_cell_that_loads_is_told_about(start_kernel, sim):
+    """IPython reads a cell before it runs it, and takes the `?` for its own help; run again, or loaded again, the line asks."""
+    sim.script(reply("Because."), reply("Therefore."))
+    kernel = start_kernel(load=False)
+    cell = "%load_ext claude_magic\n%claude -m opus Why is that?\n%claude status"
+
+    first, second = kernel.run(cell), kernel.run(cell)
+    third = kernel.run(cell.replace("load", "reload"))
+
+    assert "takes the ? of '%claude -m opus Why is that?' for its own help" in first.stdout
+    assert "takes the ?" not in second.stdout + third.stdout
+    asked = [str(request.body["messages"][-1]) for request in sim.requests if request.body]
+    assert [text.count("Why is that?") for text in asked] == [1, 1]
+
+
 def test_unloading_leaves_nothing_behind(start_kernel, sim):
     """Magics, transformer, completer, hooks, `%config` class, formatters and threads are gone."""
     kernel = start_kernel(load=False)

@@ -70,6 +70,8 @@ def test_demo_can_be_switched_on_and_off_where_there_is_no_credential(make_runti
     runtime = make_runtime()
 
     runtime.demo_on()
+    rows = {row.name: (row.value, row.source) for row in runtime.status().settings}
+    assert rows["demo"] == ("on", "%claude demo")
     answer = runtime.start("Hello").result(TIMEOUT)
     runtime.demo_off()
 

@@ -299,10 +299,9 @@ def _decode_odd_data(sse: ServerSentEvent, *, keeps_halves: bool) -> Any:
         return data.decode()
     try:
         raw = decode_odd_json(data)
+        return _with_halves_in_text(raw) if keeps_halves else mended(raw)
     except ValueError as error:
         reason = error
-    else:
-        return _with_halves_in_text(raw) if keeps_halves else mended(raw)
     raise StreamInterruptedError(
         f"The server sent an event that is not JSON ({data[:60].decode('utf-8', 'replace')!r}…: {reason}). "
         "Check base_url, and any proxy in between, which may have changed the stream."

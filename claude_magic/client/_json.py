@@ -19,6 +19,12 @@ from ._errors import ConfigurationError
 _MOST_DIGITS = 4000
 """Longest integer that is parsed as one, in digits; Python refuses more than 4,300."""
 
+_MOST_LEVELS = 200
+"""Deepest nesting that is accepted, as in `from_json`: what is received must be encoded again, in a request of a few more levels,
+and `to_json` refuses more than 255."""
+
+_TOO_DEEP = "it is nested too deeply"
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _INCOMPLETE_CHARACTER = re.compile(
     "(?:[\ud800-\udbff]|[\udcc2-\udcdf]|[\udce0-\udcef][\udc80-\udcbf]?|[\udcf0-\udcf4][\udc80-\udcbf]{0,2})\\Z"
@@ -38,7 +44,7 @@ def encode_json(value: Any) -> bytes:
         pass  # usually a lone surrogate, which can be replaced
     try:
         return to_json(mended(value))
-    except (PydanticSerializationError, RecursionError) as error:
+    except ValueError as error:
         reason = str(error)
     raise ConfigurationError(
         f"The request cannot be written as JSON ({reason}). Nothing was sent. Use text, numbers, lists and dicts only."
@@ -66,15 +72,25 @@ def decode_odd_json(data: bytes) -> Any:
     return _loads(data, "surrogateescape")
 
 
-def mended(value: Any) -> Any:
-    """Return a copy of a JSON value in which all strings are valid Unicode."""
+def mended(value: Any, levels: int = _MOST_LEVELS) -> Any:
+    """Return a copy of a JSON value in which all strings are valid Unicode.
+
+    Args:
+        value: The value.
+        levels: How deeply it may be nested.
+
+    Raises:
+        ValueError: It is nested more deeply.
+    """
     if isinstance(value, str):
         return _encoded(value).decode("utf-16-le", "replace") if has_surrogate(value) else value
+    if not isinstance(value, dict | list | tuple):
+        return value
+    if not levels:
+        raise ValueError(_TOO_DEEP)
     if isinstance(value, dict):
-        return {mended(name): mended(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [mended(item) for item in value]
-    return value
+        return {mended(name): mended(item, levels - 1) for name, item in value.items()}
+    return [mended(item, levels - 1) for item in value]
 
 
 def has_surrogate(text: str) -> bool:
@@ -101,7 +117,7 @@ def _loads(data: bytes | str, errors: str) -> Any:
             data if isinstance(data, str) else _text_of(data, errors), strict=False, parse_int=_parse_int
         )
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
 
 
 def _text_of(data: bytes, errors: str) -> str:

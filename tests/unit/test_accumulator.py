@@ -22,6 +22,7 @@ from claude_magic.client import (
     decode_event,
 )
 from claude_magic.client._events import event_of
+from claude_magic.client._json import encode_json
 from claude_magic.client._stream import events_of
 
 json_values: st.SearchStrategy[Any] = st.recursive(
@@ -266,8 +267,19 @@ def test_s1_tool_input_that_is_not_a_json_object_is_kept_as_text(fragments: list
 
     assert isinstance(block, ToolUseBlock)
     assert block.raw_input == "".join(fragments)
-    assert block.input == {}
-    assert block.to_param() == TOOL
+
+
+@pytest.mark.parametrize("levels", [150, 300, 600, 900, 100_000])
+def test_s1_arguments_of_any_depth_are_read_or_invalid(levels: int) -> None:
+    """Promise: arguments nested more deeply than a request may be are invalid, and do not end the turn."""
+    written = f'{{"x": {"[" * levels}{"]" * levels}}}'
+
+    message = accumulate(
+        [start(), begin(0, TOOL), delta(0, "input_json_delta", partial_json=written), end(0), STOP]
+    ).message()
+
+    assert message.tool_uses[0].raw_input == (None if levels == 150 else written)
+    encode_json({"messages": [message.to_param()]})
 
 
 @pytest.mark.parametrize("fragments", [[], [""], ["", " "]])

@@ -180,7 +180,15 @@ def test_s1_data_that_is_not_an_object_is_an_unknown_event(data: bytes, raw: obj
 
 
 @pytest.mark.parametrize(
-    "data", [b'{"type":"ping"', b"<html>", b"\xff\xfe", b"[" * 5_000, b'{"a":' * 100_000]
+    "data",
+    [
+        b'{"type":"ping"',
+        b"<html>",
+        b"\xff\xfe",
+        b"[" * 5_000,
+        b'{"a":' * 100_000,
+        b'{"a":' + b"[" * 600 + b"]" * 600 + b"}",
+    ],
 )
 def test_s2_data_that_is_not_json_is_a_claude_error(data: bytes) -> None:
     """Promise: invalid data in one event is reported as such, with advice what to check."""

@@ -396,6 +396,16 @@ class _Connection(httpx2.AsyncHTTPTransport):
         """Whether it is connected."""
         return bool(self._pool.connections)
 
+    @property
+    def has_surplus(self) -> bool:
+        """Whether bytes arrived behind the end of a response. The library would read them as the response to the next request."""
+        found: Any = next(iter(self._pool.connections), None)
+        while found is not None and not hasattr(
+            found, "_h11_state"
+        ):  # inside one or two others, also private
+            found = getattr(found, "_connection", None)
+        return found is not None and bool(found._h11_state.trailing_data[0])
+
 
 class _Body(httpx2.AsyncByteStream):
     """The body of a response. Closing it releases the connection."""
@@ -420,6 +430,8 @@ class _Body(httpx2.AsyncByteStream):
         self._is_closed = True
         try:
             await self._stream.aclose()
+            if self._connection.has_surplus:
+                await self._connection.aclose()
         finally:
             self._connections.give_back(self._connection, is_open=self._connection.is_open)
 

@@ -300,6 +300,38 @@ def test_r4_a_keepalive_connection_that_the_server_closed_meanwhile_is_not_used(
     assert sleeps == []
 
 
+@both_ways
+@pytest.mark.parametrize("is_whole", [True, False], ids=["a whole response", "a few bytes"])
+def test_r4_bytes_behind_a_response_are_not_the_answer_to_the_next_question(
+    is_whole: bool, is_streamed: bool, serve: Any, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: a gateway that sends more than it announced costs a connection, but neither answers nor attempts."""
+
+    def response_to(number: int) -> bytes:
+        content = [{"type": "text", "text": f"Answer {number}"}]
+        body = json.dumps({"id": "msg_1", "content": content, "usage": {}}).encode()
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+        return head + body
+
+    served: list[int] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
+            served.append(len(served) + 1)
+            writer.write(response_to(served[-1]) + (response_to(99) if is_whole else b"\r\n}}"))
+            await writer.drain()
+
+    async def main() -> list[str]:
+        async with serve(handler) as url, make_client(url) as client:
+            return [(await send(client, ask(), is_streamed)).text for _ in range(3)]
+
+    assert play(main) == ["Answer 1", "Answer 2", "Answer 3"]
+    assert served == [1, 2, 3]
+    assert sleeps == []
+
+
 @pytest.mark.parametrize(
     "count", [b"-5", b"1e400", b"9" * 400, b"9" * 5000, b"true", b'"12"', b"NaN", b"null", b"[]"]
 )

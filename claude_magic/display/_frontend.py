@@ -25,6 +25,19 @@ _BUSY_INTERVAL = 1.0
 _FIRST_WITH_CLICKS = 7
 """Major version of ipykernel. Version 6 handles a click only after the cell has ended."""
 
+_VISIBLE = {
+    code: chr(0x2400 + code) if code < 0x20 else "\N{REPLACEMENT CHARACTER}"
+    for code in (*range(0x20), 0x7F, *range(0x80, 0xA0))
+    if chr(code) not in "\t\n"
+}
+
+
+def without_controls(text: str) -> str:
+    """Make escape sequences visible, which a terminal would interpret: text and names from a server are untrusted."""
+    from ..schema import reveal
+
+    return reveal(text.translate(_VISIBLE))
+
 
 def fit_lines(text: str, stream: TextIO) -> str:
     """Wrap lines between words at the width of a terminal; for other streams, return the text unchanged."""
@@ -80,7 +93,7 @@ class FrontEnd:
         if self.has_kernel:
             self._shell.display_pub.publish(data=bundle.data, metadata=bundle.metadata)
         else:
-            print(bundle.data["text/plain"])
+            print(without_controls(bundle.data["text/plain"]))
 
     @property
     def confirm(self) -> Callable[[str], bool] | None:
@@ -93,7 +106,7 @@ class FrontEnd:
         if self.has_kernel:
             self.show(render_notice(line))
         else:
-            print(fit_lines(line, sys.stdout))
+            print(fit_lines(without_controls(line), sys.stdout))
 
     @contextlib.asynccontextmanager
     async def shown_as_busy(self) -> AsyncIterator[None]:

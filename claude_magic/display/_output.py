@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..render import A_WHILE, Bundle, Column, describe_status, render_footer_text
 from ..runtime import CallSnapshot, Phase, ReplySnapshot
-from ..schema import reveal
 from ..tools import visible
 from ._buttons import ApprovalButtons
-from ._frontend import FrontEnd, fit_lines
+from ._frontend import FrontEnd, fit_lines, without_controls
 from ._surface import FRAME_INTERVAL, IDLE_INTERVAL, AnyContent, Surface, interval_after
 
 if TYPE_CHECKING:
@@ -28,12 +27,6 @@ _MAX_CALL_CHARS = 160
 """Two lines of a typical terminal; the reply contains the whole result."""
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _CLEAR_LINE = "\r\x1b[K"
-
-# A model's text may contain escape sequences, which a terminal would interpret. They are made visible instead.
-_UNSAFE_CONTROLS = [code for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\t\n"]
-_VISIBLE = {
-    code: chr(0x2400 + code) if code < 0x20 else "\N{REPLACEMENT CHARACTER}" for code in _UNSAFE_CONTROLS
-}
 
 
 class TerminalSurface:
@@ -93,7 +86,9 @@ class TerminalSurface:
         shown = column.answer if column.name else dataclasses.replace(column.answer, error=None)
         has_footer = self._begun[-1].finish(shown, kept_in=column.kept_in)
         if column.name and not has_footer:
-            self._stream.write(fit_lines(_visible(render_footer_text(column.answer)), self._stream) + "\n")
+            self._stream.write(
+                fit_lines(without_controls(render_footer_text(column.answer)), self._stream) + "\n"
+            )
         if len(self._begun) < len(columns):
             self._stream.write("\n")
 
@@ -134,7 +129,7 @@ class _Writer:
             self._stream.write("\n" if self._written.endswith("\n") else "\n\n")
         has_footer = bool(self._written) or snapshot.phase is Phase.COMPLETE
         if has_footer:
-            footer = fit_lines(_visible(render_footer_text(snapshot, kept_in=kept_in)), self._stream)
+            footer = fit_lines(without_controls(render_footer_text(snapshot, kept_in=kept_in)), self._stream)
             self._stream.write(self._dim(footer) + "\n")
         self._stream.flush()
         return has_footer
@@ -152,16 +147,16 @@ class _Writer:
         for kind, run in groupby(snapshot.blocks, key=lambda block: block.kind):
             blocks = list(run)
             if kind == "text" and (text := "".join(block.text for block in blocks)):
-                parts.append(_visible(text))
+                parts.append(without_controls(text))
             for call in (block.call for block in blocks if block.call is not None):
                 if not call.state.is_final:
                     # Prints of the tool and the approval question start on a new line.
                     return "\n\n".join([*parts, ""])
-                parts.append(self._dim(_visible(_describe_call(call))))
+                parts.append(self._dim(without_controls(_describe_call(call))))
         return "\n\n".join(parts)
 
     def _write_status(self, snapshot: ReplySnapshot) -> None:
-        status = _visible(describe_status(snapshot, time.monotonic()))
+        status = without_controls(describe_status(snapshot, time.monotonic()))
         if self._is_terminal:
             if status != self._status:
                 self._stream.write(_CLEAR_LINE + self._dim(status))
@@ -187,10 +182,6 @@ def _describe_call(call: CallSnapshot) -> str:
     result = " ".join(call.result.split())
     line = f"· {visible(f'{call.name}({arguments})')} {call.state.value}{': ' if result else ''}{result}"
     return line if len(line) <= _MAX_CALL_CHARS else f"{line[: _MAX_CALL_CHARS - 1]}…"
-
-
-def _visible(text: str) -> str:
-    return reveal(text.translate(_VISIBLE))
 
 
 class OutputSurface:

@@ -23,7 +23,7 @@ from claude_magic.display import (
 from claude_magic.display._output import _start_widgets_import
 from claude_magic.display._surface import LONGEST_INTERVAL
 from claude_magic.notebook._compare import ComparisonSnapshot
-from claude_magic.render import Column
+from claude_magic.render import Bundle, Column
 from claude_magic.runtime import BlockSnapshot, Phase
 
 from ..beginnings import BEGINNING
@@ -409,6 +409,16 @@ def test_no_control_character_of_a_model_reaches_a_terminal(text):
         for char in stream.getvalue()
         if (ord(char) < 32 or 127 <= ord(char) < 160) and char not in "\t\n"
     ]
+
+
+def test_no_control_character_of_a_server_reaches_a_terminal_in_a_table_or_notice(capsys):
+    """The name of a model, an id and a reason come from the server, too."""
+    front_end = FrontEnd(types.SimpleNamespace())
+
+    front_end.show(Bundle({"text/plain": "model\x1b]0;title\x07\t1"}, {}))
+    front_end.say("a \x1b[2J line")
+
+    assert capsys.readouterr().out == "model␛]0;title␇\t1\na ␛[2J line\n"
 
 
 class FakeView:

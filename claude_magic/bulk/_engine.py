@@ -207,6 +207,7 @@ class Task:
         max_in_flight: Maximum number of requests in flight.
         max_cost: Maximum cost of the run in USD, or None.
         warms_cache: Send one request before the others, to cache the shared prefix.
+        asks_again: Send requests that failed for a passing reason once more, after the others.
     """
 
     request: MessageRequest
@@ -219,6 +220,7 @@ class Task:
     max_in_flight: int = MAX_IN_FLIGHT
     max_cost: float | None = None
     warms_cache: bool = False
+    asks_again: bool = True
 
 
 class MapEngine(Protocol):
@@ -296,7 +298,7 @@ class OnlineEngine:
         self._feeding: asyncio.Task[None] | None = None
         self._workers: dict[asyncio.Task[None], _Worker] = {}
         self._deferred: list[tuple[int, int]] = []
-        self._is_retrying = False
+        self._may_defer = task.asks_again
         self._failures = 0
         self._in_flight = self._active = 0
         self.error: ClaudeError | None = None
@@ -314,7 +316,7 @@ class OnlineEngine:
                 await self._answer(job, _Worker(self, self._make_accountant()))
             await self._drain()
             if self._deferred and self.error is None:
-                self._is_retrying = True
+                self._may_defer = False
                 self._jobs.extend(self._task.rebuild(index, row) for index, row in self._deferred)
                 await self._drain()
         finally:
@@ -511,7 +513,7 @@ class OnlineEngine:
         )
         if applies_to_all or self._failures >= max(_MAX_CONSECUTIVE_FAILURES, 2 * len(self._workers)):
             self.stop(error)
-        if error.is_transient and not self._is_retrying and self.error is None:
+        if error.is_transient and self._may_defer and self.error is None:
             self._deferred.append((job.index, job.row))
             return
         self.results.problems[job.index] = in_one_line(error)

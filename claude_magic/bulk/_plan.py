@@ -259,6 +259,7 @@ class MapPlan:
             max_in_flight=request.concurrency or MAX_IN_FLIGHT,
             max_cost=request.max_cost,
             warms_cache=self._row_requests.is_cached,
+            asks_again=self._runtime.settings(self._options).values.max_retries > 0,
         )
         run = MapRun(task, request, self.result)
         self._has_started = True

@@ -339,6 +339,19 @@ def test_a_row_that_fails_is_a_value(sim: Simulator) -> None:
     assert out["error"].isna().all()
 
 
+@pytest.mark.parametrize(("retries", "requests"), [("0", 3), ("1", 5)])
+def test_a_row_whose_answer_broke_off_is_asked_again_unless_retries_are_ruled_out(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch, retries: str, requests: int
+) -> None:
+    """A request whose answer was lost may have been billed: `max_retries = 0` rules out a second one."""
+    monkeypatch.setenv("CLAUDE_MAGIC_MAX_RETRIES", retries)
+    sim.script(close_mid_stream(), close_mid_stream())
+
+    claude.map("Say {{ item }}", ["a", "b", "c"], max_tokens=20_000)
+
+    assert len(sim.requests) == requests
+
+
 @pytest.mark.parametrize("journal", [None, False])
 def test_retry_asks_the_failed_rows_alone(sim: Simulator, journal: bool | None) -> None:
     sim.script(status(400), status(400))

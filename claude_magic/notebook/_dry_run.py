@@ -23,6 +23,7 @@ from ..runtime import (
     table_id,
     worst_case,
 )
+from ..tools import interrupts_raised
 from ._compare import line_per_model
 from ._question import settings_of
 
@@ -171,7 +172,8 @@ def _count(runtime: Runtime, plan: TurnPlan) -> int | None:
     except ClaudeError:
         return None
     try:
-        return future.result(timeout=_COUNTING_TIMEOUT)
+        with interrupts_raised():
+            return future.result(timeout=_COUNTING_TIMEOUT)
     except (TimeoutError, concurrent.futures.CancelledError):
         return None
     finally:

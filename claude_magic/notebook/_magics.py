@@ -163,15 +163,20 @@ class ClaudeMagics(ClaudeTraits, Magics):
     def _ask_blocking(self, line: Line | None, cell: Cell) -> Any:
         if line is None:
             return None
-        from ..display import run_blocking
-        from ._ask import ask
-
+        try:
+            from ..display import run_blocking
+            from ._ask import ask
+        except KeyboardInterrupt as error:
+            raise self._shortened(error) from None
         return run_blocking(ask(line, cell))
 
     def _run(self, call: Call, cell: Cell) -> None:
         try:
             call.command.load()(cell, call.arguments)
-        except Exception as error:
-            from ._answer import with_short_traceback
+        except (Exception, KeyboardInterrupt) as error:
+            raise self._shortened(error) from None
 
-            raise with_short_traceback(error, self.shell) from None
+    def _shortened(self, error: BaseException) -> BaseException:
+        from ._answer import with_short_traceback
+
+        return with_short_traceback(error, self.shell)

@@ -1,5 +1,8 @@
 """The interrupt button, at every stage of an answer."""
 
+import socket
+import time
+
 import pytest
 
 from claude_magic.simulator import Gate, hold, reply, slow_headers, status
@@ -133,6 +136,41 @@ def test_an_interrupt_during_the_last_picture_still_fails_the_cell(kernel, sim):
     assert_interrupted(run)
     assert run.outputs[0]["data"]["text/plain"] == "Complete."
     assert kernel.value("whole.phase.name") == "'COMPLETE'"
+
+
+@pytest.mark.parametrize(
+    "code", ["%claude models", "print('asked')\n%claude models", "%%claude --dry-run\nhi"]
+)
+def test_an_interrupt_while_a_subcommand_or_dry_run_asks_the_server(kernel, code):
+    """A server that takes a connection and says nothing holds neither, and the cell ends with one line."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        kernel.run(f"%config ClaudeMagics.base_url = 'http://127.0.0.1:{silent.getsockname()[1]}'")
+        started = time.monotonic()
+        run = kernel.start(code)
+        with silent.accept()[0]:
+            time.sleep(0.2)  # until it waits
+            kernel.interrupt()
+            run.finish()
+    kernel.run("%config ClaudeMagics.base_url = None")
+
+    assert_interrupted(run)
+    assert time.monotonic() - started < 5
+
+
+def test_an_interrupt_while_the_package_is_imported_is_one_line(kernel):
+    """The first question imports for a second: without this, there are hundreds of frames."""
+    kernel.run(
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'claude_magic.notebook._ask':\n"
+        "            sys.meta_path.remove(self)\n"
+        "            raise KeyboardInterrupt\n"
+        "del sys.modules['claude_magic.notebook._ask']\n"
+        "sys.meta_path.insert(0, Interrupt())"
+    )
+
+    assert_interrupted(kernel.run("print('asked')\n%claude hi"))
 
 
 def test_the_next_cell_works_after_many_interrupts(kernel, sim):

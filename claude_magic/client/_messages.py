@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, Self, TypeGuard
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeGuard
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -138,13 +139,13 @@ class ToolUseBlock(ContentBlock):
     """A call of a tool that the client runs (`tool_use`) or the server (`server_tool_use`, `mcp_tool_use`).
 
     Attributes:
-        id: Id of the call, which its result must repeat.
+        id: Id of the call, which its result must repeat; empty if the server gives none.
         name: Name of the tool.
         input: Arguments of the call.
     """
 
     type: str = "tool_use"
-    id: str
+    id: Annotated[str, BeforeValidator(lambda value: "" if value is None else value)] = ""
     name: str
     input: dict[str, Any] = Field(default_factory=dict)
 

@@ -69,9 +69,13 @@ def closed_turn(messages: Sequence[Mapping[str, Any]], reason: str) -> Turns | N
 
 
 def returned(message: Message) -> dict[str, Any]:
-    """Return a complete reply as sent back to the API: unchanged, except blank text blocks, which the API rejects."""
-    param = message.to_param()
-    return {**param, "content": [block for block in param["content"] if not _is_blank(block)]}
+    """Return a complete reply as sent back to the API: unchanged, except for what it rejects, blank text and malformed calls."""
+    content = [
+        block.to_param()
+        for block in message.content
+        if block.type != "tool_use" or isinstance(block, ToolUseBlock)
+    ]
+    return {"role": message.role, "content": [block for block in content if not _is_blank(block)]}
 
 
 def with_distinct_calls(message: Message, taken: Set[str]) -> Message:

@@ -107,7 +107,7 @@ def test_c5_a_field_named_like_an_attribute_is_sent_back_too() -> None:
         {"type": "text", "text": 5},
         {"type": "text"},
         {"type": "tool_use", "id": "a", "name": "f", "input": [1]},
-        {"type": "tool_use", "name": "f"},
+        {"type": "tool_use", "id": "a"},
         {"type": "thinking", "thinking": None, "signature": "a"},
         {"type": 5},
         {"type": None},

@@ -114,6 +114,20 @@ def test_calls_of_one_id_get_ids_of_their_own() -> None:
     assert call_ids_of("a", taken=frozenset({"a", "a_2"})) == ["a_3"]
 
 
+def test_a_call_without_an_id_gets_one_and_one_without_a_name_is_no_call() -> None:
+    """Neither makes the turn fail, or the conversation one that the API rejects."""
+    nameless = {"type": "tool_use", "id": "a", "input": {}}
+    missing = {name: value for name, value in CALL.items() if name != "id"}
+
+    message = with_distinct_calls(Message(content=[{**CALL, "id": None}, missing, nameless]), set())
+
+    first, second = ({**CALL, "id": name} for name in ("toolu_1", "toolu_2"))
+    assert returned(message) == said(first, second)
+    closed = closed_turn([ASK, returned(message)], "cut")
+    assert closed is not None
+    assert [result["tool_use_id"] for result in closed[-1]["content"]] == ["toolu_1", "toolu_2"]
+
+
 def test_the_ids_of_earlier_calls_are_read_from_the_history() -> None:
     """Server tool calls do not count, because the client does not answer them."""
     assert call_ids([ASK, said(text("Well."), CALL, SEARCH), said(CALL)]) == {"toolu_1"}

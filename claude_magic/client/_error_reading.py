@@ -259,7 +259,9 @@ def _hint_for(error_class: type[APIError], status: int | None, reading: _Reading
         return _PASSING_PAGE_HINT if _is_passing(status or 0) else _FINAL_PAGE_HINT
     if error_class is ForbiddenError and reading.error_type is None:
         return _UNEXPLAINED_403_HINT
-    return error_class.hint or by_status
+    hint = error_class.hint or by_status
+    is_foreign = error_class is UnknownStatusError and status is not None and reading.error_type is None
+    return _FINAL_PAGE_HINT if is_foreign and not hint else hint
 
 
 def _status_of(reading: _Reading) -> int:

@@ -315,6 +315,13 @@ def test_e1_any_json_is_read_as_an_error(value: Any) -> None:
         assert isinstance(error_from_event(value), APIError)
 
 
+@pytest.mark.parametrize("status", [201, 204, 405, 999])
+@pytest.mark.parametrize("body", [b"", b"wat", b'{"detail": "Method Not Allowed"}'])
+def test_e1_a_status_that_the_api_does_not_send_says_what_to_check(status: int, body: bytes) -> None:
+    """Promise: each error says what to do, also one that another server sent."""
+    assert "Check base_url" in str(error_from_response(status, {}, body))
+
+
 @pytest.mark.parametrize("body", [b"[" * 100_000, b"[" * 600 + b"]" * 600])
 def test_e1_deep_json_is_read_without_a_recursion_error(body: bytes) -> None:
     """Promise: excessive nesting is treated as text."""

@@ -675,15 +675,15 @@ class Claude:
                 return plan.preview()
             front_end, is_live = _front_end(), self.runtime.settings().values.live
             plan.approve_price(front_end)
-            is_kept = plan.journal.path is not None
-            run, surface = plan.start(), MapSurface(front_end, is_live=is_live, keeps=is_kept)
+            run = plan.start()
+            surface = MapSurface(front_end, is_live=is_live, keeps=run.again == "")
             try:
                 if is_awaited:
                     await follow(run, surface)
                 else:
                     follow_blocking(run, surface)
             except KeyboardInterrupt:
-                raise _stopped(run, is_kept=is_kept) from None
+                raise _stopped(run) from None
             finally:
                 surface.finish(run.snapshot())
             self.runtime.tell_news()
@@ -701,14 +701,10 @@ def _schema_of(kind: Any) -> OutputSchema | None:
     return None if kind is None else OutputSchema(kind, getattr(kind, "__name__", str(kind)))
 
 
-def _stopped(run: MapRun, *, is_kept: bool) -> KeyboardInterrupt:
+def _stopped(run: MapRun) -> KeyboardInterrupt:
     """Return the exception for an interrupted map; its `result` has the answers so far."""
-    rest = (
-        f"What was answered is kept: {run.way_on()}"
-        if is_kept
-        else "There is no journal, so the answers are only in `result` of this error."
-    )
-    stopped = KeyboardInterrupt(f"the map was stopped. {rest}")
+    kept = "The answers so far:" if run.again is None else "What was answered is kept:"
+    stopped = KeyboardInterrupt(f"the map was stopped. {kept} {run.way_on()}")
     stopped.result = run.so_far()  # type: ignore[attr-defined]
     return stopped
 

@@ -33,7 +33,7 @@ class MapSurface:
         stop: Function that the Stop button calls, from any thread; None for no button.
         remark: How to stop a background map. If given, progress is a line of text in an existing display, the only output that threads can
             update in every kernel.
-        keeps: Answers are kept in a journal if the map is stopped.
+        keeps: The same line asks only the rest if the map is stopped.
 
     Attributes:
         is_live: The bar is a widget.
@@ -247,7 +247,8 @@ def describe_end(snapshot: MapSnapshot) -> str:
     elif not snapshot.answered and not snapshot.failed:
         facts.append("nothing was asked, nothing paid")
     # Omit the duration for recorded answers, so that every run saves the same output.
-    facts.append(IN_CASSETTE if snapshot.recorded_on else f"{snapshot.elapsed:.1f} s")
+    is_free = snapshot.recorded_on and snapshot.phase is Phase.COMPLETE
+    facts.append(IN_CASSETTE if is_free else f"{snapshot.elapsed:.1f} s")
     return " · ".join([*facts, *snapshot.remarks])
 
 

@@ -230,6 +230,17 @@ class MapPlan:
 
     # Running...
 
+    @property
+    def _replay(self) -> str:
+        return self._runtime.settings(self._options).values.replay
+
+    @property
+    def _again(self) -> str | None:
+        """How the same line asks only the rest, as `MapRun` takes it."""
+        if self.journal.path is not None or self._replay == "auto":
+            return ""
+        return None if self._replay == "off" else " with --replay auto"
+
     def start(self) -> MapRun:
         """Start the requests that have no answer yet, and return immediately.
 
@@ -261,7 +272,7 @@ class MapPlan:
             warms_cache=self._row_requests.is_cached,
             asks_again=self._runtime.settings(self._options).values.max_retries > 0,
         )
-        run = MapRun(task, request, self.result)
+        run = MapRun(task, request, self.result, again=self._again)
         self._has_started = True
         run.start(
             self.journal,

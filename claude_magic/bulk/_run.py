@@ -99,6 +99,8 @@ class MapRun:
         task: Requests to send.
         request: Arguments of the map.
         make_result: Function that builds the result from the answers so far.
+        again: How to run the same line again so that it asks only the rest: words such as " with --replay auto", or "". None if the answers
+            are kept nowhere.
 
     Attributes:
         prompt: The prompt template, as typed.
@@ -110,12 +112,15 @@ class MapRun:
     pending_calls = None
     """Always None: maps have no tools, so there are no tool calls to run while waiting."""
 
-    def __init__(self, task: Task, request: Request, make_result: Callable[[], Any]) -> None:
+    def __init__(
+        self, task: Task, request: Request, make_result: Callable[[], Any], *, again: str | None = ""
+    ) -> None:
         self.prompt = request.prompt
         self.origin = request.origin
         self.outlives_cell = request.outlives_cell
         self._task = task
         self._make_result = make_result
+        self.again = again
         self._lock = threading.Lock()
         self._observers: dict[object, Callable[[MapRun], None]] = {}
         self._end_callbacks: dict[object, Callable[[], None]] = {}
@@ -283,8 +288,10 @@ class MapRun:
     def way_on(self, line: str = "the same line") -> str:
         """Return how to continue after a stop, as the rest of a sentence. `line` names the line or cell to run again."""
         batches = self._task.results.batches
+        if self.again is None:
+            return "there is no journal, so they are only in `result` of this error: `claude.retry` of it asks only the rest."
         if not batches:
-            return f"running {line} again asks only the rest."
+            return f"running {line} again{self.again} asks only the rest."
         each = "it" if len(batches) == 1 else "each of them"
         return (
             f"{', '.join(batches[:3])}{' ...' if len(batches) > 3 else ''} goes on at the server, nothing was cancelled: running {line} "
@@ -297,9 +304,9 @@ class MapRun:
 
     def _stopped_error(self, why: str) -> MapStoppedError:
         snapshot = self.snapshot()
-        kept = snapshot.known + snapshot.answered
+        answered = f"{snapshot.known + snapshot.answered:,} of {snapshot.requests:,} requests are answered"
         error = MapStoppedError(
-            f"{why} {kept:,} of {snapshot.requests:,} requests are answered and kept; {self.way_on()}"
+            f"{why} {answered}{'' if self.again is None else ' and kept'}; {self.way_on()}"
         )
         error.result = self.so_far()
         return error

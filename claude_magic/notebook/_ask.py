@@ -108,6 +108,7 @@ async def map_rows(line: Line, cell: Cell) -> Any:
                 is_quiet=options.quiet or is_silenced(line),
                 is_live=runtime.settings().values.live and not cell.front_end.is_captured,
                 stop=run.cancel if can_stop else None,
+                keeps=run.again == "",
             )
 
         run, is_interrupted = await follow_to_end(plan.start, surface_for, cell)

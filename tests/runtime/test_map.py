@@ -504,6 +504,39 @@ def test_what_a_stopped_map_gave_can_be_retried(sim: Simulator) -> None:
     assert None not in claude.retry(stopped.value.result)
 
 
+@pytest.mark.parametrize(
+    ("options", "way", "again"),
+    [
+        (
+            {"journal": False},
+            r"1 of 3 requests are answered; there is no journal, so .*`claude.retry` of it",
+            3,
+        ),
+        (
+            {"replay": "record"},
+            "answered and kept; running the same line again with --replay auto asks only",
+            3,
+        ),
+        ({"replay": "auto"}, "answered and kept; running the same line again asks only the rest", 2),
+    ],
+)
+def test_a_stopped_map_says_which_line_asks_only_the_rest(
+    sim: Simulator, options: dict[str, Any], way: str, again: int
+) -> None:
+    """Without a journal, the same line pays for all rows again."""
+    sim.script(told("one"), status(402))
+    with pytest.raises(MapStoppedError, match=way) as stopped:
+        claude.map("Say {{ item }}", range(3), concurrency=1, **options)
+    sim.clear()
+
+    if options.get("journal") is False:
+        assert claude.retry(stopped.value.result)[0] == "one"
+        assert len(sim.requests) == 2
+        sim.clear()
+    claude.map("Say {{ item }}", range(3), **options)
+    assert len(sim.requests) == again
+
+
 def test_a_server_that_is_gone_ends_it(sim: Simulator) -> None:
     """After some rows, not after a million."""
     sim.script(*[status(500)] * 4_000)

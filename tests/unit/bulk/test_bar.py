@@ -56,6 +56,15 @@ def test_summary_counts_missing_answers_and_points_to_the_reasons():
     assert "claude.errors" not in describe_end(ended)
 
 
+def test_map_is_free_to_run_again_only_if_it_is_complete():
+    """The rows that are missing cost something."""
+    recorded = replace(SNAPSHOT, recorded_on="2026-11-28", phase=Phase.COMPLETE)
+
+    assert describe_end(recorded).endswith("costs nothing")
+    for phase in (Phase.FAILED, Phase.CANCELLED):
+        assert "costs nothing" not in describe_end(replace(recorded, phase=phase))
+
+
 def test_map_stopped_before_its_first_answer_may_be_billed():
     """Requests were in flight. Only a map that sent nothing reports that nothing was paid."""
     unanswered = replace(SNAPSHOT, answered=0, cost=None, phase=Phase.CANCELLED)

@@ -190,6 +190,8 @@ class MapPlan:
 
     def _preview_notes(self, to_ask: int, held: Mapping[str, int]) -> Iterator[str]:
         yield from self._row_requests.notes(to_ask)
+        if to_ask and self._replay == "only":
+            yield "Replay is only: rows that are not in the cassette are not sent, and fail."
         if held and not self._request.is_batch:
             yield describe_held(held)
         if self._totals.failed:
@@ -204,6 +206,8 @@ class MapPlan:
         Raises:
             ConfigurationError: The price is above `max_cost`, or was not approved. Nothing was sent.
         """
+        if self._replay == "only":  # nothing is sent
+            return
         above = self._runtime.settings().values.map_ask_above
         approve_price(self.preview(), self._request.max_cost, asks_above=above, front_end=front_end)
 

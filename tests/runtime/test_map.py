@@ -537,6 +537,15 @@ def test_a_stopped_map_says_which_line_asks_only_the_rest(
     assert len(sim.requests) == again
 
 
+def test_a_map_that_sends_nothing_needs_no_approval_of_its_price(sim: Simulator) -> None:
+    """With replay="only", the error is about the cassette, not about money."""
+    items = range(5_000)
+    assert "not sent" in str(claude.map("Say {{ item }}", items, replay="only", dry_run=True))
+    with pytest.raises(MapStoppedError, match="no answer to this request, and replay is only"):
+        claude.map("Say {{ item }}", items, replay="only")
+    assert not sim.requests
+
+
 def test_a_server_that_is_gone_ends_it(sim: Simulator) -> None:
     """After some rows, not after a million."""
     sim.script(*[status(500)] * 4_000)

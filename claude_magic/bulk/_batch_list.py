@@ -16,6 +16,8 @@ from ._runs import Runs, moment
 
 _MAX_SHOWN: Final = 100
 _TIMEOUT: Final = 60.0
+_NO_REPLAY: Final = {"replay": "off"}
+"""A cassette has no batches; those of the server are listed and cancelled with every setting of `replay`."""
 """Seconds to wait for the server's response."""
 _COLUMNS: Final = ("batch", "state", "done", "failed", "left", "age", "until", "map")
 _NUMBERS: Final = (2, 3, 4)
@@ -109,7 +111,7 @@ class BatchDesk:
                 return [batch async for batch in batches]
 
         try:
-            batches = self._runtime.submit(listed).result(_TIMEOUT)
+            batches = self._runtime.submit(listed, _NO_REPLAY).result(_TIMEOUT)
         except NotFoundError as error:
             raise ConfigurationError(f"The server has no message batches ({error.message})") from None
         except TimeoutError:
@@ -131,7 +133,8 @@ class BatchDesk:
             ClaudeError: The batch does not exist, or has ended.
         """
         try:
-            return self._runtime.submit(lambda client: client.batches.cancel(batch_id)).result(_TIMEOUT)
+            called = self._runtime.submit(lambda client: client.batches.cancel(batch_id), _NO_REPLAY)
+            return called.result(_TIMEOUT)
         except NotFoundError:
             raise ConfigurationError(
                 f"This key finds no batch {batch_id}. %claude batches lists those of its workspace. Nothing was cancelled."

@@ -11,7 +11,7 @@ from typing import Any, Final
 from ..client import ClaudeClient, ConfigurationError, Usage
 from ..context import CHARS_PER_TOKEN, exposed_in, refusal
 from ..display import FrontEnd
-from ..runtime import SENT_AS_IT_IS, Runtime, TurnAccountant, cost_of, table_id
+from ..runtime import NO_BATCHES, SENT_AS_IT_IS, Runtime, TurnAccountant, cost_of, table_id
 from ..schema import AnswerError
 from ._batch_delivery import BatchContext, HeaderObserver, max_batch_cost
 from ._batch_notes import BatchNotes, demo_server, describe_held, held_rows, name_server, now
@@ -446,7 +446,9 @@ def make_plan(request: Request, runtime: Runtime) -> MapPlan:
         # Resolve the short name to the server's newest model first, since the model is part of each key.
         found = runtime.submit(lambda client: runtime.model_names.resolve(client, name), request.settings)
         model = found.result(_RESOLVING_TIMEOUT)
-    is_recorded = values.replay != "off" and not request.is_batch
+    is_recorded = values.replay != "off"
+    if is_recorded and request.is_batch:
+        raise ConfigurationError(NO_BATCHES)
     opened = open_journal(False if request.journal is None and is_recorded else request.journal)
     try:
         if request.is_batch and opened.path is None:

@@ -26,7 +26,7 @@ from ._models import (
 from ._progress import SIMULATOR_HEADER
 from ._provenance import Asked, AskedRows, Tally, asked_of
 from ._recording import SENT_AS_IT_IS, Recording
-from ._replay import NotRecordedError
+from ._replay import NO_BATCHES, NotRecordedError
 from ._reply import (
     Job,
     Jobs,

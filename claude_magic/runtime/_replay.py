@@ -57,6 +57,11 @@ from ._recording import (
 )
 from ._settings import Replay
 
+NO_BATCHES: Final = (
+    "A batch is not recorded in a cassette: its answers are in the journal, and running the line again asks nothing. "
+    "Turn replay off (--replay off), or leave via='batch' (--via batch) out. Nothing was sent."
+)
+
 _YIELD_AFTER: Final = 64
 """Events that a replay returns before it yields to other tasks on the loop."""
 _MODEL_FIELDS: Final = {"id", "created_at", "line", "lifecycle"}
@@ -209,10 +214,7 @@ class ReplayClient(ClaudeClient):
         Raises:
             ConfigurationError: Always.
         """
-        raise ConfigurationError(
-            "A batch is not recorded in a cassette: its answers are in the journal, and running the line again asks nothing. "
-            "Turn replay off (--replay off), or leave via='batch' (--via batch) out. Nothing was sent."
-        )
+        raise ConfigurationError(NO_BATCHES)
 
     async def count_tokens(self, request: MessageRequest) -> int:
         """Return the server's token count of a request's input. It is not recorded."""

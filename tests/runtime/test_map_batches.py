@@ -1128,7 +1128,27 @@ def test_a_journal_from_before_batches_goes_on(sim: Simulator) -> None:
     assert len(sim.batches[0].custom_ids) == 1
 
 
+def test_a_batch_with_a_cassette_is_refused_before_its_price_is_asked(sim: Simulator) -> None:
+    """And before the journal has a run of it."""
+    frame = pd.DataFrame({"text": range(5_000)})
+    for options in ({"dry_run": True}, {}):
+        with pytest.raises(ConfigurationError, match="A batch is not recorded in a cassette"):
+            claude.map(PROMPT, frame, via="batch", replay="auto", **options)
+    assert not sim.requests
+    assert not journal_path().exists()
+
+
 # What can be done about them...
+
+
+def test_batches_are_listed_and_cancelled_with_every_setting_of_replay(
+    sim: Simulator, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_while_waiting(sim, clock)
+    monkeypatch.setenv("CLAUDE_MAGIC_REPLAY", "auto")
+
+    [first] = claude.batches()
+    assert claude.cancel_batch(first.id).processing_status == "canceling"
 
 
 def test_batches_are_listed_with_the_maps_that_sent_them(sim: Simulator, clock: Clock) -> None:

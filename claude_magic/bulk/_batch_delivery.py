@@ -36,6 +36,7 @@ from ..runtime import (
     SIMULATOR_HEADER,
     BudgetExceededError,
     Ledger,
+    TurnAccountant,
     WorstCase,
     format_usd,
     price_of,
@@ -130,6 +131,7 @@ class BatchContext:
         since: When the journal was read, in seconds since the epoch.
         server: Name of the server.
         ledger: Ledger that admits batches and books their rows.
+        accountant: Accountant that logs the rows.
         observer: Facts from the server's headers.
     """
 
@@ -140,6 +142,7 @@ class BatchContext:
     since: float
     server: str
     ledger: Ledger
+    accountant: TurnAccountant
     observer: HeaderObserver
 
     @property

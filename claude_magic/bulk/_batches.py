@@ -123,6 +123,7 @@ class BatchEngine:
         self._status = ""
         self._max_bytes = math.inf
         self._too_large = 0
+        self._has_logged = False
         self._refusal: ClaudeError | None = None
         self._stop: ClaudeError | None = None
 
@@ -416,12 +417,36 @@ class BatchEngine:
             return
         if result.message is None:
             self._set_problem(key, _reason(result))
+            self._log(key, note, None, (), error=type(result.error).__name__ if result.error else result.type)
             return
         await self._writer.wait_for_room()
-        self._store(key, result.message)
+        self._log(key, note, result.message, self._store(key, result.message))
 
-    def _store(self, key: bytes, message: Message) -> None:
-        """Write an answer to the journal, even if its row is not in this map, because it is paid for."""
+    def _log(
+        self,
+        key: bytes,
+        note: BatchNote,
+        message: Message | None,
+        bill: Sequence[BillLine],
+        *,
+        error: str | None = None,
+    ) -> None:
+        """Log a request of this map, the first one with its prompt."""
+        index, place = self._places.get(key, (None, 0))
+        if index is None:
+            return
+        request = self._task.request
+        if not self._has_logged:
+            self._has_logged = True
+            with contextlib.suppress(Exception):  # the user's expression may fail by now
+                request = request.model_copy(update={"messages": self._task.rebuild(index, place).messages})
+        is_simulated = self._context.observer.is_simulated
+        self._context.accountant.log_batch(
+            request, key, message, bill, asked_at=note.claimed, error=error, is_simulated=is_simulated
+        )
+
+    def _store(self, key: bytes, message: Message) -> Sequence[BillLine]:
+        """Write an answer to the journal, even if its row is not in this map, because it is paid for. Return its bill."""
         usage, asked = message.usage, self._task.request.model
         if usage.service_tier is None:
             usage = usage.model_copy(update={"service_tier": "batch"})
@@ -442,6 +467,7 @@ class BatchEngine:
             is_simulated=self._context.observer.is_simulated,
         )
         self._writer.put(answer, partial(self._count, bill))
+        return bill
 
     def _count(self, bill: Sequence[BillLine], answer: Answer) -> None:
         """Book a durable answer, and count it if its row is in this map."""

@@ -294,6 +294,7 @@ class MapPlan:
         make_accountant: Callable[[], TurnAccountant],
         on_change: Callable[[], None],
     ) -> BatchEngine:
+        accountant = make_accountant()
         context = BatchContext(
             task=task,
             client=client,
@@ -302,7 +303,8 @@ class MapPlan:
             since=self._read_at,
             server=self._server,
             ledger=self._runtime.ledger,
-            observer=HeaderObserver(is_simulated=make_accountant().is_simulated),
+            accountant=accountant,
+            observer=HeaderObserver(is_simulated=accountant.is_simulated),
         )
         return BatchEngine(context, on_change, self._places)
 

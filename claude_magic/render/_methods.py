@@ -321,7 +321,7 @@ def _how(found: Sequence[Asked]) -> str:
 
 def _appendix(methods: Methods) -> str:
     parts = ["### Prompts"]
-    for each, _ in _by_key(_all(methods)).values():
+    for each, _ in _by_key(each for each in _all(methods) if each.prompt).values():
         fence = fence_around(each.prompt)
         parts.append(f"`{each.key}`\n\n{fence}text\n{redact(each.prompt)[0]}\n{fence}")
     return "\n\n".join(parts)

@@ -578,6 +578,23 @@ class TurnAccountant:
             logger.exception("the usage of a reply cannot be booked")
         return bill
 
+    def log_batch(
+        self,
+        request: MessageRequest,
+        key: bytes,
+        message: Message | None,
+        bill: Sequence[BillLine],
+        *,
+        asked_at: float,
+        error: str | None,
+        is_simulated: bool,
+    ) -> None:
+        """Log a request that was sent in a batch; `RequestRecorder.note_batch` explains the arguments."""
+        self._is_simulated = is_simulated
+        self._recorder = RequestRecorder(request, key)
+        self._recorder.note_batch(asked_at, error=error)
+        self._add_to_log(message, bill)
+
     def _add_to_log(self, message: Message | None, bill: Sequence[BillLine]) -> None:
         """Add the ended request to the log, if there is one."""
         recorder, self._recorder, self.record = self._recorder, None, None

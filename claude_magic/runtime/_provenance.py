@@ -232,6 +232,16 @@ class RequestRecorder:
         self._request_id: str | None = None
         self._recorded: AnswerRecorded | None = None
 
+    def note_batch(self, asked_at: float, *, error: str | None) -> None:
+        """Process the end of a request that was sent in a batch.
+
+        Args:
+            asked_at: When the batch was sent, in seconds since the epoch.
+            error: Why there is no answer, as the name of an error or of an outcome; None if there is one.
+        """
+        self._at = datetime.fromtimestamp(asked_at, UTC).isoformat(timespec="seconds")
+        self._attempts, self._is_whole, self._error = 1, error is None, error
+
     def note(self, event: ClientEvent) -> None:
         """Process an event of the request."""
         match event:
@@ -278,7 +288,9 @@ class RequestRecorder:
             asked_model=self.request.model,
             model="" if message is None else message.model,
             parameters=parameters_of(self.request) if like is None else like.parameters,
-            prompt=text_of(self.request.messages[-1])[:_KEPT_CHARS] if like is None else "",
+            prompt=text_of(self.request.messages[-1])[:_KEPT_CHARS]
+            if like is None and self.request.messages
+            else "",
             request_id=self._request_id if recorded is None else recorded.request_id,
             tokens_in=0 if usage is None else usage.total_input_tokens,
             tokens_out=0 if usage is None else usage.output_tokens,

@@ -33,6 +33,7 @@ from claude_magic.bulk import (
     journal_path,
 )
 from claude_magic.client import ConfigurationError
+from claude_magic.render import Methods
 from claude_magic.runtime import close_runtime, get_runtime
 from claude_magic.simulator import (
     BatchScript,
@@ -1136,6 +1137,25 @@ def test_a_batch_with_a_cassette_is_refused_before_its_price_is_asked(sim: Simul
             claude.map(PROMPT, frame, via="batch", replay="auto", **options)
     assert not sim.requests
     assert not journal_path().exists()
+
+
+def test_the_methods_paragraph_counts_the_rows_of_a_batch(sim: Simulator, clock: Clock) -> None:
+    """With their half price, the day they were sent, and what became of them."""
+    sim.script_batch(BatchScript(expired=[1], errored=[2]))
+    before = get_runtime().ledger.account(is_simulated=True).spent
+    ask()
+    paid = get_runtime().ledger.account(is_simulated=True).spent - before
+
+    methods = Methods(asked=(), maps=get_runtime().log.rows()[-1:], has_appendix=True)
+
+    (found,) = methods.manifest["maps"]
+    assert (found["answered"], found["failed"], found["simulated"], len(found["keys"])) == (2, 2, 4, 2)
+    assert found["cost_usd"] == pytest.approx(paid)
+    assert re.search(
+        r"4 requests to .* 2 were answered, 2 failed \((expired: 1|ServerError: 1|, )+\)", str(methods)
+    )
+    assert re.search(r"claude-sonnet-5-5 \(2 answers, on ", str(methods))
+    assert "Say exactly: " in str(methods)
 
 
 # What can be done about them...

@@ -148,8 +148,11 @@ def route_to_subshell(*widgets: Widget) -> None:
 
 
 def _is_confirmed(question: str) -> bool:
-    with interrupts_heard():
-        return input(question).strip().casefold() in ("y", "yes")
+    try:
+        with interrupts_heard():
+            return input(question).strip().casefold() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        return False
 
 
 def waits_for_cells() -> bool:

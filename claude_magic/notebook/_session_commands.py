@@ -400,6 +400,8 @@ def login(cell: Cell, _arguments: Mapping[str, str]) -> None:
             "This front end cannot ask for input, so it cannot ask for a key. Set ANTHROPIC_API_KEY where Jupyter "
             "starts, then restart the kernel."
         ) from None
+    except EOFError:  # Ctrl-D
+        key = ""
     if not key.strip():
         print(
             "No key was entered; nothing has changed. Without a key, %claude demo on lets a simulator answer."

@@ -133,6 +133,25 @@ def test_the_confirmation_of_a_price_hears_it(monkeypatch: pytest.MonkeyPatch, r
         confirm("Ask 10,000 rows for about 20 USD? ")
 
 
+def test_ctrl_d_is_a_no(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """No price is approved, and no key is set."""
+
+    def closed(_question: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", closed)
+    monkeypatch.setattr("getpass.getpass", closed)
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(isatty=lambda: True))
+    confirm = FrontEnd(types.SimpleNamespace(user_ns={})).confirm
+    cell: Any = types.SimpleNamespace(runtime=None)
+
+    assert confirm is not None
+    assert not confirm("Ask 10,000 rows for about 20 USD? ")
+    login(cell, {})
+
+    assert "nothing has changed" in capsys.readouterr().out
+
+
 def test_the_entry_of_a_key_hears_it(monkeypatch: pytest.MonkeyPatch, read_too_late: Read) -> None:
     """No key is set."""
     monkeypatch.setattr("getpass.getpass", read_too_late)

@@ -135,6 +135,7 @@ class Results:
         problems: Reasons for missing answers, by number of the request.
         known: Requests that the journal already answered.
         answered: Requests answered by this run.
+        unkept: Those of them whose answers could not be written.
         tokens_in: Input tokens of this run's answers.
         tokens_out: Output tokens of this run's answers.
         cost: Cost of this run's answers in USD; None if unknown.
@@ -151,7 +152,7 @@ class Results:
     def __init__(self, requests: int) -> None:
         self.texts: list[str | None] = [None] * requests
         self.problems: dict[int, str] = {}
-        self.known = self.answered = self.tokens_in = self.tokens_out = 0
+        self.known = self.answered = self.unkept = self.tokens_in = self.tokens_out = 0
         self.cost: float | None = 0.0
         self.highest_cost = 0.0
         self.first: list[tuple[int, str]] = []
@@ -416,13 +417,18 @@ class OnlineEngine:
         self._failures = 0
         self.concurrency.grow(self._in_flight + 1)
         self._add_workers()
-        self._writer.put(answer, partial(self._count, job))
+        self._writer.put(answer, partial(self._count, job), on_lost=partial(self._count_unkept, job))
         return True
 
     def _count(self, job: RowJob, answer: Answer) -> None:
         """Store and count an answer that has become durable."""
         self.results.take(job.index, answer)
         self.results.count(job.row, answer)
+
+    def _count_unkept(self, job: RowJob, answer: Answer) -> None:
+        """Store and count an answer that could not be written. It is paid for, so the result of this run has it."""
+        self.results.unkept += answer.problem is None
+        self._count(job, answer)
 
     async def _ask(self, job: RowJob, worker: _Worker) -> Answer:
         """Send a request; if the answer does not fit the schema, send it a second time with the validation errors."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from .._tracebacks import short_errors
 from ..client import ClaudeClient, ClaudeError
+from ..render import counted
 from ..runtime import Phase, TurnAccountant
 from ._engine import MapEngine, OnlineEngine, Task, as_claude_error, in_one_line
 from ._journal import Journal
@@ -304,9 +305,17 @@ class MapRun:
 
     def _stopped_error(self, why: str) -> MapStoppedError:
         snapshot = self.snapshot()
-        answered = f"{snapshot.known + snapshot.answered:,} of {snapshot.requests:,} requests are answered"
+        unkept = self._task.results.unkept
+        answered = (
+            f"{snapshot.known + snapshot.answered - unkept:,} of {snapshot.requests:,} requests are answered"
+        )
         error = MapStoppedError(
             f"{why} {answered}{'' if self.again is None else ' and kept'}; {self.way_on()}"
+            + (
+                f" {counted(unkept, 'answer')} could not be kept, and only the result has them."
+                if unkept
+                else ""
+            )
         )
         error.result = self.so_far()
         return error

@@ -28,7 +28,7 @@ class AnswerWriter:
         journal: The journal to write to.
         run: Number of the run in the journal.
         on_change: Called after answers have become durable.
-        on_failure: Called with the error if writing fails. Answers added after that are discarded.
+        on_failure: Called with the error if writing fails. Answers that are not written are passed to their `on_lost`.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class AnswerWriter:
         self._on_change = on_change
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[bytes, Callable[[Answer], None]] = {}
+        self._waiting: dict[bytes, tuple[Answer, Callable[[Answer], None], Callable[[Answer], None]]] = {}
         self._has_room, self._is_idle = asyncio.Event(), asyncio.Event()
         self._has_room.set()
         self._is_idle.set()
@@ -59,11 +59,18 @@ class AnswerWriter:
         """Return the number of answers not yet written."""
         return len(self._waiting)
 
-    def put(self, answer: Answer, on_durable: Callable[[Answer], None]) -> None:
-        """Queue an answer, and call `on_durable` with it once it is durable. Returns immediately."""
+    def put(
+        self,
+        answer: Answer,
+        on_durable: Callable[[Answer], None],
+        *,
+        on_lost: Callable[[Answer], None] = lambda _: None,
+    ) -> None:
+        """Queue an answer, and call `on_durable` with it once it is durable, or `on_lost` if it cannot be written. Returns immediately."""
         if self._has_failed:
+            on_lost(answer)
             return
-        self._waiting[answer.key] = on_durable
+        self._waiting[answer.key] = answer, on_durable, on_lost
         self._is_idle.clear()
         if len(self._waiting) >= _MAX_WAITING:
             self._has_room.clear()
@@ -86,7 +93,8 @@ class AnswerWriter:
 
     def _on_commit(self, answers: Sequence[Answer]) -> None:
         for answer in answers:
-            if (on_durable := self._waiting.pop(answer.key, None)) is not None:
+            if (waiting := self._waiting.pop(answer.key, None)) is not None:
+                _, on_durable, _ = waiting
                 on_durable(answer)
         if len(self._waiting) < _MAX_WAITING:
             self._has_room.set()
@@ -96,6 +104,9 @@ class AnswerWriter:
 
     def _fail(self, error: ClaudeError) -> None:
         self._has_failed = True
+        for answer, _, on_lost in self._waiting.values():
+            on_lost(answer)
+        self._waiting.clear()
         self._has_room.set()
         self._is_idle.set()
         self._on_failure(error)

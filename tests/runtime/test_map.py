@@ -990,8 +990,33 @@ def test_a_last_commit_that_fails_is_no_success(sim: Simulator, monkeypatch: pyt
 
     monkeypatch.setattr(Journal, "add", add)
 
-    with pytest.raises(MapStoppedError, match=r"The disk has gone.*0 of 2 requests"):
+    with pytest.raises(
+        MapStoppedError, match=r"The disk has gone.*0 of 2 requests.*2 answers could not be kept"
+    ):
         claude.map("Say {{ item }}", ["one", "two"])
+
+
+def test_what_a_full_disk_does_not_take_is_in_the_result(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is paid for, and nowhere else; so are the answers of requests that were in flight."""
+    gate = Gate()
+    sim.script(told("one"), hold(gate))
+
+    def add(self: Journal, answers: Any, run: int) -> None:
+        gate.open()
+        raise JournalError("The disk has gone.")
+
+    monkeypatch.setattr(Journal, "add", add)
+    before = spent()
+
+    with pytest.raises(MapStoppedError) as stopped:
+        claude.map("Say exactly: {{ item }}", range(50), concurrency=2)
+
+    answered = [text for text in stopped.value.result if text is not None]
+    assert len(answered) == len(sim.requests) < 50
+    assert answered[0] == "one"
+    assert spent() > before
 
 
 def test_dry_run_sends_nothing_and_shows_three_requests(sim: Simulator) -> None:

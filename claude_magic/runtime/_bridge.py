@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from .._tracebacks import is_ours
@@ -327,10 +328,17 @@ class Engine:
     Args:
         kept: The limiter state of a previous engine of this kernel (`dump`), or None.
         say: Called on the bridge with a sentence for the user about a limiter on a server.
+        before_close: Awaited on the bridge before the client is closed.
     """
 
-    def __init__(self, kept: Mapping[str, Any] | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        kept: Mapping[str, Any] | None,
+        say: Callable[[str], None],
+        before_close: Callable[[], Awaitable[None]],
+    ) -> None:
         self._say = say
+        self._before_close = before_close
         kept = kept or {}
         self._bucket_state: Mapping[str, float] | None = kept.get("bucket")
         self._known_pace = KnownPace(kept.get("pace"))
@@ -400,8 +408,12 @@ class Engine:
     def _started(self, rate: float) -> tuple[Bridge, SharedClient]:
         if self._bridge is None or self._shared is None or not self._bridge.is_usable:
             self._shared = SharedClient(self._bucket_for(rate), self._known_pace, self._say)
-            self._bridge = Bridge(on_close=self._shared.aclose)
+            self._bridge = Bridge(on_close=partial(self._close_shared, self._shared))
         return self._bridge, self._shared
+
+    async def _close_shared(self, shared: SharedClient) -> None:
+        await self._before_close()
+        await shared.aclose()
 
     def _bucket_for(self, rate: float) -> TokenBucket:
         if self._bucket is None:

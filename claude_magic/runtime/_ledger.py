@@ -209,6 +209,10 @@ class Ledger:
         """Fetch the accounts of the processes that share the limiter of a client. Raises like `share_budget`."""
         await self._shared.look(client)
 
+    async def report_last(self) -> None:
+        """Report to the processes that share the budget what they do not know yet."""
+        await self._shared.report_last()
+
     def account(self, *, is_simulated: bool = False) -> Account:
         """Return the account of all processes that share the budget, for real money or for the simulator."""
         return sum_of(self._own_account(is_simulated), self._shared.others(is_simulated=is_simulated))
@@ -285,6 +289,7 @@ class Ledger:
     def note_simulator(self, client: ClaudeClient) -> None:
         """Remember that a simulator answers this client, as reported by a response header."""
         self._simulators.add(client)
+        self._shared.note_end(is_simulated=False)  # the reservation moves to the simulator's account
 
     def finish(
         self,

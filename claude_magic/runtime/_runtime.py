@@ -175,7 +175,7 @@ class Runtime:
         self._configuration.demo_choice = kept.get("demo_choice")
         self._configuration.read_config = kept.get("read_config")
         Reply.presenter = kept.get("presenter") or Reply.presenter
-        self._engine = Engine(kept.get("limits"), self._notify_user)
+        self._engine = Engine(kept.get("limits"), self._notify_user, self._report_last)
         self.conversations: Conversations = kept.get("conversations") or Conversations()
         """The threads of this kernel, with all their turns."""
         self._publish_budget = publish_budget
@@ -469,6 +469,9 @@ class Runtime:
 
         return self._engine.spawn(run, rate=source.rate, on_end=on_end)
 
+    async def _report_last(self) -> None:
+        await self.ledger.report_last()
+
     def _share_budget(self, amount: float | None) -> None:
         """Publish the budget to child processes and to processes that share the limiter."""
         self._publish_budget(amount)
@@ -660,7 +663,7 @@ class Runtime:
         """
         self._starting = threading.Lock()
         parents = (self._engine, self._configuration.start_over_after_fork())
-        self._engine = Engine(self._engine.dump(), self._notify_user)
+        self._engine = Engine(self._engine.dump(), self._notify_user, self._report_last)
         self._watchers, self.cassettes, self.log = {}, Cassettes(), RequestLog()
         self.conversations.reset_lock()
         self.ledger = self.ledger.for_forked_child()

@@ -19,6 +19,7 @@ from ._models import format_usd
 
 _SCRIPT: Final = RedisScript("budget.lua", "budget", "members", package=__package__)
 _SIMULATED_SCRIPT: Final = RedisScript("budget.lua", "budget:simulated", "members", package=__package__)
+_LAST_REPORT_TIMEOUT: Final = 1.0
 _REPORT_DELAY: Final = 0.05
 """Seconds from the end of a request to the report of its cost, unless another request reports it earlier."""
 
@@ -42,8 +43,9 @@ class SharedBudget:
         self._committed_at_contact = {False: 0.0, True: 0.0}
         self.is_joined = False
         """Whether a server has reported the budget. Any thread may read it."""
-        self._lock = asyncio.Lock()
+        self._lock, self._joining = asyncio.Lock(), asyncio.Lock()
         self._report_timer: asyncio.TimerHandle | None = None
+        self._unreported: set[bool] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -72,12 +74,15 @@ class SharedBudget:
         link = bucket.link
         if link is not self._link:
             self._stop_sharing()
-            self._link, self._lock = link, asyncio.Lock()
+            self._link, self._lock, self._joining = link, asyncio.Lock(), asyncio.Lock()
             self._unsubscribe = link.subscribe(self._on_message, lambda: None)
-        if not self.is_joined or self._unsent is not None:
-            with contextlib.suppress(SharingLostError):
-                await self._call(False)
-                self.is_joined = True
+        async with self._joining:
+            # Only the first of many calls at once: a later one would report what the others have reserved by then, and without a budget
+            # no report follows that takes it back.
+            if not self.is_joined or self._unsent is not None:
+                with contextlib.suppress(SharingLostError):
+                    await self._call(False)
+                    self.is_joined = True
 
     async def look(self, client: ClaudeClient) -> None:
         """Fetch the accounts of the other processes."""
@@ -121,21 +126,31 @@ class SharedBudget:
 
     def note_end(self, *, is_simulated: bool) -> None:
         """Report this process's account soon."""
-        if self._amount is None or self._link is None or self._report_timer is not None:
+        if self._amount is None or self._link is None:
+            return
+        self._unreported.add(is_simulated)
+        if self._report_timer is not None:
             return
         with contextlib.suppress(RuntimeError):  # no running loop: the next request reports it
             loop = asyncio.get_running_loop()
-            self._report_timer = loop.call_later(_REPORT_DELAY, self._start_report, loop, is_simulated)
+            self._report_timer = loop.call_later(_REPORT_DELAY, self._start_report, loop)
 
-    def _start_report(self, loop: asyncio.AbstractEventLoop, is_simulated: bool) -> None:
+    def _start_report(self, loop: asyncio.AbstractEventLoop) -> None:
         self._report_timer = None
-        task = loop.create_task(self._report_quietly(is_simulated))
+        task = loop.create_task(self._report())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _report_quietly(self, is_simulated: bool) -> None:
-        with contextlib.suppress(SharingLostError, ClaudeError):
-            await self._call(is_simulated)
+    async def _report(self) -> None:
+        while self._unreported:
+            with contextlib.suppress(SharingLostError, ClaudeError):
+                await self._call(self._unreported.pop())
+
+    async def report_last(self) -> None:
+        """Report what is not reported yet, because the process may end: what a dead process has reserved counts as spent."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_REPORT_TIMEOUT):
+                await asyncio.gather(self._report(), *self._tasks)
 
     async def _call(
         self, is_simulated: bool, worst: float = 0.0, take: Callable[[], object] = lambda: None

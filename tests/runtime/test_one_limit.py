@@ -364,6 +364,45 @@ def test_what_others_have_spent_is_there_when_it_is_looked_at(
     assert other.ledger.budget == 100.0
 
 
+def test_what_a_process_that_has_ended_had_reserved_is_free(
+    kernels: tuple[Simulator, Runtime, Runtime],
+) -> None:
+    """Promise: a script that ends right after its last answer leaves the budget what it has not spent."""
+    _, one, other = kernels
+
+    async def spend(client: Any) -> None:
+        for is_simulated in (False, True):
+            reservation = await one.ledger.admit(
+                client, REQUEST, attempts=1, is_simulated=is_simulated, counts_input=False
+            )
+            one.ledger.finish(reservation, bill=bill(0.25), thread=None)
+
+    one.ledger.set_budget(100.0)
+    one.submit(spend).result()
+    one.close()
+
+    other.submit(other.ledger.look).result()
+    for is_simulated in (False, True):
+        account = other.ledger.account(is_simulated=is_simulated)
+        assert (account.spent, account.reserved, account.unconfirmed) == (0.25, 0.0, 0.0)
+
+
+def test_requests_without_a_budget_leave_nothing_reserved(server: RedisServer) -> None:
+    """Promise: a budget that is set later begins empty, however many requests began at once before."""
+
+    async def play(ledgers: list[Ledger], admit: Admit) -> None:
+        one, other = ledgers
+        for held in await asyncio.gather(*(admit(one) for _ in range(8))):
+            one.finish(held, bill=bill(0.01), thread=None)
+
+        await admit(other)
+
+        others = other._shared.others(is_simulated=False)
+        assert others.reserved + others.unconfirmed == 0
+
+    with_ledgers(server, "no-budget", play)
+
+
 @pytest.mark.parametrize("origin", ["In[1]", "Python"])
 def test_a_limiter_that_is_away_is_said_once_where_it_is_read(
     origin: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]

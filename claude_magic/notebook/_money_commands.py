@@ -60,11 +60,11 @@ def budget(cell: Cell, arguments: Mapping[str, str]) -> None:
         ledger.set_budget(None)
     elif amount:
         ledger.set_budget(float(amount.removeprefix("$")))
-    if ledger.is_shared:
+    # The ledger counts as shared only after the first look or request.
+    is_shared = ledger.is_shared or cell.runtime.settings().values.limiter is not None
+    if is_shared:
         with contextlib.suppress(ClaudeError, TimeoutError):
             cell.runtime.submit(ledger.look).result(_LOOK_TIMEOUT)
-    # The ledger counts as shared only after the first request.
-    is_shared = ledger.is_shared or cell.runtime.settings().values.limiter is not None
     cell.front_end.show(render_budget(ledger, is_shared=is_shared))
 
 

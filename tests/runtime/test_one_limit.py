@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from claude_magic.bulk import Request, make_plan
 from claude_magic.client import ConfigurationError, MessageRequest, RedisBucket, Usage
+from claude_magic.notebook._money_commands import budget
 from claude_magic.runtime import BillLine, BudgetExceededError, Ledger, Question, Runtime
 from claude_magic.runtime._ledger import Reservation
 from claude_magic.simulator import Simulator
@@ -362,6 +364,21 @@ def test_what_others_have_spent_is_there_when_it_is_looked_at(
         other.submit(other.ledger.look).result()
 
     assert other.ledger.budget == 100.0
+
+
+def test_a_kernel_that_has_asked_nothing_shows_the_budget_of_all(
+    kernels: tuple[Simulator, Runtime, Runtime],
+) -> None:
+    """Promise: nobody takes it for none, and sets another one for all."""
+    _, one, other = kernels
+    one.ledger.set_budget(100.0)
+    one.submit(one.ledger.look).result()
+    shown: list[Any] = []
+    cell: Any = SimpleNamespace(runtime=other, front_end=SimpleNamespace(show=shown.append))
+
+    budget(cell, {})
+
+    assert "$100.00  of all that share the limiter" in shown[0].data["text/plain"]
 
 
 def test_what_a_process_that_has_ended_had_reserved_is_free(

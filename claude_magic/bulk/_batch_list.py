@@ -16,9 +16,9 @@ from ._runs import Runs, moment
 
 _MAX_SHOWN: Final = 100
 _TIMEOUT: Final = 60.0
+"""Seconds to wait for the server's response."""
 _NO_REPLAY: Final = {"replay": "off"}
 """A cassette has no batches; those of the server are listed and cancelled with every setting of `replay`."""
-"""Seconds to wait for the server's response."""
 _COLUMNS: Final = ("batch", "state", "done", "failed", "left", "age", "until", "map")
 _NUMBERS: Final = (2, 3, 4)
 

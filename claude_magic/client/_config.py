@@ -286,9 +286,16 @@ class Credential:
         HTML, in base64 (also as `user:key`) or in hexadecimal. A value of a few letters is not replaced: it is a placeholder
         such as "test" or "ollama" for a local server, and may be an ordinary word in the text.
         """
+        return self._finder().redact(text)
+
+    def spans_in(self, text: str) -> list[tuple[int, int]]:
+        """Return where the key is in a text, in the forms of `redact`, as pairs of start and end in order. Other keys are not searched for."""
+        return self._finder().spans(text)
+
+    def _finder(self) -> _SecretFinder:
         if self.__finder is None:
             self.__finder = _SecretFinder(self.__value if len(self.__value) >= _SHORTEST_SECRET else "")
-        return self.__finder.redact(text)
+        return self.__finder
 
     def __repr__(self) -> str:
         return f"Credential({REDACTED})"
@@ -337,7 +344,7 @@ class _SecretFinder:
     def redact(self, text: str) -> str:
         """Return the text with the secret replaced."""
         plain, origins = _unescaped(text)
-        spans = sorted(self._find(plain))
+        spans = sorted([*(match.span() for match in _KEY_PATTERN.finditer(plain)), *self._find(plain)])
         if not spans:
             return text
         parts: list[str] = []
@@ -347,14 +354,20 @@ class _SecretFinder:
             done = _origin(end, origins)
         return "".join([*parts, text[done:]])
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return where the secret is in the text, in order."""
+        plain, origins = _unescaped(text)
+        return [
+            (_origin(start, origins), _origin(end, origins))
+            for start, end in _merged(sorted(self._find(plain)))
+        ]
+
     def _add(self, form: str, public: int, shortest: int) -> None:
         for at in range(public, len(form) - _PIECE + 1):
             [piece] = _pieces_of(form[at : at + _PIECE])
             self._known.setdefault(piece, []).append((form, at, public, shortest))
 
     def _find(self, text: str) -> Iterator[tuple[int, int]]:
-        for match in _KEY_PATTERN.finditer(text):
-            yield match.span()
         pieces, known = _pieces_of(text), self._known
         if known.keys().isdisjoint(pieces):
             return

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from pydantic_core import to_json
 
+from ._config import REDACTED
 from ._error_reading import error_from_event, error_from_response, unexpected_body_error
 from ._errors import APIError, ClaudeError, NetworkError, StreamInterruptedError
 from ._events import (
@@ -162,8 +163,54 @@ def parse_reply(
     raise unexpected_body_error(response.status, response.url, response.headers.get("content-type", ""), body)
 
 
+_KEY_CHARS = 256
+"""Characters of earlier deltas that are searched with the next one: more than a key has."""
+
 _DRAIN_TIMEOUT = 0.5
 """Seconds to read the rest of the body after `message_stop`, so that the connection can be reused."""
+
+
+class KeyInDeltas:
+    """Replaces the key in deltas, even if it is split between them: a server or a proxy may quote it in an answer.
+
+    The first characters of a split key may have passed, but fewer than are redacted elsewhere (`Credential.redact`).
+
+    Args:
+        find: Returns where the key is in a text.
+    """
+
+    def __init__(self, find: Callable[[str], Sequence[tuple[int, int]]]) -> None:
+        self._find = find
+        self._before = ""
+        self._is_inside = False
+
+    def redact(self, events: Sequence[StreamEvent]) -> list[StreamEvent]:
+        """Return the next events of the stream without the key."""
+        texts = [event.text for event in events if type(event) is ContentBlockDelta]
+        whole = "".join([self._before, *texts])
+        if not self._find(whole):
+            self._before, self._is_inside = whole[-_KEY_CHARS:], False
+            return list(events)
+        return [event for event in map(self._redacted, events) if event is not None]
+
+    def _redacted(self, event: StreamEvent) -> StreamEvent | None:
+        """Return an event without the key; None if nothing of a delta is left."""
+        if type(event) is not ContentBlockDelta or not event.text:
+            return event
+        window, done = self._before + event.text, len(self._before)
+        parts: list[str] = []
+        was_inside, self._is_inside = self._is_inside, False
+        for start, end in self._find(window):
+            if end > done:
+                is_continued = was_inside and start < len(self._before)
+                parts += [window[done:start], "" if is_continued else REDACTED]
+                done, self._is_inside = end, end == len(window)
+        text = "".join([*parts, window[done:]])
+        self._before = window[-_KEY_CHARS:]
+        if text == event.text:
+            return event
+        raw = {name: text if value == event.text else value for name, value in event.raw.items()}
+        return event._replace(text=text, raw=raw) if text else None
 
 
 class EventReader:
@@ -180,6 +227,7 @@ class EventReader:
         self._response = response
         self._plain = PlainDeltas()
         self._characters = SplitCharacters()
+        self._key = KeyInDeltas(response.spans_of_key)
         self._decoder = SSEDecoder(max_event_bytes=config.max_event_bytes)
         self._is_lenient = config.lenient_stream_end
         self._deadline = deadline
@@ -239,7 +287,7 @@ class EventReader:
     async def aclose(self) -> None:
         """Close the response. Its connection is reused only if the body was read to its end."""
         self._decoder.close()  # its pending bytes may quote the key, and an error's traceback refers to it
-        for event in self._characters.flush():
+        for event in self._key.redact(self._characters.flush()):
             self.accumulator.add(event)
         await self._response.aclose()
 
@@ -263,27 +311,25 @@ class EventReader:
     def _decode(self, chunk: bytes) -> list[StreamEvent]:
         """Decode and accumulate the events in a chunk. Events before an error in the same chunk are still returned."""
         events: list[StreamEvent] = []
-        add, add_delta = self.accumulator.add, self.accumulator.add_delta
         decode, held = self._plain.decode, self._characters.held
         if not chunk:
             self._end()
             events.extend(self._characters.flush())
-        for event in events:
-            add(event)
         try:
             for block in self._decoder.split(chunk):
                 delta = decode(block)
                 if delta is not None and not held:  # nearly all events
-                    add_delta(delta)
                     events.append(delta)
                     continue
-                for event in self._decode_any(block):
-                    add(event)
-                    events.append(event)
+                events.extend(self._decode_any(block))
                 if self.is_complete or self._failure is not None:
                     break
         except ClaudeError as error:
             self._failure = error.with_traceback(None)  # the frames of its traceback hold the server's bytes
+        events = self._key.redact(events)
+        add = self.accumulator.add
+        for event in events:
+            add(event)
         return events
 
     def _decode_any(self, block: bytes) -> Sequence[StreamEvent]:
@@ -300,7 +346,7 @@ class EventReader:
         return self._characters.join(event)
 
     def _event_of(self, sse: ServerSentEvent) -> StreamEvent:
-        """Decode an event, with the key redacted in everything but content, since it may appear in an error message.
+        """Decode an event, with the key redacted in everything but deltas, which `KeyInDeltas` redacts.
 
         Raises:
             StreamInterruptedError: The event's data is not JSON.

@@ -97,7 +97,7 @@ class HTTPTransport:
 
     def __init__(self, config: ClientConfig, credential: Credential | None) -> None:
         self._config = config
-        self._credential = credential
+        self.credential = credential
         self._timeouts = {"timeout": httpx2.Timeout(config.timeout).as_dict()}
         self._urls: dict[str, httpx2.URL] = {}
         self._clean_texts: set[str] = set()
@@ -118,7 +118,7 @@ class HTTPTransport:
 
     def redact(self, text: str) -> str:
         """Replace the key in text that came from the server."""
-        credential = self._credential
+        credential = self.credential
         return text if credential is None or self._is_clean({text}) else credential.redact(text)
 
     def headers_of(self, response: httpx2.Response) -> dict[str, str]:
@@ -132,10 +132,10 @@ class HTTPTransport:
     def _is_clean(self, texts: set[str]) -> bool:
         """Return whether none of the texts contains the key. Texts that are known to be clean are not searched again."""
         unknown = texts - self._clean_texts
-        if not unknown or self._credential is None:
+        if not unknown or self.credential is None:
             return True
         together = "\n".join(unknown)
-        if self._credential.redact(together) != together:
+        if self.credential.redact(together) != together:
             return False
         if len(self._clean_texts) >= _MOST_REMEMBERED:
             self._clean_texts.clear()
@@ -224,8 +224,8 @@ class HTTPTransport:
         """Return the headers of a request, including the key. Only a request with a body has an additional header."""
         host = httpx2.URL(self._config.base_url).netloc
         headers: list[tuple[bytes, bytes]] = [(b"host", host), *request_headers(self._config, betas)]
-        if self._credential is not None:
-            headers.append(auth_header(self._credential, self._config.auth_header))
+        if self.credential is not None:
+            headers.append(auth_header(self.credential, self._config.auth_header))
         return httpx2.Headers(headers)
 
     def _url_for(self, path: str) -> httpx2.URL:
@@ -318,6 +318,11 @@ class WireResponse:
     def redact_text(self, text: str) -> str:
         """Replace the key in text from the server."""
         return self._transport.redact(text)
+
+    def spans_of_key(self, text: str) -> Sequence[tuple[int, int]]:
+        """Return where the key is in a text; see `Credential.spans_in`."""
+        credential = self._transport.credential
+        return () if credential is None else credential.spans_in(text)
 
     async def read_body(self) -> bytes:
         """Read the whole body, up to `_MAX_BODY_BYTES`, and close the response."""

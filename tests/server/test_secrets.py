@@ -208,6 +208,61 @@ def test_o2_a_name_an_id_and_a_count_of_a_reply_are_redacted(
     assert [reply.model for reply in (replies[0], replies[2])] == ["via [REDACTED]", "[REDACTED]"]
 
 
+DELTAS = {
+    "text": ({"type": "text", "text": ""}, "text_delta", "text"),
+    "thinking": ({"type": "thinking", "thinking": "", "signature": ""}, "thinking_delta", "thinking"),
+    "arguments": (
+        {"type": "tool_use", "id": "toolu_1", "name": "t", "input": {}},
+        "input_json_delta",
+        "partial_json",
+    ),
+}
+
+
+@pytest.mark.parametrize("size", [1, 3, 9, 25, 1_000])
+@pytest.mark.parametrize("kind", DELTAS)
+@pytest.mark.parametrize("form", ["as it is", "in base64"])
+def test_o2_a_key_in_an_answer_is_redacted_however_it_is_split(
+    form: str, kind: str, size: int, sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: a server or a proxy that quotes the key in content cannot get it into a notebook; the rest is unchanged."""
+    quoted = KEY if form == "as it is" else base64.b64encode(KEY.encode()).decode().strip("=")
+    written = json.dumps(
+        {"a": f"First {quoted}, then {quoted}.", "b": [f"{quoted}{quoted}", "plain 🌊"]}
+    )
+    start, name, field = DELTAS[kind]
+    deltas = [{"type": name, field: written[at : at + size]} for at in range(0, len(written), size)]
+    events = (
+        {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {}}},
+        {"type": "content_block_start", "index": 0, "content_block": start},
+        *({"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas),
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}},
+        {"type": "message_stop"},
+    )
+    sim.script(stream_bytes(b"".join(b"data: %b\n\n" % json.dumps(each).encode() for each in events)))
+
+    async def main() -> tuple[list[Any], Any]:
+        async with make_client(sim.url) as client:
+            stream = client.stream_message(ask())
+            return [event async for event in stream], stream.message
+
+    seen, message = play(main)
+
+    passed = "".join(event.text for event in seen if type(event).__name__ == "ContentBlockDelta")
+    block = message.content[0].to_param()
+    kept = block["input"] if kind == "arguments" else json.loads(block[field])
+    assert json.loads(passed) == kept
+    secret = quoted if form == "in base64" else KEY.removeprefix("sk-ant-test-")
+    assert not any(secret[at : at + 16] in passed + repr([seen, message]) for at in range(len(secret) - 15))
+    assert passed.count("[REDACTED]") >= 3
+    first, second = kept["a"], kept["b"]
+    assert first.startswith("First ")
+    assert ", then " in first
+    assert first.endswith("." if form == "in base64" else "[REDACTED].")
+    assert second[1] == "plain 🌊"
+
+
 def test_o2_response_headers_given_to_observers_are_redacted(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:

@@ -227,9 +227,7 @@ def test_o2_a_key_in_an_answer_is_redacted_however_it_is_split(
 ) -> None:
     """Promise: a server or a proxy that quotes the key in content cannot get it into a notebook; the rest is unchanged."""
     quoted = KEY if form == "as it is" else base64.b64encode(KEY.encode()).decode().strip("=")
-    written = json.dumps(
-        {"a": f"First {quoted}, then {quoted}.", "b": [f"{quoted}{quoted}", "plain 🌊"]}
-    )
+    written = json.dumps({"a": f"First {quoted}, then {quoted}.", "b": [f"{quoted}{quoted}", "plain 🌊"]})
     start, name, field = DELTAS[kind]
     deltas = [{"type": name, field: written[at : at + size]} for at in range(0, len(written), size)]
     events = (

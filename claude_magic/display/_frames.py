@@ -17,7 +17,8 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..runtime import Phase, Waitable, interrupts_kept_for, loop_kept_awake
+from ..runtime import Phase, Waitable, interrupts_kept_for
+from ..tools import loop_kept_awake
 from ._surface import Surface
 
 logger = logging.getLogger("claude_magic.display")

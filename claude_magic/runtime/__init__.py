@@ -34,7 +34,6 @@ from ._reply import (
     Waitable,
     Waiting,
     interrupts_kept_for,
-    loop_kept_awake,
     wait_interruptibly,
 )
 from ._requests import SHORT_NAMES, AskedWith, ModelNames, Question, Where, nearest_model, newest_of, table_id

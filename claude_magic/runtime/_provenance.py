@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -116,8 +116,7 @@ class Tally:
         if asked.error:
             self.errors[asked.error] += 1
         if asked.outcome == "answered":
-            model = asked.model or asked.asked_model
-            self._add_answers(model, ModelAnswers(count=1, first=asked.at, last=asked.at))
+            self._add_answers(asked.model or asked.asked_model, 1, asked.at, asked.at)
         self._add_dates(asked.at, asked.at)
         self.replayed += asked.is_replay
         self.simulated += asked.is_simulated
@@ -130,7 +129,7 @@ class Tally:
         self.outcomes += other.outcomes
         self.errors += other.errors
         for model, answers in other.models.items():
-            self._add_answers(model, answers)
+            self._add_answers(model, answers.count, answers.first, answers.last)
         if other.first is not None and other.last is not None:
             self._add_dates(other.first, other.last)
         self.replayed += other.replayed
@@ -139,12 +138,12 @@ class Tally:
         self.tokens_out += other.tokens_out
         self._add_cost(other.cost)
 
-    def _add_answers(self, model: str, more: ModelAnswers) -> None:
-        if (so_far := self.models.get(model)) is None:
-            self.models[model] = replace(more)
+    def _add_answers(self, model: str, count: int, first: str, last: str) -> None:
+        if (found := self.models.get(model)) is None:
+            self.models[model] = ModelAnswers(count=count, first=first, last=last)
             return
-        so_far.count += more.count
-        so_far.first, so_far.last = min(so_far.first, more.first), max(so_far.last, more.last)
+        found.count += count
+        found.first, found.last = min(found.first, first), max(found.last, last)
 
     def _add_dates(self, first: str, last: str) -> None:
         self.first = first if self.first is None else min(self.first, first)

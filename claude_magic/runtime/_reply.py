@@ -8,10 +8,8 @@ import contextlib
 import os
 import queue
 import signal
-import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType
@@ -20,7 +18,7 @@ from typing import Any, ClassVar, Final, Literal, Protocol, Self, TypeAlias
 from .._tracebacks import short_errors
 from ..client import ClaudeError, ConfigurationError, Message, NetworkError, Usage
 from ..schema import extract_code, extract_json
-from ..tools import LoopExecutor, WaitingExecutor, sigint_handled
+from ..tools import LoopExecutor, WaitingExecutor, loop_kept_awake, sigint_handled
 from ._progress import Progress
 from ._requests import AskedWith, Question
 from ._snapshot import Phase, ReplySnapshot
@@ -33,8 +31,9 @@ from ._snapshot import Phase, ReplySnapshot
 _SETTLING_TIME = 2.0
 """Seconds given to an interrupted reply to close its stream and finish its text, which takes milliseconds."""
 
-_POLL_INTERVAL = 0.1 if sys.platform == "win32" else None
-"""Seconds. On Windows a signal does not wake a thread that waits for a lock, so the wait is divided into short ones."""
+_POLL_INTERVAL = 0.1
+"""Seconds. The wait is divided into short ones, because a signal that arrives just before a thread begins to wait for a lock does not
+wake it; on Windows no signal does."""
 
 _Wake = Literal["done", "interrupted", "call"]
 
@@ -155,9 +154,10 @@ class Waiting:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            bounds = [bound for bound in (left, _POLL_INTERVAL) if bound is not None]
             try:
-                self._wake_for(self._wakes.get(timeout=min(bounds, default=None)))
+                self._wake_for(
+                    self._wakes.get(timeout=_POLL_INTERVAL if left is None else min(left, _POLL_INTERVAL))
+                )
                 return
             except queue.Empty:
                 if deadline is not None and time.monotonic() >= deadline:
@@ -177,49 +177,6 @@ class Waiting:
             self._reply.pending_calls.run_next()
         except KeyboardInterrupt:
             self.interrupt(signal.SIGINT, None)
-
-
-# Waking an event loop regularly, so that a kernel interrupt takes effect.
-#
-# A kernel interrupts an awaited cell by scheduling its cancellation in the handler of SIGINT. With tornado 6.6 that is
-# a plain `call_soon`, which does not wake a sleeping loop: the interrupt of a cell that only waits has no effect until
-# the loop wakes for another reason (measured on ipykernel 7.4: `await asyncio.sleep(100)` cannot be interrupted).
-HEARTBEAT_INTERVAL = 0.05
-"""Seconds; the maximum delay of an interrupt."""
-
-
-@contextlib.contextmanager
-def loop_kept_awake(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Wake a loop 20 times a second while the context is open, with one timer for all contexts. Enter it on that loop."""
-    heartbeat = _heartbeats.setdefault(loop, _Heartbeat())
-    heartbeat.waiters += 1
-    if heartbeat.waiters == 1:
-        heartbeat.beat(loop)
-    try:
-        yield
-    finally:
-        heartbeat.waiters -= 1
-        if not heartbeat.waiters:
-            heartbeat.stop()
-
-
-class _Heartbeat:
-    """A timer that repeats itself."""
-
-    def __init__(self) -> None:
-        self.waiters = 0
-        self._timer: asyncio.TimerHandle | None = None
-
-    def beat(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = loop.call_later(HEARTBEAT_INTERVAL, self.beat, loop)
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-_heartbeats: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Heartbeat] = weakref.WeakKeyDictionary()
 
 
 Presenter: TypeAlias = Callable[[ReplySnapshot], tuple[Mapping[str, Any], Mapping[str, Any]]]

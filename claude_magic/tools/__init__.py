@@ -2,5 +2,11 @@
 
 from ._call import NOBODY, REFUSED, CallReading, CallState, ToolCall, ToolExecutor, ToolResult, visible
 from ._executors import Approval, LoopExecutor, TypedApproval, WaitingExecutor
-from ._nested_loop import interrupts_heard, interrupts_raised, interrupts_raised_between_cells, sigint_handled
+from ._nested_loop import (
+    interrupts_heard,
+    interrupts_raised,
+    interrupts_raised_between_cells,
+    loop_kept_awake,
+    sigint_handled,
+)
 from ._tool import Toolbox

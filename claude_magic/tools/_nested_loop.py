@@ -19,6 +19,7 @@ import signal
 import socket
 import threading
 import warnings
+import weakref
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from types import FrameType
 from typing import Any, TypeAlias
@@ -91,6 +92,50 @@ def interrupts_heard() -> Iterator[None]:
             repeating.join()
     if is_interrupted:
         raise KeyboardInterrupt
+
+
+# Waking an event loop regularly, so that a kernel interrupt takes effect.
+#
+# A kernel interrupts an awaited cell by scheduling its cancellation in the handler of SIGINT. With tornado 6.6 that is
+# a plain `call_soon`, which does not wake a sleeping loop: the interrupt of a cell that only waits has no effect until
+# the loop wakes for another reason (measured on ipykernel 7.4: `await asyncio.sleep(100)` cannot be interrupted). A loop of our own is
+# not woken by a signal that arrives just before it begins to wait.
+_HEARTBEAT_INTERVAL = 0.05
+"""Seconds; the maximum delay of an interrupt."""
+
+
+@contextlib.contextmanager
+def loop_kept_awake(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Wake a loop 20 times a second while the context is open, with one timer for all contexts. Enter it on that loop."""
+    heartbeat = _heartbeats.setdefault(loop, _Heartbeat())
+    heartbeat.waiters += 1
+    if heartbeat.waiters == 1:
+        heartbeat.beat(loop)
+    try:
+        yield
+    finally:
+        heartbeat.waiters -= 1
+        if not heartbeat.waiters:
+            heartbeat.stop()
+
+
+class _Heartbeat:
+    """A timer that repeats itself."""
+
+    def __init__(self) -> None:
+        self.waiters = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(_HEARTBEAT_INTERVAL, self.beat, loop)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+_heartbeats: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Heartbeat] = weakref.WeakKeyDictionary()
 
 
 @contextlib.contextmanager
@@ -210,7 +255,8 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 async def _outcome(awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]:
     """Return the result and the exception of an awaitable, because SystemExit or KeyboardInterrupt would stop the loop."""
     try:
-        return await Interruptible(awaitable), None
+        with loop_kept_awake(asyncio.get_running_loop()):
+            return await Interruptible(awaitable), None
     except BaseException as error:
         return None, error
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from claude_magic.runtime import loop_kept_awake
+from claude_magic.tools import loop_kept_awake
 
 
 def test_a_waiting_loop_wakes_by_itself():

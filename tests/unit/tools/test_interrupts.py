@@ -1,4 +1,4 @@
-"""Ctrl-C at the moment when a question begins to read: Python alone hears it only after the next key."""
+"""Ctrl-C at the moment when a read or a wait begins: Python alone hears it only after the next key, or at the end of the wait."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import ctypes
 import functools
 import operator
 import os
+import queue
+import selectors
 import signal
 import sys
 import threading
@@ -19,7 +21,9 @@ import pytest
 
 from claude_magic.display import FrontEnd
 from claude_magic.notebook._session_commands import login
+from claude_magic.runtime import interrupts_kept_for
 from claude_magic.tools import ToolCall, TypedApproval, interrupts_heard
+from claude_magic.tools._nested_loop import run_to_end
 
 pytestmark = pytest.mark.skipif(
     not hasattr(signal, "pthread_kill"), reason="on Windows, `input` waits for signals too"
@@ -28,6 +32,13 @@ pytestmark = pytest.mark.skipif(
 KEY_AFTER = 30.0
 CALL = ToolCall(name="tide_table", arguments={"port": "Brest"})
 Read = Callable[..., str]
+
+
+def interrupt_before(wait: Callable[[], Any]) -> Any:
+    """Raise SIGINT after the last bytecode before a C function, and return the function's result."""
+    interrupt = functools.partial(getattr(ctypes.CDLL(None), "raise"), signal.SIGINT)
+    # `map` in C runs both without returning to the interpreter.
+    return collections.deque(map(operator.call, [interrupt, wait]), maxlen=1).pop()
 
 
 @pytest.fixture
@@ -44,12 +55,7 @@ def read_too_late() -> Iterator[Read]:
     key.start()
 
     def read(*_prompt: str) -> str:
-        interrupt = functools.partial(getattr(ctypes.CDLL(None), "raise"), signal.SIGINT)
-        # `map` in C runs both without returning to the interpreter.
-        typed = collections.deque(
-            map(operator.call, [interrupt, functools.partial(os.read, terminal, 1)]), maxlen=1
-        )
-        return str(typed.pop(), "ascii")
+        return str(interrupt_before(functools.partial(os.read, terminal, 1)), "ascii")
 
     yield read
     key.cancel()
@@ -162,3 +168,62 @@ def test_the_entry_of_a_key_hears_it(monkeypatch: pytest.MonkeyPatch, read_too_l
         login(cell, {})
 
     assert entered == []
+
+
+def test_a_wait_for_a_reply_hears_it() -> None:
+    """No thread waits for a lock without a bound."""
+    ended = threading.Event()
+    reply: Any = types.SimpleNamespace(
+        cancel=ended.set, when_done=lambda _note: lambda: None, pending_calls=None
+    )
+    wakes: Any = queue.SimpleQueue()
+    end = threading.Timer(KEY_AFTER, wakes.put, ("done",))
+    end.start()
+
+    def get(timeout: float | None = None) -> Any:
+        if not ended.is_set():
+            return interrupt_before(functools.partial(wakes.get, True, timeout))
+        return "done"
+
+    def wait() -> None:
+        with interrupts_kept_for(reply) as waiting:
+            waiting._wakes = types.SimpleNamespace(get=get, put=wakes.put)  # type: ignore[assignment]
+            waiting.wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        wait()
+    assert ended.is_set()
+    assert end.is_alive(), "Ctrl-C was heard only when the reply ended"
+    end.cancel()
+
+
+@pytest.mark.skipif(not hasattr(selectors, "EpollSelector"), reason="replaces the selector of Linux")
+def test_a_tool_that_waits_on_a_loop_hears_it() -> None:
+    """The loop wakes often enough to see a signal that did not wake it."""
+
+    class LateSignals(selectors.EpollSelector):
+        is_late = False
+
+        def select(self, timeout: float | None = None) -> Any:
+            if not self.is_late:
+                return super().select(timeout)
+            self.is_late = False
+            bound = -1 if timeout is None else timeout
+            interrupt_before(functools.partial(self._selector.poll, bound, 1))  # type: ignore[attr-defined]
+            return []
+
+    selector = LateSignals()
+    loop = asyncio.SelectorEventLoop(selector)
+
+    async def wait() -> None:
+        selector.is_late = True
+        await asyncio.Event().wait()
+
+    end = threading.Timer(KEY_AFTER, loop.call_soon_threadsafe, (lambda: None,))
+    end.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_to_end(wait(), idle_loop=lambda: loop)
+    loop.close()
+
+    assert end.is_alive(), "Ctrl-C was heard only when the loop woke for another reason"
+    end.cancel()

@@ -548,13 +548,9 @@ class MessageAccumulator:
 
     def add(self, event: StreamEvent) -> None:
         """Add the next event. Every event is accepted."""
-        if isinstance(event, ContentBlockDelta):
-            self.add_delta(event)
-        else:
+        if not isinstance(event, ContentBlockDelta):
             self._add_other(event)
-
-    def add_delta(self, event: ContentBlockDelta) -> None:
-        """Add a delta; the fast path of `add`."""
+            return
         self.has_content_delta = True
         builder = self._open.get(event.index) or self._find(event)
         if builder is None:
@@ -563,6 +559,17 @@ class MessageAccumulator:
             builder.pieces.append(event.text)
         elif not builder.apply(event):
             self.unknown.append(event)
+
+    def add_deltas(self, deltas: Sequence[StreamEvent], texts: Sequence[str]) -> None:
+        """Add deltas of the same block and kind, with their texts: nearly all events of a stream."""
+        first = deltas[0]
+        builder = self._open.get(first.index) if isinstance(first, ContentBlockDelta) else None
+        if builder is None or not isinstance(first, ContentBlockDelta) or first.kind != builder.piece_kind:
+            for delta in deltas:
+                self.add(delta)
+            return
+        self.has_content_delta = True
+        builder.pieces += texts
 
     def blocks(self) -> list[BlockBuilder]:
         """Return the blocks so far, ordered by index; blocks with the same index in order of arrival.

@@ -184,13 +184,16 @@ class KeyInDeltas:
         self._before = ""
         self._is_inside = False
 
+    def is_in(self, texts: Sequence[str]) -> bool:
+        """Return whether the key is in the texts of the next deltas. If it is not, they are done; if it is, pass them to `redact`."""
+        whole = "".join([self._before, *texts])
+        if self._find(whole):
+            return True
+        self._before, self._is_inside = whole[-_KEY_CHARS:], False
+        return False
+
     def redact(self, events: Sequence[StreamEvent]) -> list[StreamEvent]:
         """Return the next events of the stream without the key."""
-        texts = [event.text for event in events if type(event) is ContentBlockDelta]
-        whole = "".join([self._before, *texts])
-        if not self._find(whole):
-            self._before, self._is_inside = whole[-_KEY_CHARS:], False
-            return list(events)
         return [event for event in map(self._redacted, events) if event is not None]
 
     def _redacted(self, event: StreamEvent) -> StreamEvent | None:
@@ -287,7 +290,7 @@ class EventReader:
     async def aclose(self) -> None:
         """Close the response. Its connection is reused only if the body was read to its end."""
         self._decoder.close()  # its pending bytes may quote the key, and an error's traceback refers to it
-        for event in self._key.redact(self._characters.flush()):
+        for event in self._key.redact(list(self._characters.flush())):
             self.accumulator.add(event)
         await self._response.aclose()
 
@@ -312,6 +315,7 @@ class EventReader:
         """Decode and accumulate the events in a chunk. Events before an error in the same chunk are still returned."""
         events: list[StreamEvent] = []
         decode, held = self._plain.decode, self._characters.held
+        are_alike = bool(chunk)
         if not chunk:
             self._end()
             events.extend(self._characters.flush())
@@ -321,15 +325,20 @@ class EventReader:
                 if delta is not None and not held:  # nearly all events
                     events.append(delta)
                     continue
+                are_alike = False
                 events.extend(self._decode_any(block))
                 if self.is_complete or self._failure is not None:
                     break
         except ClaudeError as error:
             self._failure = error.with_traceback(None)  # the frames of its traceback hold the server's bytes
-        events = self._key.redact(events)
-        add = self.accumulator.add
+        texts = [event.text for event in events if type(event) is ContentBlockDelta]
+        if self._key.is_in(texts):
+            events, are_alike = self._key.redact(events), False
+        if are_alike and texts:
+            self.accumulator.add_deltas(events, texts)
+            return events
         for event in events:
-            add(event)
+            self.accumulator.add(event)
         return events
 
     def _decode_any(self, block: bytes) -> Sequence[StreamEvent]:

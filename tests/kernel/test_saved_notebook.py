@@ -223,7 +223,7 @@ def test_answers_of_several_models_come_back_beside_each_other(notebook, sim):
 
 
 def test_a_panel_comes_back_from_its_transcript(notebook, sim):
-    """Its thread goes on in cells; a long answer, which is shown in several outputs, is in the file as HTML and as Markdown only."""
+    """Its thread goes on in cells; a long answer in several outputs is in the file as HTML and as Markdown only."""
     long = "Once more.\n\n" + "A paragraph of the *long* answer.\n\n" * 1_000 + "End."
     sim.script(reply("In the panel."), reply(long))
     shown = notebook.run(p="from claude_magic import PromptPanel; panel = PromptPanel(thread='side'); panel")
@@ -233,9 +233,12 @@ def test_a_panel_comes_back_from_its_transcript(notebook, sim):
     notebook.keep("p", shown)
     notebook.save()
     saved = notebook.path.read_text(encoding="utf-8")
+    has_outputs = "__import__('claude_magic.display').display.FrontEnd(get_ipython()).follows_context"
+    # ipykernel 6 has a single output for the whole transcript.
+    copies = 1 if notebook.kernel.value(has_outputs) == "True" else 2
     notebook.restart()
 
-    assert saved.count("A paragraph of the *long* answer.") == 1_000
+    assert saved.count("A paragraph of the *long* answer.") == 1_000 * copies
     assert "2 turns in side" in told(notebook.run(x="%claude load notebook"))[0]
     notebook.run(c="%%claude --thread side\nGo on")
     assert said(sim) == ["Aside?", "In the panel.", "And?", long, "Go on"]

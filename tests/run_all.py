@@ -25,6 +25,7 @@ SETUP = {
 }
 KEPT_LINES = 400
 SHOWN_REASONS = 12
+_PYTEST_MARKS = ("FAILED ", "ERROR ")
 
 
 @dataclass
@@ -105,9 +106,10 @@ def main(targets: Sequence[str]) -> int:
     for part in parts:
         for reason in part.reasons:
             print(f"{part.target}: {reason}")
-    failed = [part.target for part in parts if part.outcome.startswith("FAILED")]
+    failed = [part for part in parts if part.outcome.startswith("FAILED")]
     if failed:
-        print(f"Failed: {', '.join(failed)}. One part alone: make {failed[0]}")
+        named = ", ".join(part.target + _tests_named(part.reasons) for part in failed)
+        print(f"Failed: {named}. One part alone: make {failed[0].target}")
     if stopped:
         print(stopped)
     return 1 if failed or stopped else 0
@@ -131,8 +133,18 @@ def _summary(lines: deque[str]) -> str:
 
 def _reasons(lines: deque[str]) -> tuple[str, ...]:
     """The failures that pytest lists at its end, or the last lines of anything else."""
-    named = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    named = [line for line in lines if line.startswith(_PYTEST_MARKS)]
     return tuple(named[:SHOWN_REASONS] or [line for line in lines if line.strip()][-SHOWN_REASONS:])
+
+
+def _tests_named(reasons: tuple[str, ...]) -> str:
+    """The tests among the reasons, in brackets: a log that is cut keeps its last line."""
+    tests = [
+        reason.partition(" ")[2].partition(" - ")[0]
+        for reason in reasons
+        if reason.startswith(_PYTEST_MARKS)
+    ]
+    return f" ({', '.join(tests)})" if tests else ""
 
 
 def _table(parts: list[Part]) -> str:

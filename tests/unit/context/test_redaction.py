@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from claude_magic.context import holds_key, redact
@@ -204,6 +206,39 @@ def test_keys_of_well_known_services_are_replaced(text: str) -> None:
     assert LETTERS[:16] not in redacted
     assert HEX[:16] not in redacted
     assert len(labels) == 1
+
+
+@pytest.mark.parametrize("space", ["\n", "\t", "\u00a0", "\u2003"])
+@pytest.mark.parametrize("token", ["sk-ant-q8Zr2Y0h", "xoxb-q8Zr2Y0hT5", "xapp-1-q8Zr2Y0hT5"])
+def test_the_shortest_tokens_are_replaced_alone_and_within_a_word(token: str, space: str) -> None:
+    """Only words of the length of a token are searched, and a word ends at any white space."""
+    for word in (token, f"({token})", f"a={token},b", f"\\n{token}", f"\x1b[32m{token}\x1b[0m"):
+        redacted, labels = redact(f"of{space}{word}{space}and", {})
+
+        assert token not in redacted
+        assert redacted.startswith(f"of{space}")
+        assert redacted.endswith(f"{space}and")
+        assert len(labels) == 1
+
+
+@pytest.mark.parametrize("spell", [str.upper, str.title])
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        "authorization: basic ",
+        "cookie: session=",
+        "bearer ",
+        "password = ",
+        "clé, пароль: ",
+        "--token ",
+        "login ada password ",
+    ],
+)
+def test_names_of_secrets_are_found_in_any_case(beginning: str, spell: Callable[[str], str]) -> None:
+    """Also where a name has letters that change their number when they are folded."""
+    secret = "q8zr2y0ht5vkxwb2lmn7pqer4s"
+
+    assert secret not in redact(f"Straße\n{spell(beginning)}{secret}", {})[0]
 
 
 @pytest.mark.parametrize("text", GIVEN_TO_A_NAME)

@@ -106,7 +106,10 @@ class MessageRequest(ShortReprModel):
 
         Only top-level fields that are None are omitted; nested nulls were received or set on purpose.
         """
-        body = {name: value for name, value in self if value is not None and name not in _NOT_IN_BODY}
+        fields = {**self.__dict__, **(self.model_extra or {})}
+        body = {
+            name: value for name, value in fields.items() if value is not None and name not in _NOT_IN_BODY
+        }
         if stream:
             body["stream"] = True
         return body

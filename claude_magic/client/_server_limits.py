@@ -32,6 +32,7 @@ _KIND_BY_HEADER: Final[Mapping[str, str]] = {
 _HEADERS: Final = tuple(
     (kind, f"{name}-limit", f"{name}-remaining", f"{name}-reset") for name, kind in _KIND_BY_HEADER.items()
 )
+_HEADER_NAMES: Final = frozenset(name for _, *names in _HEADERS for name in names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,8 @@ class ServerLimit:
 
 def read_limits(headers: Mapping[str, str]) -> tuple[ServerLimit, ...]:
     """Return the limits in the headers of a response; header names are lower-case."""
+    if _HEADER_NAMES.isdisjoint(headers):
+        return ()
     limits: list[ServerLimit] = []
     for kind, limit_name, remaining_name, reset_name in _HEADERS:
         limit, remaining = _number(headers.get(limit_name)), _number(headers.get(remaining_name))

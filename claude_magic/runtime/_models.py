@@ -239,6 +239,9 @@ def lines_of(model: str, usage: Usage, *, asked: str | None = None) -> tuple[Bil
         usage: The server's counts of one request; the sum of several would be priced at the wrong tier.
         asked: The requested model, which took the steps that name no model; None for the one that answered.
     """
+    if not usage.steps:  # the usual case
+        cost = total((_cost(model, usage, usage, is_alone=True), _tool_fees(usage)))
+        return (BillLine(model=model, usage=usage, cost=cost),)
     answered = usage.fallback_model or model
     steps = list(_steps(usage, asked=asked or model, answered=answered))
     lines = []

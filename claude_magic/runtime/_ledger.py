@@ -17,10 +17,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from ..client import (
     AnswerRecorded,
@@ -56,6 +57,9 @@ from ._progress import SIMULATOR_HEADER
 from ._provenance import Asked, AskedRows, RequestLog, RequestRecorder
 from ._replay import is_replayed
 from ._shared_budget import SharedBudget, sum_of
+
+_PARENT_INTERVAL: Final = 0.01
+"""Seconds for which no parent with a budget is looked for again. A map sends a thousand requests per second, and each look is a system call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,7 @@ class Ledger:
         self._find_parent = find_parent
         self._is_own = dumped is not None and bool(dumped.get("is_own"))
         self._forked_from: ParentBudget | None = None
+        self._no_parent_until = 0.0
         self._lock = threading.Lock()
         self._books = _restored(dumped) if dumped else _Books()
         self._in_flight: dict[Reservation, None] = {}
@@ -260,8 +265,10 @@ class Ledger:
     async def _check(self, client: ClaudeClient, request: MessageRequest) -> None:
         """Refuse a request that no budget of this process can cover."""
         await self._shared.join(client)
-        if not self._is_own and not self._shared.is_joined:
+        has_own = self._is_own or self._shared.is_joined
+        if not has_own and (self._forked_from is not None or time.monotonic() >= self._no_parent_until):
             check_parent(self._forked_from or self._find_parent())
+            self._no_parent_until = time.monotonic() + _PARENT_INTERVAL
         if self.budget is not None:
             for model in models_of(request):
                 require_price(model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -342,13 +341,14 @@ def _cost(model: str, step: Usage, whole: Usage, *, is_alone: bool) -> float | N
     price = price_of(model, step.total_input_tokens)
     extra = whole.model_extra or {}
     speed = extra.get("speed")
-    factors = [_SPEEDS.get(speed), _PLACES.get(extra.get("inference_geo")), _TIERS.get(whole.service_tier)]
-    if price is None or None in factors or _is_repriced(extra):
+    faster, place = _SPEEDS.get(speed), _PLACES.get(extra.get("inference_geo"))
+    tier = _TIERS.get(whole.service_tier)
+    if price is None or faster is None or place is None or tier is None or _is_repriced(extra):
         return None
     if speed == "fast" and not is_alone:
         return None  # the speed of the other models is not reported
     tokens = _token_cost(price, step)
-    return None if tokens is None else tokens * math.prod(factor for factor in factors if factor is not None)
+    return None if tokens is None else tokens * (faster * place * tier)
 
 
 def _is_repriced(extra: Mapping[str, Any]) -> bool:

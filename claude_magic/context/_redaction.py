@@ -247,115 +247,94 @@ _TOKEN = re.compile(
 ANTHROPIC_KEY: Final = re.compile(_START + _TOKENS["an Anthropic API key"])
 
 
-@dataclass(frozen=True, slots=True)
 class _Form:
     """A form of secrets in text, of which only the last matching group is secret, or all if there is none.
 
-    Attributes:
+    Args:
         label: The label of its secrets.
-        pattern: The pattern.
         needs: Strings of which the casefolded text must contain one. Looking for them is much faster than a search.
+        pattern: The regular expression.
     """
 
-    label: str
-    pattern: re.Pattern[str]
-    needs: tuple[str, ...] = ()
+    def __init__(self, label: str, needs: tuple[str, ...], pattern: str) -> None:
+        self.label, self.needs, self.pattern = label, needs, re.compile(pattern)
 
 
 _PRIVATE_KEY = _Form(
     "a private key",  # also its beginning or end, if the text was cut
-    re.compile(
-        r"""(?sx) -----BEGIN[ ][A-Z0-9 ]{0,40}PRIVATE[ ]KEY(?:[ ]BLOCK)?-----
-        .*? (?:-----END[ ][A-Z0-9 ]{0,40}KEY(?:[ ]BLOCK)?-----|\Z)
-        | \A [A-Za-z0-9+/=\s\\]{8,}+ -----END[ ][A-Z0-9 ]{0,40}PRIVATE[ ]KEY(?:[ ]BLOCK)?-----
-        | Private-Lines:\ \d{1,4}(?:\r?\n|\\n)(?:[A-Za-z0-9+/=]{1,80}+(?:\r?\n|\\n)?){1,200}+"""
-    ),
-    needs=("private",),
+    ("private",),
+    r"""(?sx) -----BEGIN[ ][A-Z0-9 ]{0,40}PRIVATE[ ]KEY(?:[ ]BLOCK)?-----
+    .*? (?:-----END[ ][A-Z0-9 ]{0,40}KEY(?:[ ]BLOCK)?-----|\Z)
+    | \A [A-Za-z0-9+/=\s\\]{8,}+ -----END[ ][A-Z0-9 ]{0,40}PRIVATE[ ]KEY(?:[ ]BLOCK)?-----
+    | Private-Lines:\ \d{1,4}(?:\r?\n|\\n)(?:[A-Za-z0-9+/=]{1,80}+(?:\r?\n|\\n)?){1,200}+""",
 )
 _FORMS = (
-    _Form(
-        "a bearer token",
-        re.compile(r"(?i)\bbearer\s++(?=[\w.~+/-]{0,200}?\d)([\w.~+/-]{16,}=*)"),
-        needs=("bearer",),
-    ),
+    _Form("a bearer token", ("bearer",), r"(?i)\bbearer\s++(?=[\w.~+/-]{0,200}?\d)([\w.~+/-]{16,}=*)"),
     _Form(
         "a login",
-        re.compile(
-            r"(?i)\bauthorization[\"']?\]?\s{0,3}[=:]\s{0,3}[\"']?(?:basic|token|digest)\s++([a-z0-9+/_-]{8,}=*)"
-        ),
-        needs=("authorization",),
+        ("authorization",),
+        r"(?i)\bauthorization[\"']?\]?\s{0,3}[=:]\s{0,3}[\"']?(?:basic|token|digest)\s++([a-z0-9+/_-]{8,}=*)",
     ),
-    _Form("a login", re.compile(r"\"auth\"\s{0,3}:\s{0,3}\"([A-Za-z0-9+/]{8,500}=*)\"")),  # Docker
+    _Form("a login", ('"auth"',), r"\"auth\"\s{0,3}:\s{0,3}\"([A-Za-z0-9+/]{8,500}=*)\""),  # Docker
     _Form(
         "a cookie",
-        re.compile(
-            r"(?i)\b(?:set-)?cookie[\"']?:[ ]?[\"']?(?=[^\n\"']{0,200}?(?:session|token|auth|sid)[\w-]{0,20}=)([^\s\"'][^\n\"']{7,4000})"
-        ),
-        needs=("cookie",),
+        ("cookie",),
+        r"(?i)\b(?:set-)?cookie[\"']?:[ ]?[\"']?(?=[^\n\"']{0,200}?(?:session|token|auth|sid)[\w-]{0,20}=)([^\s\"'][^\n\"']{7,4000})",
     ),
     _Form(
         "a password in an address",
-        re.compile(
-            r"\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,100}:(?!\{\w+\}@|\$\{?\w+\}?@|<[\w ]+>@|\*+@)([^\s/\"'<>`]{1,200})@(?=[\w\[])"
-        ),
-        needs=("://",),
+        ("://",),
+        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,100}:(?!\{\w+\}@|\$\{?\w+\}?@|<[\w ]+>@|\*+@)([^\s/\"'<>`]{1,200})@(?=[\w\[])",
     ),
     _Form(
         "a token in an address",
-        re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://((?=[\w-]{0,100}?\d)[\w-]{20,200})@(?=\w)"),
-        needs=("://",),
+        ("://",),
+        r"\b[a-z][a-z0-9+.-]{1,20}://((?=[\w-]{0,100}?\d)[\w-]{20,200})@(?=\w)",
     ),
     _Form(
         "a webhook's address",
-        re.compile(
-            r"(?:hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/webhooks/|webhook\.office\.com/webhookb2/"
-            r"|hooks\.zapier\.com/hooks/catch/|outlook\.office\.com/webhook/|api\.telegram\.org/bot)([\w/@.:-]{16,})"
-        ),
-        needs=("hook", "telegram"),
+        ("hook", "telegram"),
+        r"(?:hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/webhooks/|webhook\.office\.com/webhookb2/"
+        r"|hooks\.zapier\.com/hooks/catch/|outlook\.office\.com/webhook/|api\.telegram\.org/bot)([\w/@.:-]{16,})",
     ),
     _Form(
         "a secret in an address",
-        re.compile(
-            r"(?i)[?&;](?:access_token|api_?key|appid|auth|client_secret|key|password|pwd|sig|signature|secret|token"
-            r"|x-(?:amz|goog)-(?:signature|credential|security-token))=(?=[^&\s\"'#<>]{0,200}?\d)(?![{$<])([^&\s\"'#<>;]{6,2000}+)"
-        ),
+        ("=",),
+        r"(?i)[?&;](?:access_token|api_?key|appid|auth|client_secret|key|password|pwd|sig|signature|secret|token"
+        r"|x-(?:amz|goog)-(?:signature|credential|security-token))=(?=[^&\s\"'#<>]{0,200}?\d)(?![{$<])([^&\s\"'#<>;]{6,2000}+)",
     ),
     _Form(
         "a password",  # a connection string, with parts separated by semicolons
-        re.compile(r"(?i);\s?(?:password|pwd|accountkey|sharedaccesskey)\s?=\s?(?![{$<*])([^;\"'\s]{4,500})"),
+        (";",),
+        r"(?i);\s?(?:password|pwd|accountkey|sharedaccesskey)\s?=\s?(?![{$<*])([^;\"'\s]{4,500})",
     ),
     _Form(
         "a password",  # XML
-        re.compile(
-            rf"""(?ix)<{_PASSWORD_WORD}>{_NO_PLACEHOLDER}([^<>\n]{{4,200}})</
-            | {_PASSWORD_WORD}["'][ \t]{{1,4}}value=["']{_NO_PLACEHOLDER}([^"'\n]{{4,200}})["']"""
-        ),
-        needs=("</", "value="),
+        ("</", "value="),
+        rf"""(?ix)<{_PASSWORD_WORD}>{_NO_PLACEHOLDER}([^<>\n]{{4,200}})</
+        | {_PASSWORD_WORD}["'][ \t]{{1,4}}value=["']{_NO_PLACEHOLDER}([^"'\n]{{4,200}})["']""",
     ),
     _Form(
         "a password",  # .netrc
-        re.compile(
-            rf"(?i)\b(?:login|user|account)[ \t\n]{{1,8}}[^\s]{{1,100}}[ \t\n]{{1,8}}password[ \t\n]{{1,8}}{_NO_PLACEHOLDER}([^\s]{{4,200}})"
-        ),
-        needs=("password",),
+        ("password",),
+        rf"(?i)\b(?:login|user|account)[ \t\n]{{1,8}}[^\s]{{1,100}}[ \t\n]{{1,8}}password[ \t\n]{{1,8}}{_NO_PLACEHOLDER}([^\s]{{4,200}})",
     ),
     _Form(
         "a password",  # an option of a command
-        re.compile(
-            rf"""(?ix)--(?:password|passwd|token|api-key|secret|client-secret|auth-token)(?:=|[ ]){_NO_PLACEHOLDER}(?!-)["']?
-            (?=[^\s"']{{0,200}}?[\d!@\#^])([^\s"']{{6,500}})
-            | \bcurl\b[^\n]{{0,200}}?[ ](?:-u|--user)[ =]?["']?[^\s:"']{{1,100}}:{_NO_PLACEHOLDER}([^\s"']{{4,200}})"""
-        ),
-        needs=("--", "curl"),
+        ("--", "curl"),
+        rf"""(?ix)--(?:password|passwd|token|api-key|secret|client-secret|auth-token)(?:=|[ ]){_NO_PLACEHOLDER}(?!-)["']?
+        (?=[^\s"']{{0,200}}?[\d!@\#^])([^\s"']{{6,500}})
+        | \bcurl\b[^\n]{{0,200}}?[ ](?:-u|--user)[ =]?["']?[^\s:"']{{1,100}}:{_NO_PLACEHOLDER}([^\s"']{{4,200}})""",
     ),
     _Form(
         "a password",  # Kaggle's JSON
-        re.compile(r"(?i)\"username\" ?: ?\"[^\"\n]{1,80}\",\s{0,9}\"key\" ?: ?\"([^\"\s]{16,200})\""),
-        needs=('"username"',),
+        ('"username"',),
+        r"(?i)\"username\" ?: ?\"[^\"\n]{1,80}\",\s{0,9}\"key\" ?: ?\"([^\"\s]{16,200})\"",
     ),
     _Form(
         "a password",  # .pgpass: host:port:database:user:password
-        re.compile(r"(?m)^[\w.*-]{1,100}:(?:\d{2,5}|\*):[\w.*-]{1,60}:[\w.*-]{1,60}:(\S{4,200})$"),
+        (":",),
+        r"(?m)^[\w.*-]{1,100}:(?:\d{2,5}|\*):[\w.*-]{1,60}:[\w.*-]{1,60}:(\S{4,200})$",
     ),
 )
 
@@ -392,7 +371,7 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> tuple[str,
 
 
 def _without(text: str, form: _Form, folded: str, labels: list[str]) -> str:
-    if form.needs and not any(each in folded for each in form.needs):
+    if not any(each in folded for each in form.needs):
         return text
     return form.pattern.sub(_noting(labels, form.label), text)
 

@@ -6,7 +6,7 @@
 const RETRY_INTERVAL = 500; // ms
 const MAX_IDLE_WAIT = 1000; // ms after which formulas are typeset even if the page is never idle
 const MIN_TIME_LEFT = 8; // ms that must remain in a period to start the next formulas
-const TIME_PER_FRAME = 24; // ms for typesetting in a frame with new formulas
+const TIME_PER_FRAME = 10; // ms for typesetting in a frame with new formulas
 const FORMULA = "mathjax_process";
 const NO_FORMULA = ["mathjax_ignore", "tex2jax_ignore"];
 const LATER = "claude-magic-formula"; // ignored by Lab's typesetter

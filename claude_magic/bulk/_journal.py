@@ -26,6 +26,9 @@ _APPLICATION_ID: Final = 0x434D4A4C
 _LOCK_TIMEOUT: Final = 30.0
 """Seconds to wait for another process's commit, which usually takes milliseconds."""
 _KEYS_PER_QUERY: Final = 500
+_ROWS_PER_INSERT: Final = 64
+"""Rows written by one statement: old versions of SQLite take 999 parameters. Each statement gives up the interpreter lock, and the event
+loop must wake the writer each time, so `executemany` slows a map by 6 %."""
 
 _SCHEMA: Final = """
 CREATE TABLE answers (
@@ -128,11 +131,15 @@ class Journal:
     def add(self, answers: Sequence[Answer], run: int) -> None:
         """Write answers atomically. They are durable when this returns. An answer replaces an earlier one with the same key."""
         now = time.time()
+        row = f"(?, ?{', ?' * len(Answer._fields)})"
         with self.transaction() as database:
-            database.executemany(
-                f"INSERT OR REPLACE INTO answers (run, at, {_ANSWER}) VALUES (?, ?{', ?' * len(Answer._fields)})",  # noqa: S608 (our names)
-                [(run, now, *each) for each in answers],
-            )
+            for start in range(0, len(answers), _ROWS_PER_INSERT):
+                part = answers[start : start + _ROWS_PER_INSERT]
+                rows = ", ".join([row] * len(part))
+                database.execute(
+                    f"INSERT OR REPLACE INTO answers (run, at, {_ANSWER}) VALUES {rows}",  # noqa: S608 (our names, and marks)
+                    [value for each in part for value in (run, now, *each)],
+                )
 
     def size(self) -> int:
         """Return the size of the journal on disk in bytes; 0 if it is in memory."""

@@ -68,6 +68,23 @@ def test_find_accepts_many_keys(journal: Journal) -> None:
     assert len(journal.find([each.key for each in answers])) == 1_200
 
 
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 128, 200])
+def test_any_number_of_answers_is_written_at_once(journal: Journal, count: int) -> None:
+    """Several rows share a statement, within what old versions of SQLite take."""
+    journal._database.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+    answers = [answer(number, f"answer {number}", "cut" if number % 3 else None) for number in range(count)]
+
+    journal.add(answers, begun(journal, *range(count)))
+
+    assert [*journal.find([each.key for each in answers]).values()] == answers
+
+
+def test_last_of_several_answers_to_a_request_is_kept(journal: Journal) -> None:
+    journal.add([answer(1, "first"), answer(2), answer(1, "second")], begun(journal, 1, 2))
+
+    assert journal.find([answer(1).key])[answer(1).key].text == "second"
+
+
 def test_later_answer_replaces_an_earlier_one(journal: Journal) -> None:
     """`retry` relies on this."""
     run = begun(journal, 1)

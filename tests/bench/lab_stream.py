@@ -167,7 +167,7 @@ def main() -> None:
         for name, answer in (("a paper", paper), ("all formulas", None)):
             watched, once = _stream(Path(folder) / name.replace(" ", "-"), answer)
             named = [replace(figure, name=f"Lab, {name}: {figure.name}") for figure in watched.figures(once)]
-            # The worst case has targets only relative to showing it once, because the browser needs its time to typeset 1,590 formulas.
+            # The worst case has targets only relative to showing it once, because the browser needs its time to typeset 1,536 formulas.
             figures += [
                 each if answer or "/ showing it once" in each.name else replace(each, target="", reached=None)
                 for each in named

@@ -140,9 +140,7 @@ def _reasons(lines: deque[str]) -> tuple[str, ...]:
 def _tests_named(reasons: tuple[str, ...]) -> str:
     """The tests among the reasons, in brackets: a log that is cut keeps its last line."""
     tests = [
-        reason.partition(" ")[2].partition(" - ")[0]
-        for reason in reasons
-        if reason.startswith(_PYTEST_MARKS)
+        reason.partition(" ")[2].partition(" - ")[0] for reason in reasons if reason.startswith(_PYTEST_MARKS)
     ]
     return f" ({', '.join(tests)})" if tests else ""
 

@@ -17,8 +17,11 @@ import time
 from claude_magic import claude
 claude.ask("What the server allows comes with the first answer.")
 replies = [claude.submit(f"Question {number}") for number in range(4)]
-end = time.time() + 3
-while time.time() < end:
+from claude_magic.panels import shown_gauge
+pictures = set()
+end = time.time() + 120
+while time.time() < end and not (len(pictures) > 3 and any("Question 3" in each for each in pictures)):
+    pictures.add(shown_gauge().children[0].value)
     sum(range(10_000))
 """
 THREADS = "[thread.name for thread in __import__('threading').enumerate() if 'gauge' in thread.name]"

@@ -145,7 +145,6 @@ def test_an_interrupt_while_a_subcommand_or_dry_run_asks_the_server(kernel, code
     """A server that takes a connection and says nothing holds neither, and the cell ends with one line."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         kernel.run(f"%config ClaudeMagics.base_url = 'http://127.0.0.1:{silent.getsockname()[1]}'")
-        started = time.monotonic()
         run = kernel.start(code)
         with silent.accept()[0]:
             time.sleep(0.2)  # until it waits
@@ -154,7 +153,6 @@ def test_an_interrupt_while_a_subcommand_or_dry_run_asks_the_server(kernel, code
     kernel.run("%config ClaudeMagics.base_url = None")
 
     assert_interrupted(run)
-    assert time.monotonic() - started < 5
 
 
 def test_an_interrupt_while_the_package_is_imported_is_one_line(kernel):

@@ -32,7 +32,7 @@ def environment(sim, tmp_path):
         "IPYTHONDIR": str(tmp_path / "ipython"),
         "TERM": "xterm",
         "ANTHROPIC_BASE_URL": sim.url,
-        "CLAUDE_MAGIC_INITIAL_BACKOFF": "0.5",
+        "CLAUDE_MAGIC_INITIAL_BACKOFF": "2",
     }
 
 

@@ -196,7 +196,7 @@ def test_the_command_serves_until_interrupted_and_ends_quietly():
     status = httpx2.get(f"{url}/nothing", trust_env=False).status_code
 
     process.send_signal(signal.CTRL_BREAK_EVENT if os.name == "nt" else signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=120)
 
     assert status == 404
     assert (process.returncode, errors) == (0, "")

@@ -117,17 +117,17 @@ def test_a_forked_process_does_not_wait_for_a_lock_of_its_parent() -> None:
     def hold() -> None:
         with conversations._lock:
             is_held.set()
-            may_go.wait(20)
+            may_go.wait(120)
 
     holder = threading.Thread(target=hold)
     holder.start()
-    is_held.wait(20)
+    is_held.wait(120)
 
     conversations.reset_lock()  # as the child does
     run_all(conversations, "a")
 
     may_go.set()
-    holder.join(20)
+    holder.join(120)
     assert said(conversations) == ["a"]
 
 

@@ -371,7 +371,7 @@ def asked(told: Told, *presses: dict[str, Any], call: ToolCall = CALL) -> tuple[
         await asyncio.sleep(0)
         for press in presses:
             told.say(do="press", **press)
-        return await asyncio.wait_for(asking, 20)
+        return await asyncio.wait_for(asking, 120)
 
     verdict = asyncio.run(ask())
     return verdict, [update["question"] for update in told.updates()]
@@ -432,7 +432,7 @@ def test_the_buttons_of_a_bar_show_a_long_call_in_the_same_way(page: Page) -> No
         assert ("THE TAIL" in words.value, pressed) == (True, [])
         buttons["Allow all"].click()
         assert pressed == ["told"]
-        return await asyncio.wait_for(verdict, 20)
+        return await asyncio.wait_for(verdict, 120)
 
     assert asyncio.run(ask()) == "Allow all"
 
@@ -463,7 +463,7 @@ def test_a_page_is_given_a_while_to_say_that_it_has_the_widget(
         waiting = asyncio.ensure_future(told.view.wait_for_page())
         await asyncio.sleep(0)
         threading.Thread(target=told.say, kwargs={"do": "listen"}).start()
-        return await asyncio.wait_for(waiting, 20)
+        return await asyncio.wait_for(waiting, 120)
 
     monkeypatch.setattr(widgets, "PAGE_TIMEOUT", 0.0)
     assert not asyncio.run(told.view.wait_for_page())

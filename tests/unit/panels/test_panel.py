@@ -57,9 +57,9 @@ def test_questions_of_a_panel_are_one_conversation_of_its_own(sim: Simulator) ->
     """The second question is sent after the first one and its answer. Another panel sends neither."""
     panel, other = PromptPanel(), PromptPanel()
 
-    panel.ask("Say exactly: one").result(timeout=20)
-    panel.ask("And now?").result(timeout=20)
-    other.ask("Hello").result(timeout=20)
+    panel.ask("Say exactly: one").result(timeout=120)
+    panel.ask("And now?").result(timeout=120)
+    other.ask("Hello").result(timeout=120)
 
     roles = [[message["role"] for message in request.body["messages"]] for request in sim.requests]
     assert roles == [["user"], ["user", "assistant", "user"], ["user"]]
@@ -67,8 +67,8 @@ def test_questions_of_a_panel_are_one_conversation_of_its_own(sim: Simulator) ->
 
 def test_panels_of_one_thread_share_it(sim: Simulator) -> None:
     """Questions of one panel are sent with those of the other."""
-    PromptPanel(thread="ours").ask("Say exactly: one").result(timeout=20)
-    PromptPanel(thread="ours").ask("And now?").result(timeout=20)
+    PromptPanel(thread="ours").ask("Say exactly: one").result(timeout=120)
+    PromptPanel(thread="ours").ask("And now?").result(timeout=120)
 
     assert len(sim.requests[-1].body["messages"]) == 3
 
@@ -76,10 +76,10 @@ def test_panels_of_one_thread_share_it(sim: Simulator) -> None:
 def test_a_cleared_panel_begins_a_new_conversation(sim: Simulator) -> None:
     """Nothing of the previous conversation is sent or shown."""
     panel = PromptPanel()
-    panel.ask("Say exactly: one").result(timeout=20)
+    panel.ask("Say exactly: one").result(timeout=120)
 
     panel.clear()
-    panel.ask("Who are you?").result(timeout=20)
+    panel.ask("Who are you?").result(timeout=120)
 
     assert len(sim.requests[-1].body["messages"]) == 1
     assert len(panel.replies) == 1
@@ -95,7 +95,7 @@ def test_a_second_question_has_to_wait_for_the_first_answer(sim: Simulator) -> N
 
     panel.stop()
     with pytest.raises(concurrent.futures.CancelledError):
-        reply.result(timeout=20)
+        reply.result(timeout=120)
     assert len(sim.requests) <= 1
 
 
@@ -103,7 +103,7 @@ def test_options_of_a_panel_are_asked_with(sim: Simulator) -> None:
     """This covers model, effort, length and system prompt."""
     panel = PromptPanel(model="claude-opus-5", effort="low", max_tokens=321, system="Be brief.")
 
-    panel.ask("Hello").result(timeout=20)
+    panel.ask("Hello").result(timeout=120)
 
     body = sim.requests[-1].body
     assert body["model"] == "claude-opus-5"
@@ -131,7 +131,7 @@ def test_panels_of_one_thread_that_ask_at_once_both_get_their_answers(sim: Simul
 
     replies = [panel.ask(f"Say exactly: {number}") for number, panel in enumerate(panels)]
 
-    assert [reply.result(timeout=20).text for reply in replies] == ["0", "1"]
+    assert [reply.result(timeout=120).text for reply in replies] == ["0", "1"]
     assert len(sim.requests) == 2
 
 
@@ -146,7 +146,7 @@ def test_a_closed_panel_stops_and_leaves_no_widget_behind() -> None:
     panel.close()
 
     with pytest.raises(concurrent.futures.CancelledError):
-        reply.result(timeout=20)
+        reply.result(timeout=120)
     assert wait_until(lambda: len(_instances) <= before)
     assert panel.replies == (reply,)
 
@@ -158,7 +158,7 @@ def test_a_cleared_panel_keeps_no_widgets_of_what_it_showed() -> None:
     before = len(_instances)
 
     for _ in range(3):
-        panel.ask("Hello").result(timeout=20)
+        panel.ask("Hello").result(timeout=120)
         panel.clear()
 
     assert wait_until(lambda: len(_instances) <= before)
@@ -202,10 +202,10 @@ def test_a_panel_says_what_it_goes_on_from(sim: Simulator) -> None:
     """It shows the turns of its thread before its own; after Clear none, because none is sent."""
     cells, other = PromptPanel(thread="sums"), PromptPanel(thread="other")
     for prompt in ("Say exactly: one", "Say exactly: two"):
-        cells.ask(prompt).result(timeout=20)
+        cells.ask(prompt).result(timeout=120)
 
     panel = PromptPanel(thread="sums", model="opus")
-    panel.ask("Say exactly: three").result(timeout=20)
+    panel.ask("Say exactly: three").result(timeout=120)
 
     assert "sums · opus" in panel._heading.value
     assert "sums · 2 earlier turns" in panel._earlier.value
@@ -279,7 +279,7 @@ def test_where_one_output_holds_all_answers_it_tells_the_turns_of_all(
     monkeypatch.setattr(_browser_side, "DisplayHandle", lambda: handle)
     panel = PromptPanel()
     for prompt in ("One", "Two"):
-        panel.ask(prompt).result(timeout=20)
+        panel.ask(prompt).result(timeout=120)
 
     panel._transcript.show(panel._exchanges.ended())
 

@@ -309,12 +309,6 @@ _FORMS = (
         r"(?i);\s?(?:password|pwd|accountkey|sharedaccesskey)\s?=\s?(?![{$<*])([^;\"'\s]{4,500})",
     ),
     _Form(
-        "a password",  # XML
-        ("</", "value="),
-        rf"""(?ix)<{_PASSWORD_WORD}>{_NO_PLACEHOLDER}([^<>\n]{{4,200}})</
-        | {_PASSWORD_WORD}["'][ \t]{{1,4}}value=["']{_NO_PLACEHOLDER}([^"'\n]{{4,200}})["']""",
-    ),
-    _Form(
         "a password",  # .netrc
         ("password",),
         rf"(?i)\b(?:login|user|account)[ \t\n]{{1,8}}[^\s]{{1,100}}[ \t\n]{{1,8}}password[ \t\n]{{1,8}}{_NO_PLACEHOLDER}([^\s]{{4,200}})",
@@ -330,6 +324,12 @@ _FORMS = (
         "a password",  # Kaggle's JSON
         ('"username"',),
         r"(?i)\"username\" ?: ?\"[^\"\n]{1,80}\",\s{0,9}\"key\" ?: ?\"([^\"\s]{16,200})\"",
+    ),
+    _Form(
+        "a password",  # XML
+        ("</", "value="),
+        rf"""(?ix)<{_PASSWORD_WORD}>{_NO_PLACEHOLDER}([^<>\n]{{4,200}})</
+        | {_PASSWORD_WORD}["'][ \t]{{1,4}}value=["']{_NO_PLACEHOLDER}([^"'\n]{{4,200}})["']""",
     ),
     _Form(
         "a password",  # .pgpass: host:port:database:user:password

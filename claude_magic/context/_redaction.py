@@ -411,8 +411,8 @@ def _noting(labels: list[str], label: str | None) -> Callable[[re.Match[str]], s
 
     def replace(match: re.Match[str]) -> str:
         group = match.lastindex or 0
-        if REDACTED in match[group]:
-            return match[0]
+        if REDACTED in match[group] and not match[group].replace(REDACTED, "").strip("\"'"):
+            return match[0]  # nothing of it is left
         labels.append(label or _KINDS[int((match.lastgroup or "k0")[1:])])
         start, end = match.start(group) - match.start(), match.end(group) - match.start()
         return f"{match[0][:start]}{REDACTED}{match[0][end:]}"

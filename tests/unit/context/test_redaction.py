@@ -309,6 +309,23 @@ def test_harmless_variables_are_not_redacted(name: str, value: str) -> None:
     assert redact(f"x {value} y", {name: value}) == (f"x {value} y", ())
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\nhunter22\nq8Zr2Y0h\n-----END RSA PRIVATE KEY-----",
+        "login ada password q8Zr2Y0h<hunter22>",
+        "curl -u ada:q8Zr2Y0hhunter22 https://example.org",
+        "Set-Cookie: session=hunter22; token=q8Zr2Y0h",
+    ],
+)
+def test_a_secret_of_which_a_part_is_redacted_already_is_redacted_whole(text: str) -> None:
+    """A variable's value, or another form of secret, is found in it first."""
+    redacted, _ = redact(text, {"DB_PASSWORD": "hunter22"})
+
+    assert "q8Zr2Y0h" not in redacted
+    assert "MIIE" not in redacted
+
+
 def test_a_secret_of_several_lines_is_found_in_a_repr_too() -> None:
     """There its newlines are two characters."""
     environment = {"SIGNING_KEY": "first\nsecond\n"}

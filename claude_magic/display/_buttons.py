@@ -1,4 +1,4 @@
-"""Approval buttons for tool calls in the running cell, and new cells made from an answer.
+"""Buttons in cells: approval of tool calls in the running cell, and actions under finished answers.
 
 ipywidgets is imported when the first button is shown: most answers need no button.
 """
@@ -9,9 +9,11 @@ import asyncio
 import importlib
 import keyword
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from ..client import ClaudeError
 from ..render import HIDDEN_IN_CELL, neutralise_markdown, render_approval
+from ..runtime import Reply
 from ..schema import escape_hidden, find_code, join_code
 from ..tools import Approval, ToolCall
 from ._recorder import keeps_displays
@@ -80,6 +82,69 @@ async def _pressed_below(call: ToolCall) -> str:
         line = f"{outcome}: {call}"
         shown.update({"text/html": render_approval(line), "text/plain": line}, raw=True)
         close_all((bar,))
+
+
+MOST_ACTIONS: Final = 50
+"""Maximum number of answers that have buttons under them, so that a session does not keep every reply."""
+
+
+class AnswerActions:
+    """The buttons under the answers of cells, and their actions. Each shell has one instance.
+
+    Args:
+        shell: The shell in whose namespace an answer can be kept.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        from .widgets import CellActions
+
+        self._shell = shell
+        self._offers: dict[str, tuple[Reply, Callable[[], None] | None]] = {}
+        self._page = CellActions(self._act, self._forget)
+
+    def offer(self, cell_id: str, reply: Reply, retry: Callable[[], None] | None) -> None:
+        """Show the buttons under a finished answer. Any thread may call this.
+
+        Args:
+            cell_id: Id of the cell.
+            reply: The answer.
+            retry: Asks again and draws in the cell; None if that is not possible.
+        """
+        self._offers.pop(cell_id, None)
+        self._offers[cell_id] = (reply, retry)
+        for oldest in [*self._offers][:-MOST_ACTIONS]:
+            self._forget(oldest)
+            self._page.withdraw(oldest)
+        self._page.offer(cell_id, has_text=bool(reply.text), can_retry=retry is not None)
+
+    def close(self) -> None:
+        """Remove all buttons."""
+        from .widgets import close_all
+
+        self._offers.clear()
+        close_all((self._page,))
+
+    def _forget(self, cell_id: str) -> None:
+        self._offers.pop(cell_id, None)
+
+    def _act(self, cell_id: str, action: str, name: str) -> None:
+        reply, retry = self._offers.get(cell_id, (None, None))
+        if reply is None:
+            return
+        if action == "copy":
+            self._page.copy(cell_id, reply.text)
+        elif action == "insert":
+            self._page.insert(cell_id, *new_cell(reply.text))
+        elif action == "keep" and not is_variable_name(name):
+            self._page.tell(cell_id, f"{name!r} cannot be the name of a variable.")
+        elif action == "keep":
+            self._shell.push({name: reply})
+            self._page.tell(cell_id, f"{name} is this answer now.")
+        elif action == "retry" and retry is not None:
+            try:
+                retry()
+            except ClaudeError as error:
+                self._page.tell(cell_id, error.message)
 
 
 class NewCell(NamedTuple):

@@ -1,4 +1,8 @@
-"""Asks one question from a cell: starts the reply, draws it and finishes it, in awaited and in blocking cells."""
+"""Asks one question from a cell: starts the reply, draws it and finishes it.
+
+Awaited and blocking cells use the same coroutine. In a blocking cell, everything that it awaits blocks the current thread
+instead, so the coroutine never suspends, and `run_blocking` runs it in one step.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,13 @@ import contextvars
 import dataclasses
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from IPython.core.error import UsageError
 
-from ..client import ClaudeError
 from ..display import (
+    AnswerActions,
     AnswerContent,
-    FrontEnd,
     OutputRecorder,
     QuietSurface,
     Surface,
@@ -21,14 +24,12 @@ from ..display import (
     follow,
     follow_blocking,
     frame_loop,
-    is_variable_name,
     let_interrupts_arrive,
-    new_cell,
     publish_final,
     remark_on_stopping,
     was_interrupted,
 )
-from ..render import HIDDEN_IN_CELL, short_traceback
+from ..render import HIDDEN_IN_CELL
 from ..runtime import Job, Phase, Question, Reply, ReplySnapshot
 from ..schema import SchemaMismatchError, escape_hidden, extract_code
 from ._question import settings_of
@@ -38,12 +39,20 @@ if TYPE_CHECKING:
     from ._cell import Cell
     from ._line import Line
 
-_Error = TypeVar("_Error", bound=BaseException)
 _Started = TypeVar("_Started", bound="Followed[Any]")
 
 
 async def answer(line: Line, question: Question, cell: Cell) -> Reply:
-    """Ask, draw the answer in the cell, and return the reply. Raises the same errors as `ask`."""
+    """Ask one model, and return the reply: in flight with `--bg`, else at its end, after it was drawn in the cell.
+
+    Raises:
+        KeyboardInterrupt: The cell was interrupted, or the answer was stopped; the partial answer stays.
+        ClaudeError: The request failed and the partial answer stays, or it could not be sent.
+    """
+    if can_answer_in_background(line, cell):
+        return _answer_in_background(line, question, cell)
+    if line.options.background:
+        question = dataclasses.replace(question, outlives_cell=False, notes=(*question.notes, WAITED))
     reply, is_interrupted = await follow_to_end(
         lambda: start(line, question, cell), lambda reply: _surface(line, cell, reply), cell
     )
@@ -159,20 +168,6 @@ def is_silenced(line: Line) -> bool:
     return line.prompt.rstrip().endswith(";")
 
 
-def with_short_traceback(error: _Error, shell: Any) -> _Error:
-    """Make IPython show an interrupt or ClaudeError without frames: what happened and what to do. Return the error.
-
-    IPython asks an exception for its own traceback (`_render_traceback_`), so the shell is not patched, and the cell fails
-    as usual: Run All stops, `%tb` and `%debug` work. Only errors that leave a magic are treated so; an error raised in a
-    user's function keeps its traceback.
-    """
-    if isinstance(error, (ClaudeError, KeyboardInterrupt)):
-        colors = FrontEnd(shell).has_colors
-        # One string, not lines: with `%xmode Plain` or `Minimal`, IPython joins the list without separators.
-        error._render_traceback_ = lambda: ["\n".join(short_traceback(error, colors=colors))]  # type: ignore[union-attr]
-    return error
-
-
 def _surface(line: Line, cell: Cell, reply: Reply) -> Surface[Any]:
     values, front_end = cell.runtime.settings().values, cell.front_end
     remark = remark_on_stopping(front_end, is_awaited=cell.is_awaited)
@@ -224,7 +219,7 @@ def can_answer_in_background(line: Line, cell: Cell) -> bool:
     return cell.runtime.settings().values.live and front_end.is_attended and not front_end.is_captured
 
 
-def answer_in_background(line: Line, question: Question, cell: Cell) -> Reply:
+def _answer_in_background(line: Line, question: Question, cell: Cell) -> Reply:
     """Ask, and return immediately; the answer is drawn in this cell as it arrives.
 
     Raises:
@@ -313,73 +308,6 @@ def _with_schema_note(snapshot: ReplySnapshot, reply: Reply) -> ReplySnapshot:
     except SchemaMismatchError as error:
         return dataclasses.replace(snapshot, notes=(*snapshot.notes, str(error)))
     return snapshot
-
-
-MOST_ACTIONS: Final = 50
-"""Maximum number of answers that have buttons under them, so that a session does not keep every reply."""
-
-
-class AnswerActions:
-    """The buttons under the answers of cells, and their actions. Each shell has one instance.
-
-    Args:
-        shell: The shell in whose namespace an answer can be kept.
-    """
-
-    def __init__(self, shell: Any) -> None:
-        from ..display.widgets import CellActions  # late: it imports ipywidgets
-
-        self._shell = shell
-        self._offers: dict[str, tuple[Reply, Callable[[], None]]] = {}
-        self._page = CellActions(self._act, self._forget)
-
-    def offer(self, cell_id: str, reply: Reply, retry: Callable[[], None] | None) -> None:
-        """Show the buttons under a finished answer. Any thread may call this.
-
-        Args:
-            cell_id: Id of the cell.
-            reply: The answer.
-            retry: Asks again and draws in the cell; None if that is not possible.
-        """
-        self._offers.pop(cell_id, None)
-        self._offers[cell_id] = (reply, retry or _do_nothing)
-        for oldest in [*self._offers][:-MOST_ACTIONS]:
-            self._forget(oldest)
-            self._page.withdraw(oldest)
-        self._page.offer(cell_id, has_text=bool(reply.text), can_retry=retry is not None)
-
-    def close(self) -> None:
-        """Remove all buttons."""
-        from ..display.widgets import close_all
-
-        self._offers.clear()
-        close_all((self._page,))
-
-    def _forget(self, cell_id: str) -> None:
-        self._offers.pop(cell_id, None)
-
-    def _act(self, cell_id: str, action: str, name: str) -> None:
-        reply, retry = self._offers.get(cell_id, (None, _do_nothing))
-        if reply is None:
-            return
-        if action == "copy":
-            self._page.copy(cell_id, reply.text)
-        elif action == "insert":
-            self._page.insert(cell_id, *new_cell(reply.text))
-        elif action == "keep" and not is_variable_name(name):
-            self._page.tell(cell_id, f"{name!r} cannot be the name of a variable.")
-        elif action == "keep":
-            self._shell.push({name: reply})
-            self._page.tell(cell_id, f"{name} is this answer now.")
-        elif action == "retry":
-            try:
-                retry()
-            except ClaudeError as error:
-                self._page.tell(cell_id, error.message)
-
-
-def _do_nothing() -> None:
-    """Do nothing, in place of an action that is not available."""
 
 
 def offer_actions(reply: Reply, line: Line, question: Question, cell: Cell) -> None:

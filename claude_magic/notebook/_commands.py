@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ._names import Namespace
 from ._options import OPTION_GROUPS, OPTION_SPECS, closest, is_thread_name
 
 if TYPE_CHECKING:
-    from ._cell import Cell
+    from ._cell import Cell, Scope
 
 # Patterns of arguments. Few lines have one, so `re.fullmatch` compiles each at first use.
 _COUNT = r"[1-9]\d{0,5}"
@@ -42,8 +41,8 @@ class Argument(NamedTuple):
 
     key: str
     usage: str
-    read: Callable[[str, Namespace], str | None]
-    guess: Callable[[str, Namespace], str | None]
+    read: Callable[[str, Scope], str | None]
+    guess: Callable[[str, Scope], str | None]
     choices: tuple[str, ...] = ()
 
     @property
@@ -52,59 +51,59 @@ class Argument(NamedTuple):
         return self.usage.startswith("[")
 
 
-def _existing_name(text: str, namespace: Namespace) -> str | None:
+def _existing_name(text: str, scope: Scope) -> str | None:
     from ..context import is_history, root_of  # late: importing it would slow down loading the extension
 
     root = root_of(text)
     if root is None:
         return None
     # `_5` and the like are names even if there is no such output: the subcommand then reports that.
-    return text if root in namespace.names() or is_history(root) else None
+    return text if root in scope.names() or is_history(root) else None
 
 
-def _likely_name(text: str, namespace: Namespace) -> str | None:
+def _likely_name(text: str, scope: Scope) -> str | None:
     bare = text.strip(".,;:!?`'\"()")
-    if _existing_name(bare, namespace):
+    if _existing_name(bare, scope):
         return bare
     root = re.match(r"\w+", bare)
-    guess = None if root is None else closest(root[0], namespace.names())
+    guess = None if root is None else closest(root[0], scope.names())
     return None if guess is None or root is None else guess + bare[root.end() :]
 
 
-def _existing_thread(text: str, namespace: Namespace) -> str | None:
-    return text if text in namespace.threads() else None
+def _existing_thread(text: str, scope: Scope) -> str | None:
+    return text if text in scope.threads() else None
 
 
-def _likely_thread(text: str, namespace: Namespace) -> str | None:
-    return closest(text, namespace.threads())
+def _likely_thread(text: str, scope: Scope) -> str | None:
+    return closest(text, scope.threads())
 
 
-def _new_thread(text: str, _namespace: Namespace) -> str | None:
+def _new_thread(text: str, _scope: Scope) -> str | None:
     return text if is_thread_name(text) else None
 
 
-def _file(text: str, _namespace: Namespace) -> str | None:
+def _file(text: str, _scope: Scope) -> str | None:
     match = re.fullmatch(_FILE, text, re.IGNORECASE)
     return None if match is None else match["quoted"] or match["plain"]
 
 
-def _saved(text: str, _namespace: Namespace) -> str | None:
+def _saved(text: str, _scope: Scope) -> str | None:
     match = re.fullmatch(_SAVED, text, re.IGNORECASE)
     return text if text == THIS_NOTEBOOK else None if match is None else match["quoted"] or match["plain"]
 
 
-def _likely_saved(text: str, namespace: Namespace) -> str | None:
-    return closest(text, (THIS_NOTEBOOK,)) or _likely_file(text, namespace)
+def _likely_saved(text: str, scope: Scope) -> str | None:
+    return closest(text, (THIS_NOTEBOOK,)) or _likely_file(text, scope)
 
 
-def _likely_file(text: str, _namespace: Namespace) -> str | None:
+def _likely_file(text: str, _scope: Scope) -> str | None:
     stem = text.strip("\"'“”‘’")
     return (
         f"{stem}.json" if re.fullmatch(r"[\w./~-]*\w", stem) and "." not in stem.rpartition("/")[2] else None
     )
 
 
-def _likely_amount(text: str, _namespace: Namespace) -> str | None:
+def _likely_amount(text: str, _scope: Scope) -> str | None:
     """Return the amount in `2 USD`, `2,50` or `EUR 3`: the number in the text, if there is exactly one."""
     found = [number for number in re.findall(r"(?:\d[\d_']*)?(?:[.,]\d+)?", text, re.ASCII) if number]
     if len(found) != 1 or "-" in text:
@@ -113,25 +112,25 @@ def _likely_amount(text: str, _namespace: Namespace) -> str | None:
     return amount if re.fullmatch(_AMOUNT, amount, re.ASCII) else None
 
 
-def _likely_number(text: str, _namespace: Namespace) -> str | None:
+def _likely_number(text: str, _scope: Scope) -> str | None:
     found = re.findall(r"(?<![\d-])[1-9]\d{0,5}(?!\d)", text, re.ASCII)
     return found[0] if len(found) == 1 else None
 
 
-def _likely_job(text: str, namespace: Namespace) -> str | None:
-    return _likely_number(text, namespace) or closest(text, ("all",))
+def _likely_job(text: str, scope: Scope) -> str | None:
+    return _likely_number(text, scope) or closest(text, ("all",))
 
 
-def _likely_choice(*choices: str) -> Callable[[str, Namespace], str | None]:
-    return lambda text, _namespace: closest(text, choices)
+def _likely_choice(*choices: str) -> Callable[[str, Scope], str | None]:
+    return lambda text, _scope: closest(text, choices)
 
 
-def _no_guess(_text: str, _namespace: Namespace) -> str | None:
+def _no_guess(_text: str, _scope: Scope) -> str | None:
     return None
 
 
-def _matching(pattern: str, flags: int = re.ASCII) -> Callable[[str, Namespace], str | None]:
-    return lambda text, _namespace: text if re.fullmatch(pattern, text, flags) else None
+def _matching(pattern: str, flags: int = re.ASCII) -> Callable[[str, Scope], str | None]:
+    return lambda text, _scope: text if re.fullmatch(pattern, text, flags) else None
 
 
 def _one_of(key: str, usage: str, *choices: str) -> Argument:
@@ -361,19 +360,19 @@ ESCAPE = "ask"
 """The word after which everything is a prompt."""
 
 
-def find_call(text: str, namespace: Namespace) -> Call | None:
+def find_call(text: str, scope: Scope) -> Call | None:
     """Return the subcommand if the whole text is one, ignoring a comment after it (`login  # asks for a key`); else `None`."""
     comment = re.search(_COMMENT, text)
     if comment is not None:
         from ..context import holds_key  # late: importing it would slow down loading the extension
 
-        call = None if holds_key(comment[0]) else _read_call(text[: comment.start()], namespace)
+        call = None if holds_key(comment[0]) else _read_call(text[: comment.start()], scope)
         if call is not None:
             return call
-    return _read_call(text, namespace)
+    return _read_call(text, scope)
 
 
-def _read_call(text: str, namespace: Namespace) -> Call | None:
+def _read_call(text: str, scope: Scope) -> Call | None:
     name, *rest = text.split(maxsplit=1) or [""]
     command = COMMAND_BY_NAME.get("help" if name in _HELP else name)
     if command is None:
@@ -381,15 +380,15 @@ def _read_call(text: str, namespace: Namespace) -> Call | None:
     argument = command.argument
     if not rest:
         return Call(command=command) if argument is None or argument.is_optional else None
-    value = argument.read(rest[0].strip(), namespace) if argument is not None else None
+    value = argument.read(rest[0].strip(), scope) if argument is not None else None
     if argument is None or value is None:
         return None
     return Call(command=command, arguments={argument.key: value})
 
 
-def find_command(line: str, namespace: Namespace) -> Call | None:
+def find_command(line: str, scope: Scope) -> Call | None:
     """Return the subcommand if a line is one of kind `do`; `None` if the line asks Claude."""
-    call = find_call(line, namespace)
+    call = find_call(line, scope)
     return call if call is not None and call.command.kind == "do" else None
 
 

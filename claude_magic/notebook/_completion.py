@@ -12,6 +12,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 from IPython.core.error import UsageError
 
+from ._cell import Scope
 from ._commands import (
     ANY_THREAD,
     COMMAND_BY_NAME,
@@ -24,26 +25,25 @@ from ._commands import (
     Argument,
 )
 from ._line import EXCLUSIVE_FIELDS, Scanner
-from ._names import Namespace
 from ._options import OPTION_SPECS, SPEC_BY_NAME, OptionSpec
 
 _MOST_FILES = 200
 
 
-def value_texts(spec: OptionSpec, fragment: str, namespace: Namespace) -> Iterable[str]:
+def value_texts(spec: OptionSpec, fragment: str, scope: Scope) -> Iterable[str]:
     """Return candidates for an option's value that begins with `fragment`."""
     if spec.choices:
         return spec.choices
     find = _FINDERS.get(spec.field)
-    return () if find is None else find(fragment, namespace)
+    return () if find is None else find(fragment, scope)
 
 
-def argument_texts(argument: Argument, fragment: str, namespace: Namespace) -> Iterable[str]:
+def argument_texts(argument: Argument, fragment: str, scope: Scope) -> Iterable[str]:
     """Return candidates for a subcommand's argument that begins with `fragment`."""
     if argument is EXISTING_NAME:
-        return (name for name, _ in _named(fragment, namespace))
+        return (name for name, _ in _named(fragment, scope))
     if argument in (EXISTING_THREAD, ANY_THREAD):
-        return namespace.threads()
+        return scope.threads()
     if argument is JSON_FILE:
         return (path for path in _files(fragment) if path.endswith((".json", "/")))
     if argument is SAVED:
@@ -52,45 +52,45 @@ def argument_texts(argument: Argument, fragment: str, namespace: Namespace) -> I
     return argument.choices
 
 
-def _models(_fragment: str, _namespace: Namespace) -> Iterator[str]:
+def _models(_fragment: str, _scope: Scope) -> Iterator[str]:
     from ..runtime import MODELS, SHORT_NAMES
 
     yield from SHORT_NAMES
     yield from MODELS
 
 
-def _threads(_fragment: str, namespace: Namespace) -> Iterable[str]:
-    return namespace.threads()
+def _threads(_fragment: str, scope: Scope) -> Iterable[str]:
+    return scope.threads()
 
 
-def _named(fragment: str, namespace: Namespace) -> Iterator[tuple[str, object]]:
+def _named(fragment: str, scope: Scope) -> Iterator[tuple[str, object]]:
     """Yield variables with their values; those that begin with _ only if the fragment does too."""
-    names = namespace.names()
+    names = scope.names()
     for name in sorted(names):
         if fragment.startswith("_") or not name.startswith("_"):
             yield name, names[name]
 
 
-def _variables(fragment: str, namespace: Namespace) -> Iterator[str]:
-    for name, value in _named(fragment, namespace):
+def _variables(fragment: str, scope: Scope) -> Iterator[str]:
+    for name, value in _named(fragment, scope):
         if not (isinstance(value, ModuleType) or callable(value)):
             yield name
 
 
-def _attachments(fragment: str, namespace: Namespace) -> Iterator[str]:
-    yield from _variables(fragment, namespace)
+def _attachments(fragment: str, scope: Scope) -> Iterator[str]:
+    yield from _variables(fragment, scope)
     yield from _files(fragment)
 
 
-def _classes(fragment: str, namespace: Namespace) -> Iterator[str]:
-    for name, value in _named(fragment, namespace):
+def _classes(fragment: str, scope: Scope) -> Iterator[str]:
+    for name, value in _named(fragment, scope):
         # Not `isinstance`: it reads `__class__`, which makes the lazy objects of some libraries load.
         if issubclass(type(value), type):
             yield name
 
 
-def _functions(fragment: str, namespace: Namespace) -> Iterator[str]:
-    for name, value in _named(fragment, namespace):
+def _functions(fragment: str, scope: Scope) -> Iterator[str]:
+    for name, value in _named(fragment, scope):
         # Other callables can be tools too, but seldom are.
         if isinstance(value, _FUNCTIONS):
             yield name
@@ -99,7 +99,7 @@ def _functions(fragment: str, namespace: Namespace) -> Iterator[str]:
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, functools.partial)
 
 
-def _prompt_files(fragment: str, _namespace: Namespace) -> Iterator[str]:
+def _prompt_files(fragment: str, _scope: Scope) -> Iterator[str]:
     if fragment.startswith("@"):
         for path in _files(fragment[1:]):
             yield f"@{path}"
@@ -121,15 +121,15 @@ def _files(fragment: str) -> Iterator[str]:
             yield f"{typed}{name}{'/' if is_folder else ''}"
 
 
-_Finder = Callable[[str, Namespace], Iterable[str]]
+_Finder = Callable[[str, Scope], Iterable[str]]
 
 
 def _several(find: _Finder) -> _Finder:
     """Return a finder for comma-separated lists, which offers each name only once."""
 
-    def find_next(fragment: str, namespace: Namespace) -> Iterator[str]:
+    def find_next(fragment: str, scope: Scope) -> Iterator[str]:
         chosen, comma, typed = fragment.rpartition(",")
-        for name in find(typed, namespace):
+        for name in find(typed, scope):
             if name not in chosen.split(","):
                 yield f"{chosen}{comma}{name}"
 
@@ -187,19 +187,19 @@ _KINDS = {
 """Kinds of candidates, by the field of an option or the key of an argument."""
 
 
-def complete_cell(text: str, line_number: int, column: int, namespace: Namespace) -> Completions:
+def complete_cell(text: str, line_number: int, column: int, scope: Scope) -> Completions:
     """Return completions at a position in a cell; lines and columns count from 0."""
     lines = text.split("\n")
     before = lines[line_number][:column]
     first = next((number for number, line in enumerate(lines) if line.strip()), 0)
     if _CELL.match(lines[first]):
         match = _CELL_LINE.fullmatch(before) if line_number == first else None
-        return complete_words(match["words"], namespace, is_cell=True) if match else NOTHING
+        return complete_words(match["words"], scope, is_cell=True) if match else NOTHING
     match = _LINE.fullmatch(before)
-    return complete_words(match["words"], namespace, is_cell=False) if match else NOTHING
+    return complete_words(match["words"], scope, is_cell=False) if match else NOTHING
 
 
-def complete_words(words: str, namespace: Namespace, *, is_cell: bool) -> Completions:
+def complete_words(words: str, scope: Scope, *, is_cell: bool) -> Completions:
     """Return completions at the end of `words`, the text between the magic's name and the cursor."""
     scanner = Scanner(words)
     if binding := _BINDING.match(words):
@@ -210,11 +210,11 @@ def complete_words(words: str, namespace: Namespace, *, is_cell: bool) -> Comple
         word = scanner.peek_word()
         spec = SPEC_BY_NAME.get(word.partition("=")[0])
         if spec is None or (word == scanner.rest() and "=" not in word):
-            return _complete_first_word(scanner, given, namespace, is_cell=is_cell)
+            return _complete_first_word(scanner, given, scope, is_cell=is_cell)
         given.append(spec)
         scanner.skip(word.partition("=")[0])
         if not spec.is_flag and (fragment := _pass_value(scanner)) is not None:
-            return _offer(value_texts(spec, fragment, namespace), fragment, _KINDS.get(spec.field, "value"))
+            return _offer(value_texts(spec, fragment, scope), fragment, _KINDS.get(spec.field, "value"))
 
 
 def _pass_value(scanner: Scanner) -> str | None:
@@ -239,7 +239,7 @@ def _pass_quoted(scanner: Scanner) -> str | None:
 
 
 def _complete_first_word(
-    scanner: Scanner, given: Sequence[OptionSpec], namespace: Namespace, *, is_cell: bool
+    scanner: Scanner, given: Sequence[OptionSpec], scope: Scope, *, is_cell: bool
 ) -> Completions:
     """Return completions at the beginning of an option, a subcommand or the prompt."""
     typed = scanner.rest()
@@ -252,7 +252,7 @@ def _complete_first_word(
     if is_cell or command is None or command.argument is None or (given and command.kind == "do"):
         return NOTHING
     kind = _KINDS.get(command.argument.key, "value")
-    return _offer(argument_texts(command.argument, argument, namespace), argument, kind)
+    return _offer(argument_texts(command.argument, argument, scope), argument, kind)
 
 
 def _subcommands(given: Sequence[OptionSpec], *, is_cell: bool) -> list[str]:

@@ -1,27 +1,34 @@
-"""Parses the option line of `%claude` and `%%claude`: options first, then the prompt, which is kept verbatim.
+"""Parses `%claude` lines and `%%claude` cells: options first, then a subcommand or the prompt, which is kept verbatim.
 
-Grammar:
-
-    [NAME <<] [OPTION ...] [--] PROMPT
+    %%claude [NAME <<] [OPTION ...] [--] PROMPT
+    %claude [NAME <<] [OPTION ...] [ask | --] PROMPT
+    %claude [OPTION ...] SUBCOMMAND [ARGUMENT]
 
 Options end at the first word that is not an option. From there on, nothing is split, unquoted, expanded or stripped,
 so apostrophes, backslashes, `#`, `{}` and `$x` reach Claude as typed. Two rules keep prompts from being read as
 options, and typos from being sent: options cannot be abbreviated, and an unknown word that starts with a dash at
 the position of an option is an error (`- item`, a dash and a space, is a prompt). An option with typographic
 characters from a word processor, such as `—model` or `-s “Be brief.”`, is an error that says what to type.
+
+A line is a subcommand only if all of it matches that subcommand, including the names it refers to: `explain df` is one
+if `df` exists, `explain why the sky is blue` is a prompt. After `ask` or `--`, everything is a prompt. A comment after
+a subcommand is ignored, as in Python. A line that begins with a subcommand's name but does not match it is probably a
+typo, and an error.
+
+What was probably meant instead is found by `_typos.py`, which is imported only then.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from IPython.core.error import UsageError
 
-from ._commands import Call
-from ._options import SPEC_BY_FIELD, SPEC_BY_NAME, Options, OptionSpec, closest
+from ._cell import Scope
+from ._commands import COMMAND_BY_NAME, ESCAPE, Call, find_call
+from ._options import SPEC_BY_FIELD, SPEC_BY_NAME, Options, OptionSpec, with_full_stop
 
 
 class Scanner:
@@ -95,60 +102,7 @@ class Scanner:
         return "".join(pieces)
 
 
-# Characters that word processors, chats and web pages use in place of ASCII characters.
-#
-# Most look-alikes of ASCII dashes, quotes, spaces and letters are recognised by their Unicode properties. These are the exceptions.
-_DASHES = "\u2212\u2043\u02d7\u23af\u2500"
-"""Characters that look like dashes but are not in Unicode's dash category: minus, hyphen bullet, lines."""
-_QUOTES = "\u201e\u201a\u2033\u2032\u00b4\uff02\uff07\u301d\u301e\u301f"
-"""Characters that look like quotes but are not in Unicode's quote categories: low quotes, primes, acute accent, full width."""
-_LONG_DASHES = "\u2014\u2015\u2e3a\u2e3b\ufe31"
-"""Long dashes, each of which stands for two hyphens."""
-
-
-def to_ascii(text: str) -> str:
-    """Return a text with ASCII characters in place of their look-alikes, and without invisible characters."""
-    return "".join(map(_ascii_of, text))
-
-
-def is_typographic_quote(character: str) -> bool:
-    """Return whether a character is a typographic quotation mark."""
-    return character in _QUOTES or (
-        not character.isascii() and unicodedata.category(character) in ("Pi", "Pf")
-    )
-
-
-def describe_typographic(text: str) -> str:
-    """Describe the first typographic or invisible character of a text: `“ (U+201C, left double quotation mark)`."""
-    odd = next((each for each in text if _ascii_of(each) != each or is_typographic_quote(each)), "")
-    if not odd:
-        return "nothing odd"
-    name = unicodedata.name(odd, "unnamed").lower()
-    shown = "an invisible character" if unicodedata.category(odd) == "Cf" else odd
-    return f"{shown} (U+{ord(odd):04X}, {name})"
-
-
-def _ascii_of(character: str) -> str:
-    if character.isascii():
-        return character
-    category = unicodedata.category(character)
-    if character in _LONG_DASHES:
-        return "--"
-    if category == "Pd" or character in _DASHES:
-        return "-"
-    if category == "Cf":
-        return ""
-    if category == "Zs":
-        return " "
-    wide = unicodedata.normalize("NFKC", character)
-    return wide if wide.isascii() and wide.isprintable() else character
-
-
 SEPARATOR = "--"
-_LIKENESS = 0.85
-_OPTION_NAME = re.compile(r"[a-z][a-z-]{2,}", re.ASCII)
-_MOST_SHOWN = 40
-_ESCAPE_HINT = "To start a prompt with a dash, write -- before it. Nothing was sent."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,15 +162,6 @@ def parse_option_line(line: str) -> OptionLine:
     return OptionLine(options=options, rest=scanner.rest(), is_closed=is_closed)
 
 
-def parse_cell(line: str, body: str) -> Line:
-    """Split a `%%claude` line and the cell below it into options and prompt. Raises the same errors as `parse_option_line`.
-
-    Text after the options is the first line of the prompt. The line break that IPython appends to every cell is removed.
-    """
-    parsed = parse_option_line(line)
-    return Line(options=parsed.options, prompt=_assemble_prompt(parsed.rest, body))
-
-
 def _next_option(scanner: Scanner) -> OptionSpec | None:
     """Consume the name of the next option; `None` where the prompt begins, of which only leading spaces are consumed.
 
@@ -225,63 +170,22 @@ def _next_option(scanner: Scanner) -> OptionSpec | None:
     """
     scanner.skip_spaces()
     word = scanner.peek_word()
-    _refuse_typography(word)
+    if not word.isascii():
+        from ._typos import refuse_typography
+
+        refuse_typography(word)
     if not word.startswith("-") or word in ("-", SEPARATOR):
         return None
     name, equals, _ = word.partition("=")
     spec = SPEC_BY_NAME.get(name)
     if spec is None or (equals and not name.startswith("--")):
-        raise UsageError(_explain_unknown(word))
+        from ._typos import explain_unknown
+
+        raise UsageError(explain_unknown(word))
     if spec.is_flag and equals:
         raise UsageError(f"{name} takes no value: it is written alone. Nothing was sent.")
     scanner.skip(name)
     return spec
-
-
-def _refuse_typography(word: str) -> None:
-    """Reject an option written with typographic characters: `—no-history`, `--model＝opus`.
-
-    Raises:
-        UsageError: The word is such an option.
-    """
-    typed = to_ascii(word)
-    body, equals, _ = typed.lstrip("-").partition("=")
-    if typed == word or not typed.startswith("-"):
-        return
-    # A long dash is replaced with two hyphens, but a short name has only one.
-    spec = SPEC_BY_NAME.get(f"--{body}") or SPEC_BY_NAME.get(f"-{body}")
-    if spec is None:
-        guess = (
-            closest(f"--{body}", SPEC_BY_NAME, likeness=_LIKENESS) if _OPTION_NAME.fullmatch(body) else None
-        )
-        spec = None if guess is None else SPEC_BY_NAME[guess]
-    if spec is None:
-        return
-    name = next((name for name in spec.names if name.lstrip("-") == body), spec.name)
-    value = "" if spec.is_flag or not equals else "=…"
-    shown = word if not equals and len(word) <= _MOST_SHOWN else f"{word[: len(body) + 1]}…"
-    raise UsageError(
-        f"{shown} contains {describe_typographic(word)}, but options are plain ASCII: type {name}{value}. "
-        f"{_ESCAPE_HINT}"
-    )
-
-
-def _refuse_typographic_value(spec: OptionSpec, value: str) -> None:
-    """Reject a value that begins with a typographic quote or an equals sign: `“Be brief.”`, `= opus`.
-
-    Raises:
-        UsageError: The value does.
-    """
-    if value and (value[0] in "=＝"):
-        raise UsageError(
-            f"{spec.name} is followed by a space and an =. Type {spec.name} {spec.value}, or {spec.name}={spec.value} without "
-            "spaces. Nothing was sent."
-        )
-    if value and is_typographic_quote(value[0]):
-        raise UsageError(
-            f"The value of {spec.name} begins with {describe_typographic(value[0])}. Type straight quotes around it: "
-            f'{spec.name} "{spec.value}". Nothing was sent.'
-        )
 
 
 def _parse_name(scanner: Scanner) -> dict[str, list[object]]:
@@ -299,7 +203,7 @@ def _parse_value(spec: OptionSpec, scanner: Scanner) -> object:
         scanner.skip("=")
     else:
         scanner.skip_spaces()
-    _refuse_typographic_value(spec, scanner.peek_word())
+    _check_start(spec, scanner.peek_word())
     if scanner.is_at_quote():
         return _convert(spec, spec.name, scanner.take_quoted(spec.name))
     word = scanner.peek_word()
@@ -310,11 +214,23 @@ def _parse_value(spec: OptionSpec, scanner: Scanner) -> object:
     )
 
 
+def _check_start(spec: OptionSpec, value: str) -> None:
+    """Reject a value that begins with an equals sign or a typographic quote: `= opus`, `“Be brief.”`.
+
+    Raises:
+        UsageError: The value does.
+    """
+    if value and (value[0] == "=" or not value[0].isascii()):
+        from ._typos import refuse_value
+
+        refuse_value(spec, value)
+
+
 def _take_setting(spec: OptionSpec, scanner: Scanner) -> str:
     """Read `KEY=VALUE`, in which the value alone may be quoted."""
     key, equals, value = scanner.peek_word().partition("=")
     if equals:
-        _refuse_typographic_value(spec, value)
+        _check_start(spec, value)
     if value[:1] not in ("'", '"'):
         return scanner.take_word()
     scanner.skip(key + equals)
@@ -344,30 +260,12 @@ def _convert(spec: OptionSpec, name: str, text: str) -> object:
     except ValueError as error:
         # The text after an equals sign may be a secret, and errors are saved with the notebook.
         shown = text if len(text) <= 40 else f"{text[:40]}…"
-        hint = _ascii_hint(spec, text)
+        from ._typos import ascii_hint
+
+        hint = ascii_hint(spec, text)
         raise UsageError(
             f"{name} {shown.partition('=')[0]}: {spec.value} {with_full_stop(error)}{hint} Nothing was sent."
         ) from None
-
-
-def with_full_stop(text: object) -> str:
-    """Return the end of a sentence with a full stop, unless it has one already."""
-    from ..client import as_sentence  # late: importing it would slow down loading the extension
-
-    return as_sentence(str(text))
-
-
-def _ascii_hint(spec: OptionSpec, text: str) -> str:
-    """Return a hint for an invalid value that would be valid in ASCII, such as `--cells −3:`; "" for others."""
-    typed = to_ascii(text)
-    if typed == text:
-        return ""
-    try:
-        spec.convert(typed)
-    except ValueError:
-        return ""
-    equals = "=" if typed.startswith("-") and not spec.takes_dash(typed) else " "
-    return f" It contains {describe_typographic(text)}; type {spec.name}{equals}{with_full_stop(typed)}"
 
 
 EXCLUSIVE_FIELDS = (
@@ -431,24 +329,83 @@ def _explain_missing(spec: OptionSpec, word: str) -> str:
     return f"{spec.name} needs a value: {spec.name} {spec.value}{found}{hint}. Nothing was sent."
 
 
-def _explain_unknown(word: str) -> str:
-    word = to_ascii(word)
-    name = word.partition("=")[0]
-    short = SPEC_BY_NAME.get(word[:2])
-    if "key" in name:
-        return f"There is no option {name}: a key in a cell is saved with it. Type it in with %claude login. Nothing was sent."
-    if short is not None:
-        name = word
-        guess: str | None = f"{word[:2]} {word[2:].lstrip('=')}" if not short.is_flag else word[:2]
-    else:
-        guess = closest(name, SPEC_BY_NAME)
-    if guess:
-        return f"There is no option {name}. Did you mean {guess}? Nothing was sent."
-    return f"There is no option {name}. %claude? lists the options. {_ESCAPE_HINT}"
-
-
 def _assemble_prompt(first_line: str, body: str) -> str:
+    """Join the text after the options and the cell below it, without the line break that IPython appends to every cell."""
     text = body.removesuffix("\n").removesuffix("\r")
     if not first_line.strip():
         return text
     return f"{first_line}\n{text}" if text else first_line
+
+
+def read_line(line: str, scope: Scope) -> Line:
+    """Parse a line that asks Claude, with a prompt or by a subcommand of kind `ask`.
+
+    Raises:
+        UsageError: The options are not valid, or the prompt is probably meant as a subcommand.
+    """
+    parsed = parse_option_line(line)
+    if parsed.is_closed:
+        return Line(options=parsed.options, prompt=parsed.rest)
+    scanner = Scanner(parsed.rest)
+    if scanner.peek_word() == ESCAPE:
+        scanner.skip(ESCAPE)
+        scanner.skip_one_space()
+        return Line(options=parsed.options, prompt=scanner.rest())
+    call = find_call(parsed.rest, scope)
+    if call is not None and call.command.kind == "ask":
+        return Line(options=parsed.options, prompt=parsed.rest, call=call)
+    from ._typos import refuse_typo  # late: prompts below `%%claude` are not checked
+
+    refuse_typo(parsed.rest, line, scope, percents="%")
+    return Line(options=parsed.options, prompt=parsed.rest)
+
+
+def read_cell(line: str, body: str, scope: Scope) -> Line:
+    """Parse a `%%claude` cell: everything after its options is the prompt.
+
+    Raises:
+        UsageError: The options are not valid, or the cell is probably meant as a subcommand.
+    """
+    parsed = parse_option_line(line)
+    request = Line(options=parsed.options, prompt=_assemble_prompt(parsed.rest, body))
+    if parsed.is_closed:
+        return request
+    if not body.strip():
+        from ._typos import refuse_typo
+
+        refuse_typo(parsed.rest, line, scope, percents="%%")
+        return request
+    # The first line of a prompt may be anything, so only an exact subcommand is refused.
+    call = find_call(parsed.rest, scope)
+    if call is not None and not call.command.takes_prose:
+        from ._typos import as_shown
+
+        raise UsageError(
+            f"%claude {as_shown(parsed.rest, call.command)} is a subcommand: write it with one percent sign, in a cell of its own. "
+            "To send it as a prompt, write -- after %%claude. Nothing was sent."
+        )
+    return request
+
+
+_ASKS = re.compile(r"\s*(?P<percents>%%?)claude(?!\S)(?P<words>[^\n]*)(?:\n(?P<body>.*))?", re.DOTALL)
+
+
+def prompt_of(source: str) -> str | None:
+    """Return the prompt of a cell, given its saved source, if the cell only asks a question; else None."""
+    # IPython ends every cell with a line break.
+    match = _ASKS.fullmatch(source if source.endswith("\n") else f"{source}\n")
+    if match is None:
+        return None
+    words, body = match["words"].removesuffix("\r"), match["body"] or ""
+    try:
+        parsed = parse_option_line(words)
+    except UsageError:
+        return None
+    if match["percents"] == "%%":
+        prompt = _assemble_prompt(parsed.rest, body)
+        return prompt if prompt.strip() else None
+    first, _, rest = parsed.rest.partition(" ")
+    is_command = not parsed.is_closed and first in COMMAND_BY_NAME and COMMAND_BY_NAME[first].kind == "do"
+    if body.strip() or is_command:
+        return None
+    return (rest if first == ESCAPE and not parsed.is_closed else parsed.rest) or None

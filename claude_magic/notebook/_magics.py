@@ -1,9 +1,13 @@
-"""The magics `%claude` and `%%claude`, and the settings as traits."""
+"""The magics `%claude` and `%%claude`, and the settings as traits.
+
+What a way of asking or a subcommand needs is imported when it is first used, so that `%load_ext` stays fast.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
@@ -11,15 +15,10 @@ from traitlets import Bool, Dict, Enum, Float, Int, List, Unicode
 from traitlets.config import Configurable
 
 from ._cell import Cell, Session
-from ._commands import FULL_HELP, find_command, show_short_help
-from ._grammar import read_cell, read_line
+from ._commands import FULL_HELP, Call, find_command, show_short_help
 from ._history import Errors
-from ._names import Scope
+from ._line import Line, read_cell, read_line
 from ._options import EFFORT_LEVELS, REPLAY_MODES, THINKING_MODES, Options
-
-if TYPE_CHECKING:
-    from ._commands import Call
-    from ._line import Line
 
 
 def _setting(kind: Any, help: str, **options: Any) -> Any:
@@ -99,19 +98,15 @@ class ClaudeMagics(ClaudeTraits, Magics):
 
     async def answer_cell(self, line: str, body: str | None) -> None:
         """Answer a whole `%%claude` or `%claude` cell on the running event loop."""
-        cell = Cell(self.session, Scope.of_caller(self.shell), is_awaited=True)
+        cell = Cell(self.session, is_awaited=True)
         parsed = self._read(line, body, cell)
-        if parsed is None:
-            return
-        from ._ask import ask
-
-        reply = await ask(parsed, cell)
+        reply = None if parsed is None else await _ask(parsed, cell)
         if reply is not None:
             cell.keep_value(reply)
 
     def answer_cell_blocking(self, line: str, body: str | None) -> None:
         """Answer a whole `%%claude` or `%claude` cell where the caller cannot await."""
-        cell = Cell(self.session, Scope.of_caller(self.shell))
+        cell = Cell(self.session)
         reply = self._ask_blocking(self._read(line, body, cell), cell)
         if reply is not None:
             cell.keep_value(reply)
@@ -119,7 +114,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
     @no_var_expand
     @line_cell_magic
     def claude(self, line: str, cell: str | None = None) -> Any:
-        running = Cell(self.session, Scope.of_caller(self.shell))
+        running = Cell(self.session)
         call = find_command(line, running.scope) if cell is None else None
         if call is not None:
             self._run(call, running)
@@ -163,20 +158,78 @@ class ClaudeMagics(ClaudeTraits, Magics):
     def _ask_blocking(self, line: Line | None, cell: Cell) -> Any:
         if line is None:
             return None
-        try:
+        with _short_tracebacks(self.shell):
             from ..display import run_blocking
-            from ._ask import ask
-        except KeyboardInterrupt as error:
-            raise self._shortened(error) from None
-        return run_blocking(ask(line, cell))
+
+            return run_blocking(_ask(line, cell))
 
     def _run(self, call: Call, cell: Cell) -> None:
-        try:
+        with _short_tracebacks(self.shell):
             call.command.load()(cell, call.arguments)
-        except (Exception, KeyboardInterrupt) as error:
-            raise self._shortened(error) from None
 
-    def _shortened(self, error: BaseException) -> BaseException:
-        from ._answer import with_short_traceback
 
-        return with_short_traceback(error, self.shell)
+async def _ask(line: Line, cell: Cell) -> Any:
+    """Ask and show the answer; return the reply, comparison or map result, or None after a dry run.
+
+    Raises:
+        KeyboardInterrupt: The cell was interrupted; the partial answer stays.
+        ClaudeError: The request failed and the partial answer stays, or it could not be sent.
+    """
+    options = line.options
+    with _short_tracebacks(cell.shell):
+        cell.close_previous_view()
+        try:
+            if options.interact and not options.dry_run:
+                from ._interact import interact
+
+                return await interact(line, cell)
+            if options.map is not None:
+                from ._map import map_rows
+
+                return await map_rows(line, cell)
+            from ._question import prepare
+
+            line, question = prepare(line, cell)
+            if options.dry_run:
+                from ._dry_run import show_dry_run
+
+                show_dry_run(line, question, cell)
+                return None
+            if options.compare:
+                from ._compare import compare
+
+                return await compare(line, question, cell)
+            from ._answer import answer
+
+            return await answer(line, question, cell)
+        finally:
+            # The controls of `--interact` keep a reference to the cell, but must not keep the user's frames alive.
+            cell.scope.leave()
+
+
+@contextlib.contextmanager
+def _short_tracebacks(shell: Any) -> Iterator[None]:
+    """Make IPython show an interrupt or ClaudeError that leaves the block without frames: what happened and what to do."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        from ..client import ClaudeError
+
+        if not isinstance(error, (ClaudeError, KeyboardInterrupt)):
+            raise
+        _shorten_traceback(error, shell)
+        raise error from None
+
+
+def _shorten_traceback(error: Any, shell: Any) -> None:
+    """Make an error render itself. Only errors that leave a magic do: one raised in a user's function keeps its traceback.
+
+    IPython asks an exception for its own traceback (`_render_traceback_`), so the shell is not patched, and the cell fails
+    as usual: Run All stops, `%tb` and `%debug` work.
+    """
+    from ..display import FrontEnd
+    from ..render import short_traceback
+
+    colors = FrontEnd(shell).has_colors
+    # One string, not lines: with `%xmode Plain` or `Minimal`, IPython joins the list without separators.
+    error._render_traceback_ = lambda: ["\n".join(short_traceback(error, colors=colors))]

@@ -90,6 +90,13 @@ def closest(word: str, choices: Iterable[str], **likeness: float) -> str | None:
     return closest_name(word, choices, **likeness)
 
 
+def with_full_stop(text: object) -> str:
+    """Return the end of a sentence with a full stop, unless it has one already."""
+    from ..client import as_sentence  # late: importing it would slow down loading the extension
+
+    return as_sentence(str(text))
+
+
 EFFORT_LEVELS = ("low", "medium", "high", "xhigh", "max")
 THINKING_MODES = ("show", "hide", "off")
 REPLAY_MODES = ("off", "auto", "only", "record")

@@ -88,7 +88,7 @@ def ask_prompt(
 ) -> Question:
     """Return the question of a prompt that was typed in a cell, also for `--compare`, `--interact` and `--bg`.
 
-    Subcommands that ask (`fix`) make theirs in `_ask_about`; maps go by `_map_request` in `_ask.py`.
+    Subcommands that ask (`fix`) make theirs in `_ask_about`; maps have `_map_request` in `_map.py`.
 
     Args:
         line: The line, with its prompt as typed.

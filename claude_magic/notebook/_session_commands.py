@@ -29,8 +29,8 @@ from ..render import Bundle, Row, describe_cost, describe_status, excerpt, rende
 from ..runtime import Job, Phase, ReplySnapshot, RuntimeStatus, format_usd
 from ..tools import interrupts_heard
 from ._commands import THIS_NOTEBOOK
-from ._grammar import prompt_of
 from ._history import notebook_path
+from ._line import prompt_of
 
 if TYPE_CHECKING:
     from ..bulk import MapSnapshot

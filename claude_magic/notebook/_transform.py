@@ -20,8 +20,8 @@ from typing import Any
 from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.interactiveshell import InteractiveShell
 
+from ._cell import Scope
 from ._commands import find_command
-from ._names import Scope
 
 # Finds which lines of a cell begin a statement, and which continue a string, a bracket or a line.
 #

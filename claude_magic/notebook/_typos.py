@@ -1,4 +1,4 @@
-"""Detects prompts that are probably mistyped subcommands, and raises an error that suggests the right one.
+"""Detects mistyped subcommands and options, and raises an error that suggests what was probably meant.
 
 A line that begins with a subcommand's name but does not match it is probably a typo: it is an error, and nothing is
 sent. It is a prompt only if it clearly reads as one: a sentence of four words or more, or, after `explain`, `help`, `history`, `fix`,
@@ -6,14 +6,18 @@ sent. It is a prompt only if it clearly reads as one: a sentence of four words o
 
 A name with one letter wrong, missing or extra, or with two letters swapped, counts as the name: `fokr idea`. If the result is an English
 word, as "for" and "work" are near `fork`, the line is an error only if the rest is a valid argument of that subcommand.
+
+Below: options, and values of options, with typographic characters (`—model`), and words that are no option.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from IPython.core.error import UsageError
 
+from ._cell import Scope
 from ._commands import (
     ANY_THREAD,
     COMMAND_BY_NAME,
@@ -24,9 +28,7 @@ from ._commands import (
     Command,
     find_call,
 )
-from ._line import to_ascii, with_full_stop
-from ._names import Namespace
-from ._options import SPEC_BY_NAME, closest
+from ._options import SPEC_BY_NAME, OptionSpec, closest, with_full_stop
 
 _SHORTEST_SENTENCE = 4
 # A possibly mistyped subcommand name: `/budget 2`, `budget=2`, `status?`, `und0`, `log-out`.
@@ -46,17 +48,16 @@ _ENGLISH = (
 )
 _WORD = re.compile(r"""["'(“‘«]*[^\W\d_]+(?:['’-][^\W\d_]+)*["')”’»]*[.,;:!?…]*""")
 _NUMBER = re.compile(r"[#$€£+−-]*[.,]?\d\S*")
-_DASHES = "-‐‑‒–—―−﹣－"
 _MOST_SHOWN = 60
 
 
-def refuse_typo(text: str, line: str, namespace: Namespace, *, percents: str) -> None:
+def refuse_typo(text: str, line: str, scope: Scope, *, percents: str) -> None:
     """Reject a prompt that is probably meant as a subcommand.
 
     Args:
         text: The prompt.
         line: The whole option line, which ends with the prompt.
-        namespace: The variables and threads that exist.
+        scope: The variables and threads that exist.
         percents: The percent signs of the magic, for the error message.
 
     Raises:
@@ -77,12 +78,12 @@ def refuse_typo(text: str, line: str, namespace: Namespace, *, percents: str) ->
             "There is a key in this line, and cells are saved with their notebook. Take it out of the cell, and type %claude login "
             "alone: it asks for the key. Nothing was sent."
         )
-    if not _is_typo(command, word, match["end"], rest, namespace):
+    if not _is_typo(command, word, match["end"], rest, scope):
         return
     options = line[: line.rindex(text.strip())].strip()
     if "=" in options:  # a value after it may be a secret, and errors are saved with the notebook
         options = "[options]"
-    words = _meant(command, rest, namespace)
+    words = _meant(command, rest, scope)
     if word != name and rest and _is_model(command, rest):  # `model opus`
         words = f"--model {rest} PROMPT"
     meant = _join_words("%claude", options if command.kind == "ask" else "", words)
@@ -131,7 +132,7 @@ def _is_one_typo_away(word: str, name: str) -> bool:
     return is_swapped or typed[1:] in (meant, meant[1:]) or typed == meant[1:]
 
 
-def _is_typo(command: Command, word: str, end: str, rest: str, namespace: Namespace) -> bool:
+def _is_typo(command: Command, word: str, end: str, rest: str, scope: Scope) -> bool:
     """Return whether a line that begins with a subcommand's name, or a similar word, is probably meant as that subcommand.
 
     Args:
@@ -139,7 +140,7 @@ def _is_typo(command: Command, word: str, end: str, rest: str, namespace: Namesp
         word: The word that is or resembles its name.
         end: The punctuation after the word.
         rest: The rest of the line.
-        namespace: The variables and threads that exist.
+        scope: The variables and threads that exist.
     """
     is_named = word.casefold() == command.name
     is_misspelt = _is_misspelt(word, command.name)
@@ -148,7 +149,7 @@ def _is_typo(command: Command, word: str, end: str, rest: str, namespace: Namesp
     is_exact = (word == command.name or is_misspelt) and is_closed
     if not rest:
         return True
-    if find_call(f"{command.name} {rest}", namespace) is not None:
+    if find_call(f"{command.name} {rest}", scope) is not None:
         # A new thread can have any name, so any word is a valid argument: "for example" is not `fork example`.
         return is_named or is_misspelt or command.argument not in (NEW_THREAD, ANY_THREAD)
     if _is_sentence(rest):
@@ -159,21 +160,21 @@ def _is_typo(command: Command, word: str, end: str, rest: str, namespace: Namesp
         return True
     if _is_english(word):
         return False
-    return _resembles_call(command, rest, namespace, is_exact=is_exact)
+    return _resembles_call(command, rest, scope, is_exact=is_exact)
 
 
-def _resembles_call(command: Command, rest: str, namespace: Namespace, *, is_exact: bool) -> bool:
+def _resembles_call(command: Command, rest: str, scope: Scope, *, is_exact: bool) -> bool:
     """Return whether the words after a name resemble its argument, or begin with one."""
     first, *others = rest.split()
-    if first[0] in _DASHES and len(first) > 1:
+    if first.startswith("-") and len(first) > 1:
         return True
     if _NUMBER.fullmatch(first):
         return sum(bool(_WORD.fullmatch(word)) for word in others) < _SHORTEST_SENTENCE - 1
     if others:
-        is_argument = find_call(f"{command.name} {first}", namespace) is not None
+        is_argument = find_call(f"{command.name} {first}", scope) is not None
         is_job = command.argument is not None and command.argument.key == "job" and first in ("job", "jobs")
         return (is_argument and _is_end(others[0])) or (is_job and bool(_NUMBER.fullmatch(others[0])))
-    return _is_model(command, first) or (is_exact and _resembles_argument(command, first, namespace))
+    return _is_model(command, first) or (is_exact and _resembles_argument(command, first, scope))
 
 
 def _is_model(command: Command, word: str) -> bool:
@@ -189,15 +190,15 @@ def _is_end(word: str) -> bool:
     return word.partition("=")[0] in SPEC_BY_NAME or word.startswith("--") or bool(_NUMBER.fullmatch(word))
 
 
-def _resembles_argument(command: Command, word: str, namespace: Namespace) -> bool:
+def _resembles_argument(command: Command, word: str, scope: Scope) -> bool:
     if command.argument is not None:
-        return command.argument.guess(word, namespace) is not None
+        return command.argument.guess(word, scope) is not None
     if command.name == "help":
         return word in COMMAND_BY_NAME or f"--{word}" in SPEC_BY_NAME
-    return EXISTING_NAME.read(word, namespace) is not None or EXISTING_NAME.guess(word, namespace) is not None
+    return EXISTING_NAME.read(word, scope) is not None or EXISTING_NAME.guess(word, scope) is not None
 
 
-def _meant(command: Command, rest: str, namespace: Namespace) -> str:
+def _meant(command: Command, rest: str, scope: Scope) -> str:
     """Return the subcommand that was probably meant, as it is typed."""
     argument = command.argument
     if not rest or argument is None:
@@ -205,9 +206,9 @@ def _meant(command: Command, rest: str, namespace: Namespace) -> str:
     options = [word for word in rest.split() if word.partition("=")[0] in SPEC_BY_NAME]
     if options and command.kind == "ask":  # options go before the subcommand
         return f"[options] {command.usage}"
-    if argument.read(rest, namespace) is not None:
+    if argument.read(rest, scope) is not None:
         return f"{command.name} {rest}"
-    guess = argument.guess(rest, namespace)
+    guess = argument.guess(rest, scope)
     return command.usage if guess is None else f"{command.name} {guess}"
 
 
@@ -228,3 +229,134 @@ def as_shown(text: str, command: Command) -> str:
 
 def _join_words(*words: str) -> str:
     return " ".join(word for word in words if word)
+
+
+# Characters that word processors, chats and web pages use in place of ASCII characters.
+#
+# Most look-alikes of ASCII dashes, quotes, spaces and letters are recognised by their Unicode properties. These are the exceptions.
+_DASHES = "\u2212\u2043\u02d7\u23af\u2500"
+"""Characters that look like dashes but are not in Unicode's dash category: minus, hyphen bullet, lines."""
+_QUOTES = "\u201e\u201a\u2033\u2032\u00b4\uff02\uff07\u301d\u301e\u301f"
+"""Characters that look like quotes but are not in Unicode's quote categories: low quotes, primes, acute accent, full width."""
+_LONG_DASHES = "\u2014\u2015\u2e3a\u2e3b\ufe31"
+"""Long dashes, each of which stands for two hyphens."""
+
+
+def to_ascii(text: str) -> str:
+    """Return a text with ASCII characters in place of their look-alikes, and without invisible characters."""
+    return "".join(map(_ascii_of, text))
+
+
+def is_typographic_quote(character: str) -> bool:
+    """Return whether a character is a typographic quotation mark."""
+    return character in _QUOTES or (
+        not character.isascii() and unicodedata.category(character) in ("Pi", "Pf")
+    )
+
+
+def describe_typographic(text: str) -> str:
+    """Describe the first typographic or invisible character of a text: `“ (U+201C, left double quotation mark)`."""
+    odd = next((each for each in text if _ascii_of(each) != each or is_typographic_quote(each)), "")
+    if not odd:
+        return "nothing odd"
+    name = unicodedata.name(odd, "unnamed").lower()
+    shown = "an invisible character" if unicodedata.category(odd) == "Cf" else odd
+    return f"{shown} (U+{ord(odd):04X}, {name})"
+
+
+def _ascii_of(character: str) -> str:
+    if character.isascii():
+        return character
+    category = unicodedata.category(character)
+    if character in _LONG_DASHES:
+        return "--"
+    if category == "Pd" or character in _DASHES:
+        return "-"
+    if category == "Cf":
+        return ""
+    if category == "Zs":
+        return " "
+    wide = unicodedata.normalize("NFKC", character)
+    return wide if wide.isascii() and wide.isprintable() else character
+
+
+_LIKENESS = 0.85
+_OPTION_NAME = re.compile(r"[a-z][a-z-]{2,}", re.ASCII)
+_MOST_OF_WORD = 40
+_ESCAPE_HINT = "To start a prompt with a dash, write -- before it. Nothing was sent."
+
+
+def refuse_typography(word: str) -> None:
+    """Reject an option written with typographic characters: `—no-history`, `--model＝opus`.
+
+    Raises:
+        UsageError: The word is such an option.
+    """
+    typed = to_ascii(word)
+    body, equals, _ = typed.lstrip("-").partition("=")
+    if typed == word or not typed.startswith("-"):
+        return
+    # A long dash is replaced with two hyphens, but a short name has only one.
+    spec = SPEC_BY_NAME.get(f"--{body}") or SPEC_BY_NAME.get(f"-{body}")
+    if spec is None:
+        guess = (
+            closest(f"--{body}", SPEC_BY_NAME, likeness=_LIKENESS) if _OPTION_NAME.fullmatch(body) else None
+        )
+        spec = None if guess is None else SPEC_BY_NAME[guess]
+    if spec is None:
+        return
+    name = next((name for name in spec.names if name.lstrip("-") == body), spec.name)
+    value = "" if spec.is_flag or not equals else "=…"
+    shown = word if not equals and len(word) <= _MOST_OF_WORD else f"{word[: len(body) + 1]}…"
+    raise UsageError(
+        f"{shown} contains {describe_typographic(word)}, but options are plain ASCII: type {name}{value}. "
+        f"{_ESCAPE_HINT}"
+    )
+
+
+def refuse_value(spec: OptionSpec, value: str) -> None:
+    """Reject a value that begins with a typographic quote or an equals sign: `“Be brief.”`, `= opus`.
+
+    Raises:
+        UsageError: The value does.
+    """
+    if value and (value[0] in "=＝"):
+        raise UsageError(
+            f"{spec.name} is followed by a space and an =. Type {spec.name} {spec.value}, or {spec.name}={spec.value} without "
+            "spaces. Nothing was sent."
+        )
+    if value and is_typographic_quote(value[0]):
+        raise UsageError(
+            f"The value of {spec.name} begins with {describe_typographic(value[0])}. Type straight quotes around it: "
+            f'{spec.name} "{spec.value}". Nothing was sent.'
+        )
+
+
+def ascii_hint(spec: OptionSpec, text: str) -> str:
+    """Return a hint for an invalid value that would be valid in ASCII, such as `--cells −3:`; "" for others."""
+    typed = to_ascii(text)
+    if typed == text:
+        return ""
+    try:
+        spec.convert(typed)
+    except ValueError:
+        return ""
+    equals = "=" if typed.startswith("-") and not spec.takes_dash(typed) else " "
+    return f" It contains {describe_typographic(text)}; type {spec.name}{equals}{with_full_stop(typed)}"
+
+
+def explain_unknown(word: str) -> str:
+    """Return the message for a word that begins with a dash and is no option, with the option that was probably meant."""
+    word = to_ascii(word)
+    name = word.partition("=")[0]
+    short = SPEC_BY_NAME.get(word[:2])
+    if "key" in name:
+        return f"There is no option {name}: a key in a cell is saved with it. Type it in with %claude login. Nothing was sent."
+    if short is not None:
+        name = word
+        guess: str | None = f"{word[:2]} {word[2:].lstrip('=')}" if not short.is_flag else word[:2]
+    else:
+        guess = closest(name, SPEC_BY_NAME)
+    if guess:
+        return f"There is no option {name}. Did you mean {guess}? Nothing was sent."
+    return f"There is no option {name}. %claude? lists the options. {_ESCAPE_HINT}"

@@ -161,10 +161,10 @@ def test_an_interrupt_while_the_package_is_imported_is_one_line(kernel):
         "import sys\n"
         "class Interrupt:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name == 'claude_magic.notebook._ask':\n"
+        "        if name == 'claude_magic.notebook._question':\n"
         "            sys.meta_path.remove(self)\n"
         "            raise KeyboardInterrupt\n"
-        "del sys.modules['claude_magic.notebook._ask']\n"
+        "del sys.modules['claude_magic.notebook._question']\n"
         "sys.meta_path.insert(0, Interrupt())"
     )
 

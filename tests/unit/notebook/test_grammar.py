@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
 from claude_magic.notebook._commands import COMMANDS, find_command
-from claude_magic.notebook._grammar import prompt_of, read_cell, read_line
+from claude_magic.notebook._line import prompt_of, read_cell, read_line
 from claude_magic.notebook._options import Options
 
 

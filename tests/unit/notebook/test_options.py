@@ -1,12 +1,18 @@
 """The option line: options first, then the prompt, verbatim."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from claude_magic.notebook._line import Line, parse_cell, parse_option_line
+from claude_magic.notebook._line import Line, parse_option_line, read_cell
 from claude_magic.notebook._options import OPTION_SPECS, Options
+
+HERE: Any = SimpleNamespace(names=dict, threads=tuple)
+"""A kernel without variables and threads."""
 
 PROMPTS = [
     "why?",
@@ -30,7 +36,7 @@ PROMPTS = [
 def parse_request(line: str, body: str | None = None) -> Line:
     """Parse a cell, or, without a body, a line."""
     if body is not None:
-        return parse_cell(line, body)
+        return read_cell(line, body, HERE)
     parsed = parse_option_line(line)
     return Line(options=parsed.options, prompt=parsed.rest)
 
@@ -195,7 +201,7 @@ def test_a_secret_after_an_equals_sign_is_not_repeated_in_an_error() -> None:
 def test_words_after_the_options_are_the_first_line_of_the_prompt() -> None:
     """`%%claude -m x Explain this:` and the cell below are one prompt."""
     assert parse_request("-m x Explain this:", "a\n  b\n\n").prompt == "Explain this:\na\n  b\n"
-    assert parse_request("Explain", "").prompt == "Explain"
+    assert parse_request("Explain it", "").prompt == "Explain it"
 
 
 def test_name_arrow_binds_like_out() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from claude_magic.notebook._commands import COMMANDS, find_call
-from claude_magic.notebook._grammar import read_line
+from claude_magic.notebook._line import read_line
 from claude_magic.notebook._options import OPTION_SPECS
 from claude_magic.runtime._settings import SECRET_FIELDS, SETTINGS
 

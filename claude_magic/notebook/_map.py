@@ -1,75 +1,20 @@
-"""Answers a parsed line: inline, in the background, compared, interactive or mapped. Imported when the first cell asks.
-
-Awaited and blocking cells use the same coroutine. In a blocking cell, everything that it awaits blocks the current thread
-instead, so the coroutine never suspends, and `run_blocking` runs it in one step.
-"""
+"""`--map df`: asks about each row of a table, list or dict, in a cell. The package `bulk` does the work."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ..client import ClaudeError
+from ..bulk import MapPlan, MapRun, MapSurface, Request, make_plan, render_preview
 from ..context import resolve_name
-from ..runtime import Phase, Reply
+from ..runtime import Phase
 from ..schema import make_output_schema
-from ._answer import (
-    WAITED,
-    answer,
-    answer_in_background,
-    bind,
-    can_answer_in_background,
-    draw_in_background,
-    follow_to_end,
-    is_silenced,
-    with_short_traceback,
-)
-from ._question import MAX_SEARCHES, collect_attachments, prepare, settings_of, with_system_text
+from ._answer import WAITED, bind, can_answer_in_background, draw_in_background, follow_to_end, is_silenced
+from ._question import MAX_SEARCHES, collect_attachments, settings_of, with_system_text
 
 if TYPE_CHECKING:
-    from ..bulk import MapPlan, MapRun, MapSurface, Request
     from ._cell import Cell
-    from ._compare import Comparison
     from ._line import Line
-
-
-async def ask(line: Line, cell: Cell) -> Reply | Comparison | Any:
-    """Ask and show the answer; return the reply, comparison or map result, or None after a dry run.
-
-    Raises:
-        KeyboardInterrupt: The cell was interrupted; the partial answer stays.
-        ClaudeError: The request failed and the partial answer stays, or it could not be sent.
-    """
-    cell.close_previous_view()
-    try:
-        if line.options.interact and not line.options.dry_run:
-            from ._interact import interact  # late: it imports ipywidgets
-
-            return await interact(line, cell)
-        if line.options.map is not None:
-            return await map_rows(with_system_text(line), cell)
-        line, question = prepare(line, cell)
-        if line.options.dry_run:
-            from ._dry_run import show_dry_run
-
-            show_dry_run(line, question, cell)
-            return None
-        if line.options.compare:
-            from ._compare import compare  # late: most cells ask one model
-
-            return await compare(line, question, cell)
-        if can_answer_in_background(line, cell):
-            return answer_in_background(line, question, cell)
-        if line.options.background:
-            question = dataclasses.replace(question, outlives_cell=False, notes=(*question.notes, WAITED))
-        return await answer(line, question, cell)
-    except (ClaudeError, KeyboardInterrupt) as error:
-        raise with_short_traceback(error, cell.shell) from None
-    finally:
-        # The controls of `--interact` keep a reference to the cell, but must not keep the user's frames alive.
-        cell.scope.leave()
-
 
 _STOPPED = "the map was stopped. What was answered is kept: "
 
@@ -85,8 +30,7 @@ async def map_rows(line: Line, cell: Cell) -> Any:
         ClaudeError: The map could not be sent, or ended before all rows were asked. In the latter case the variable of `-o` has
             the answers so far.
     """
-    from ..bulk import MapSurface, make_plan, render_preview
-
+    line = with_system_text(line)
     options, runtime = line.options, cell.runtime
     plan = make_plan(_map_request(line, cell), runtime)
     try:
@@ -130,8 +74,6 @@ def _map_request(line: Line, cell: Cell) -> Request:
     Raises:
         ConfigurationError: The variable does not exist, or an attachment or the schema cannot be used.
     """
-    from ..bulk import Request
-
     options, names = line.options, cell.names()
     return Request(
         prompt=line.prompt.rstrip().removesuffix(";") if is_silenced(line) else line.prompt,
@@ -153,8 +95,6 @@ def _map_request(line: Line, cell: Cell) -> Request:
 
 def _map_in_background(line: Line, plan: MapPlan, cell: Cell) -> MapRun:
     """Start a map, and return immediately; its progress is drawn in this cell while other cells run."""
-    from ..bulk import MapSurface
-
     runtime, front_end = cell.runtime, cell.front_end
     runtime.jobs.stop_of_cell(cell.key)
     run = plan.start()

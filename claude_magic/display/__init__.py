@@ -5,32 +5,30 @@ Surfaces made of widgets are in `claude_magic.display.widgets`, which imports ip
 
 from ._buttons import AnswerActions, ApprovalButtons, is_variable_name, new_cell
 from ._frames import (
+    FRAME_INTERVAL,
+    IDLE_INTERVAL,
     Debounce,
     Followed,
     FrameLoop,
+    Surface,
     Ticker,
     follow,
     follow_blocking,
     frame_loop,
+    interval_after,
     let_interrupts_arrive,
     run_blocking,
     was_interrupted,
 )
 from ._frontend import FrontEnd, fit_lines, route_to_subshell, waits_for_cells
-from ._output import (
+from ._recorder import OutputRecorder, keeps_displays
+from ._surface import (
+    AnswerContent,
+    ComparisonContent,
     OutputSurface,
     QuietSurface,
     TerminalSurface,
     choose_surface,
     publish_final,
     remark_on_stopping,
-)
-from ._recorder import OutputRecorder, keeps_displays
-from ._surface import (
-    FRAME_INTERVAL,
-    IDLE_INTERVAL,
-    AnswerContent,
-    ComparisonContent,
-    Surface,
-    interval_after,
 )

@@ -6,8 +6,10 @@ ipywidgets is imported when the first button is shown: most answers need no butt
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import keyword
+import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -51,14 +53,22 @@ class ApprovalButtons(Approval):
 
     async def _pressed_button(self, call: ToolCall) -> str:
         # In a thread, because the import takes a while and Stop must work meanwhile.
-        await asyncio.to_thread(import_widgets)
+        await asyncio.to_thread(start_widgets_import().join)
         view = None if self._find_view is None else await self._find_view()
         return await (_pressed_below(call) if view is None else view.ask(call))
 
 
-def import_widgets() -> None:
-    """Import ipywidgets and the package's own widgets, unless they are imported already."""
-    importlib.import_module(f"{__package__}.widgets")
+@functools.cache
+def start_widgets_import() -> threading.Thread:
+    """Start to import the widgets in a thread, so that the loop and the stream continue. Return the thread."""
+    thread = threading.Thread(
+        target=importlib.import_module,
+        args=(f"{__package__}.widgets",),
+        name="claude-magic-import",
+        daemon=True,
+    )
+    thread.start()
+    return thread
 
 
 async def _pressed_below(call: ToolCall) -> str:

@@ -15,13 +15,20 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from ..runtime import Phase, Waitable, interrupts_kept_for
 from ..tools import loop_kept_awake
-from ._surface import Surface
 
 logger = logging.getLogger("claude_magic.display")
+
+FRAME_INTERVAL: Final = 1 / 13
+"""Seconds between frames. Some frames send two displays; in total they stay below 15 per second."""
+LONGEST_INTERVAL: Final = 1 / 2
+IDLE_INTERVAL: Final = 1.0
+TAIL_CHARS_PER_SECOND: Final = 25_000
+"""Maximum data rate in characters of HTML: the longer the part that each frame sends again, the fewer frames. A paragraph is
+sent 13 times per second; a part full of formulas, which the browser typesets each time, 5 times."""
 
 TICK = 1.0
 """Seconds after which a frame is drawn without a change, because a countdown may run."""
@@ -45,6 +52,7 @@ class Snapshot(Protocol):
 _Snapshot = TypeVar("_Snapshot", bound=Snapshot)
 _Result = TypeVar("_Result")
 _Snapshot_co = TypeVar("_Snapshot_co", bound=Snapshot, covariant=True)
+_Snapshot_contra = TypeVar("_Snapshot_contra", contravariant=True)
 
 
 class Followed(Waitable, Protocol[_Snapshot_co]):
@@ -62,6 +70,27 @@ class Followed(Waitable, Protocol[_Snapshot_co]):
 
     def observe(self, callback: Callable[[Any], None]) -> Callable[[], None]:
         """Call `callback` on the bridge thread after each change, including the last. Return a function that ends this."""
+
+
+class Surface(Protocol[_Snapshot_contra]):
+    """A place where one or several answers are drawn.
+
+    Attributes:
+        has_cleared: Whether `finish` has cleared other outputs of the cell.
+    """
+
+    has_cleared: bool
+
+    def draw(self, snapshot: _Snapshot_contra, /) -> float:
+        """Draw a snapshot. Return the seconds after which the next frame may follow."""
+
+    def finish(self, snapshot: _Snapshot_contra, /) -> None:
+        """Draw the final state."""
+
+
+def interval_after(tail_chars: int, *, shortest: float = FRAME_INTERVAL) -> float:
+    """Return the seconds after which the next frame may follow a frame that sends this many characters."""
+    return max(shortest, min(LONGEST_INTERVAL, tail_chars / TAIL_CHARS_PER_SECOND))
 
 
 async def follow(reply: Followed[_Snapshot], surface: Surface[_Snapshot]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -131,6 +132,11 @@ class FrontEnd:
             await asyncio.sleep(_BUSY_INTERVAL)
             # Without a parent message, as at kernel start, so that the cell's state and timing do not change.
             kernel.session.send(kernel.iopub_socket, "status", {"execution_state": "busy"})
+
+
+def answer_mark(cell: str) -> str:
+    """Return the CSS class of the answer in a cell, by which the page finds the cell."""
+    return f"claude-magic-at-{re.sub('[^A-Za-z0-9_-]', '-', cell)}"
 
 
 def route_to_subshell(*widgets: Widget) -> None:

@@ -34,6 +34,7 @@ from ..render import (
     COLUMNS,
     WIDGET_CLASSES,
     Column,
+    LiveFrames,
     has_formulas,
     in_widget,
     render_approval,
@@ -41,8 +42,8 @@ from ..render import (
 )
 from ..runtime import ReplySnapshot
 from ..tools import CallReading, ToolCall
-from ._frontend import route_to_subshell
-from ._surface import AnswerContent, AnyContent, answer_mark, interval_after
+from ._frames import interval_after
+from ._frontend import answer_mark, route_to_subshell
 
 _lock: Final = threading.RLock()
 
@@ -155,17 +156,17 @@ class BlockColumn:
 
     def start_over(self) -> None:
         """Prepare for another answer. The previous one stays until the next one is drawn."""
-        self._content = AnswerContent(remote_images=self._remote_images)
+        self._frames = LiveFrames(remote_images=self._remote_images)
 
     def draw(self, snapshot: ReplySnapshot) -> int:
         """Draw a snapshot. Return the length in characters of the part that each frame sends again."""
-        slots = self._content.slots(snapshot)
+        slots = self._frames.slots(snapshot, time.monotonic())
         self._show(slots)
         return len(slots[-1]) if slots else 0
 
     def finish(self, snapshot: ReplySnapshot) -> None:
         """Draw the final answer, without its footer."""
-        self._show(self._content.last_slots(snapshot))
+        self._show(self._frames.last_slots(snapshot))
 
     def empty(self) -> None:
         """Remove all blocks."""
@@ -283,7 +284,9 @@ class LiveView(anywidget.AnyWidget):
     case the view stays open, with the final answers.
 
     Args:
-        content: The content to show.
+        columns: Returns the answers of a snapshot.
+        remote_images: Whether to load images from other hosts.
+        remark: How to stop the answers; "" for no remark.
         stop: Called by the Stop button, on any thread; None for no button.
 
     Attributes:
@@ -301,15 +304,25 @@ class LiveView(anywidget.AnyWidget):
     view_id = traitlets.Unicode().tag(sync=True)
     question = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, content: AnyContent, *, stop: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        columns: Callable[[Any], Sequence[Column]],
+        *,
+        remote_images: bool,
+        remark: str,
+        stop: Callable[[], None] | None,
+    ) -> None:
         self.is_shown = False
         self._page_found: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._made_at = time.monotonic()
         self._asked: AskedCall | None = None
         self._questions = itertools.count(1)
-        self._content = content
+        self._columns = columns
+        self._make_frames = functools.partial(
+            LiveFrames, remote_images=remote_images, remark=remark, in_pieces=True
+        )
         self._stop = stop
-        self._answers: list[AnswerContent] = []
+        self._answers: list[LiveFrames] = []
         self._blocks: dict[str, str] = {}
         self._requests_when_shown = 0
         super().__init__(can_stop=stop is not None)
@@ -340,16 +353,14 @@ class LiveView(anywidget.AnyWidget):
 
     def draw(self, snapshot: Any) -> float:
         """Draw a snapshot. Return the seconds after which the next frame may follow."""
-        columns = self._content.columns(snapshot)
+        columns = self._columns(snapshot)
         if not self._answers:
-            self._answers = [
-                AnswerContent(
-                    remote_images=self._content.remote_images, remark=self._content.remark, in_pieces=True
-                )
-                for _ in columns
-            ]
+            self._answers = [self._make_frames() for _ in columns]
             self.count = len(columns)
-        rows = [content.slots(column.answer) for content, column in zip(self._answers, columns, strict=True)]
+        now = time.monotonic()
+        rows = [
+            frames.slots(column.answer, now) for frames, column in zip(self._answers, columns, strict=True)
+        ]
         self._update(columns, rows)
         return interval_after(sum(len(row[-1]) for row in rows if row))
 
@@ -381,9 +392,9 @@ class LiveView(anywidget.AnyWidget):
         if not self.is_shown or _count_state_requests() == self._requests_when_shown:
             close_all((self,))
             return
-        columns = self._content.columns(snapshot)
+        columns = self._columns(snapshot)
         rows = [
-            content.last_slots(column.answer) for content, column in zip(self._answers, columns, strict=True)
+            frames.last_slots(column.answer) for frames, column in zip(self._answers, columns, strict=True)
         ]
         self._update(columns, rows)
         self.has_ended = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import types
 from typing import Any
 
 import IPython.display
@@ -32,7 +33,8 @@ def test_stop_before_the_question_is_shown_ends_it_at_once(monkeypatch: pytest.M
             await asyncio.wait_for(asking, TIMEOUT)
         may_end.set()
 
-    monkeypatch.setattr(_buttons, "import_widgets", slow_import)
+    thread = types.SimpleNamespace(join=slow_import)
+    monkeypatch.setattr(_buttons, "start_widgets_import", lambda: thread)
     monkeypatch.setattr(IPython.display, "display", lambda *args, **_kwargs: shown.append(args))
     asyncio.run(cell())
 

@@ -20,8 +20,8 @@ from claude_magic.display import (
     QuietSurface,
     TerminalSurface,
 )
-from claude_magic.display._output import _start_widgets_import
-from claude_magic.display._surface import LONGEST_INTERVAL
+from claude_magic.display._buttons import start_widgets_import
+from claude_magic.display._frames import LONGEST_INTERVAL
 from claude_magic.notebook._compare import ComparisonSnapshot
 from claude_magic.render import Bundle, Column
 from claude_magic.runtime import BlockSnapshot, Phase
@@ -455,7 +455,7 @@ def area_with_view(publisher, *, has_page):
     surface = area(publisher, in_widgets=lambda: view)
     surface.draw(streaming("Hello"))
     surface.draw(old("Hello"))  # begins to import the module of the widget
-    _start_widgets_import().join()
+    start_widgets_import().join()
     surface.draw(old("Hello, you."))
     return surface, view
 

@@ -256,7 +256,8 @@ class Told:
         monkeypatch.setattr(
             LiveView, "_send", lambda _view, message, **_buffers: self.messages.append(message)
         )
-        self.view = LiveView(content or AnswerContent(remote_images=False), stop=self._stop)
+        content = content or AnswerContent(remote_images=False)
+        self.view = LiveView(content.columns, remote_images=False, remark="", stop=self._stop)
         self.messages.clear()
 
     def say(self, **content: Any) -> None:

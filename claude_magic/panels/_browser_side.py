@@ -1,10 +1,8 @@
-"""The browser side of a panel, its text widgets, and its transcript as normal outputs for use without a kernel."""
+"""The browser side of a panel, and its transcript as normal outputs for use without a kernel."""
 
 from __future__ import annotations
 
 import contextvars
-import logging
-import math
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +13,12 @@ from typing import Any, Final, Literal
 import anywidget
 from IPython import get_ipython
 from IPython.display import DisplayHandle
-from ipywidgets import HTML, HTMLMath
 from traitlets import Bool, Unicode
 
-from ..client import BucketState, ClaudeError
 from ..context import last_reply_in
 from ..display import FrontEnd, route_to_subshell
 from ..display.widgets import page_source
-from ..render import Bundle, Exchange, render_complaint, render_earlier, render_line, render_transcript
+from ..render import Bundle, Exchange, render_transcript
 from ..runtime import Reply
 
 _HERE = Path(__file__).parent
@@ -89,104 +85,6 @@ class BrowserSide(anywidget.AnyWidget):
     def announce(self, sentence: str) -> None:
         """Make screen readers read a sentence."""
         self.announcement = sentence
-
-
-logger = logging.getLogger("claude_magic.panels")
-
-
-class FaultReporter:
-    """Shows errors that would otherwise be lost, or be printed into the currently running cell.
-
-    Args:
-        show_error: Shows an error message to the user.
-    """
-
-    def __init__(self, show_error: Callable[[str], None]) -> None:
-        self._show_error = show_error
-
-    def guard(self, act: Callable[..., None]) -> Callable[..., None]:
-        """Return a function that calls `act` and reports its errors instead of raising them."""
-
-        def guarded(*args: Any) -> None:
-            try:
-                act(*args)
-            except Exception as error:
-                self.report(error)
-
-        return guarded
-
-    def report(self, error: Exception) -> None:
-        """Show an error: the message of a `ClaudeError`, and any other error as a bug."""
-        if isinstance(error, ClaudeError):
-            self._show_error(error.message)
-            return
-        logger.error("A panel failed.", exc_info=error)
-        self._show_error(
-            f"That did not work, because of a bug in claude_magic ({type(error).__name__}: {error}). Please report it."
-        )
-
-
-class Note(HTML):
-    """A sentence below the buttons, which screen readers read out."""
-
-    def __init__(self) -> None:
-        super().__init__(_dom_classes=["claude-magic-block", "claude-magic-note"])
-
-    def show(self, sentence: str) -> None:
-        """Show a sentence until the next one; "" removes it."""
-        self.value = render_line(sentence) if sentence else ""
-
-    def show_error(self, sentence: str) -> None:
-        """Show an error message until the next sentence."""
-        self.value = render_complaint(sentence)
-
-
-class Heading(HTML):
-    """The line above a panel: its thread and its model."""
-
-    def __init__(self) -> None:
-        super().__init__(_dom_classes=["claude-magic-block", "claude-magic-heading"])
-
-    def show(self, thread: str, model: str) -> None:
-        """Show the thread and model of the next question."""
-        self.value = render_line(f"{thread} · {model}")
-
-
-class EarlierTurns(HTMLMath):
-    """The earlier turns of the thread, before those of the panel, folded.
-
-    Args:
-        remote_images: Whether to load images from other hosts.
-    """
-
-    def __init__(self, *, remote_images: bool) -> None:
-        self._remote_images = remote_images
-        super().__init__(_dom_classes=["claude-magic-block", "claude-magic-earlier", "jp-RenderedHTMLCommon"])
-
-    def show(self, thread: str, turns: Sequence[tuple[str, str]]) -> None:
-        """Show questions and answers, oldest first; nothing if there are none."""
-        self.value = render_earlier(thread, turns, remote_images=self._remote_images)
-
-
-class LimiterLine(HTML):
-    """A line about the state of the limiter."""
-
-    def __init__(self) -> None:
-        super().__init__(_dom_classes=["claude-magic-block", "claude-magic-limiter"])
-
-    def show(self, state: BucketState) -> None:
-        """Show the current state."""
-        self.value = render_line(describe_limiter(state))
-
-
-def describe_limiter(state: BucketState) -> str:
-    """Return the rate, as in "10 requests a second", and why requests currently wait, if they do."""
-    rate = f"{state.refill_rate:g} {'request' if state.refill_rate == 1 else 'requests'} a second"
-    if state.paused_for > 0:
-        return f"{rate} · paused for {math.ceil(state.paused_for)} s, as the server asked"
-    if state.waiters:
-        return f"{rate} · {state.waiters} waiting for the limiter"
-    return rate
 
 
 KEY: Final = "claude_magic_transcript"

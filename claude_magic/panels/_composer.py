@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +12,7 @@ from typing import Any
 
 from IPython import get_ipython
 from ipywidgets import (
+    HTML,
     BoundedIntText,
     Button,
     Combobox,
@@ -22,11 +25,11 @@ from ipywidgets import (
     VBox,
 )
 
-from ..client import ConfigurationError
+from ..client import BucketState, ClaudeError, ConfigurationError
 from ..context import Collected, attach, content_of, interpolate, join, names_of, notes_on, refusal
 from ..display import route_to_subshell
+from ..render import render_complaint, render_line
 from ..runtime import EFFORTS, SHORT_NAMES, Question, Settings
-from ._browser_side import LimiterLine, Note
 
 
 class Attachments(HBox):
@@ -232,6 +235,54 @@ def _checked_thread(name: str) -> str:
     return name
 
 
+logger = logging.getLogger("claude_magic.panels")
+
+
+class Note(HTML):
+    """A sentence below the buttons, which screen readers read out.
+
+    It also shows errors that would otherwise be lost, or be printed into the currently running cell.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_dom_classes=["claude-magic-block", "claude-magic-note"])
+
+    def show(self, sentence: str) -> None:
+        """Show a sentence until the next one; "" removes it."""
+        self.value = render_line(sentence) if sentence else ""
+
+    def guard(self, act: Callable[..., None]) -> Callable[..., None]:
+        """Return a function that calls `act` and reports its errors instead of raising them."""
+
+        def guarded(*args: Any) -> None:
+            try:
+                act(*args)
+            except Exception as error:
+                self.report(error)
+
+        return guarded
+
+    def report(self, error: Exception) -> None:
+        """Show an error until the next sentence: the message of a `ClaudeError`, and any other error as a bug."""
+        if isinstance(error, ClaudeError):
+            self.value = render_complaint(error.message)
+            return
+        logger.error("A panel failed.", exc_info=error)
+        self.value = render_complaint(
+            f"That did not work, because of a bug in claude_magic ({type(error).__name__}: {error}). Please report it."
+        )
+
+
+def describe_limiter(state: BucketState) -> str:
+    """Return the rate, as in "10 requests a second", and why requests currently wait, if they do."""
+    rate = f"{state.refill_rate:g} {'request' if state.refill_rate == 1 else 'requests'} a second"
+    if state.paused_for > 0:
+        return f"{rate} · paused for {math.ceil(state.paused_for)} s, as the server asked"
+    if state.waiters:
+        return f"{rate} · {state.waiters} waiting for the limiter"
+    return rate
+
+
 STOP_HINT = "Stop the answer; what has arrived stays"
 
 
@@ -252,7 +303,7 @@ class Composer(VBox):
         self,
         attachments: Attachments,
         settings: SettingsRow,
-        limiter: LimiterLine,
+        limiter: HTML,
         note: Note,
         *,
         on_send: Callable[[], None],

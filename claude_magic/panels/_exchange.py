@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from IPython import get_ipython
 from ipywidgets import HTML, Button, HBox, Layout, Text, VBox
@@ -16,42 +15,35 @@ from ..display import frame_loop, interval_after, is_variable_name, new_cell, ro
 from ..display.widgets import BlockColumn, close_all
 from ..render import Exchange, render_footer, render_question
 from ..runtime import Phase, Question, Reply, ReplySnapshot
-from ._browser_side import BrowserSide, FaultReporter
+from ._browser_side import BrowserSide
+from ._composer import Note
 from ._tools import PanelApproval
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionContext:
-    """The operations that the buttons under an answer use.
+class ActionRow(HBox):
+    """The row of buttons under an answer.
 
-    Attributes:
+    Args:
+        reply: The answer.
         browser: Copies texts and inserts cells.
-        assign: Assigns an object to a variable of the user.
-        retry: Asks the question of a reply again, and replaces its answer.
-        notify: Shows a sentence to the user.
-        faults: Shows errors to the user.
+        note: Shows what was done, and errors.
+        on_retry: Asks the question of a reply again, and replaces its answer.
     """
 
-    browser: BrowserSide
-    assign: Callable[[str, Any], None]
-    retry: Callable[[Reply], None]
-    notify: Callable[[str], None]
-    faults: FaultReporter
-
-
-class ActionRow(HBox):
-    """The row of buttons under an answer."""
-
-    def __init__(self, reply: Reply, context: ActionContext) -> None:
+    def __init__(
+        self, reply: Reply, browser: BrowserSide, note: Note, *, on_retry: Callable[[Reply], None]
+    ) -> None:
         self._reply = reply
-        self._context = context
-        guard = context.faults.guard
-        self._copy = _button("Copy", "Copy the answer as Markdown", guard(self._on_copy))
+        self._browser = browser
+        self._note = note
+        self._copy = _button("Copy", "Copy the answer as Markdown", note.guard(self._on_copy))
         self._insert = _button(
-            "New cell", "Put the answer's code, or its text, into a new cell", guard(self._on_insert)
+            "New cell", "Put the answer's code, or its text, into a new cell", note.guard(self._on_insert)
         )
-        self._keep = _button("Variable", "Give the answer a name in the notebook", guard(self._on_keep))
-        self._retry = _button("Retry", "Ask the same question again", guard(self._on_retry))
+        self._keep = _button("Variable", "Give the answer a name in the notebook", note.guard(self._on_keep))
+        self._retry = _button(
+            "Retry", "Ask the same question again", note.guard(lambda _button: on_retry(reply))
+        )
         self._name = Text(
             placeholder="name, then Enter",
             tooltip="Name of the variable",
@@ -59,7 +51,7 @@ class ActionRow(HBox):
             _dom_classes=["claude-magic-name"],
         )
         self._name.layout.display = "none"
-        self._name.observe(guard(self._on_name), "value")
+        self._name.observe(note.guard(self._on_name), "value")
         route_to_subshell(self._copy, self._insert, self._keep, self._retry, self._name)
         super().__init__(_dom_classes=["claude-magic-actions"])
 
@@ -74,13 +66,13 @@ class ActionRow(HBox):
         close_all([self._copy, self._insert, self._keep, self._retry, self._name])
 
     def _on_copy(self, _button: Button) -> None:
-        self._context.browser.copy(self._reply.text)
+        self._browser.copy(self._reply.text)
 
     def _on_insert(self, _button: Button) -> None:
         cell = new_cell(self._reply.text)
-        self._context.browser.insert_cell(cell.source, cell.kind)
+        self._browser.insert_cell(cell.source, cell.kind)
         if cell.remark:
-            self._context.notify(cell.remark)
+            self._note.show(cell.remark)
 
     def _on_keep(self, _button: Button) -> None:
         is_hidden = self._name.layout.display == "none"
@@ -91,15 +83,12 @@ class ActionRow(HBox):
         if not name:
             return
         if not is_variable_name(name):
-            self._context.notify(f"{name!r} cannot be the name of a variable.")
+            self._note.show(f"{name!r} cannot be the name of a variable.")
             return
-        self._context.assign(name, self._reply)
+        get_ipython().push({name: self._reply})
         self._name.layout.display = "none"
         self._name.value = ""
-        self._context.notify(f"{name} is this answer now.")
-
-    def _on_retry(self, _button: Button) -> None:
-        self._context.retry(self._reply)
+        self._note.show(f"{name} is this answer now.")
 
 
 def _button(label: str, tooltip: str, on_click: Callable[[Button], None]) -> Button:
@@ -196,7 +185,9 @@ class Exchanges(VBox):
     """The exchanges of a panel from top to bottom, of which the last may be in progress.
 
     Args:
-        context: The operations that the buttons under an answer use.
+        browser: Copies texts and inserts cells.
+        note: Shows what was done, and errors.
+        on_retry: Asks the question of a reply again, and replaces its answer.
         on_change: Called when an answer starts, grows or ends, on any thread.
         on_end: Called after `on_change` when an answer has ended.
         remote_images: Whether to load images from other hosts.
@@ -204,13 +195,17 @@ class Exchanges(VBox):
 
     def __init__(
         self,
-        context: ActionContext,
+        browser: BrowserSide,
+        note: Note,
         *,
+        on_retry: Callable[[Reply], None],
         on_change: Callable[[], None],
         on_end: Callable[[], None],
         remote_images: bool,
     ) -> None:
-        self._context = context
+        self._browser = browser
+        self._note = note
+        self._on_retry = on_retry
         self._on_change = on_change
         self._on_end = on_end
         self._remote_images = remote_images
@@ -256,9 +251,9 @@ class Exchanges(VBox):
                 )
             index = self.replies.index(instead_of) if instead_of in self.replies else len(self.replies)
             kept, dropped = self.views[:index], self.views[index:]
-            approval = PanelApproval(self._context.browser.announce)
+            approval = PanelApproval(self._browser.announce)
             reply = start(approval)
-            actions = ActionRow(reply, self._context)
+            actions = ActionRow(reply, self._browser, self._note, on_retry=self._on_retry)
             view = ExchangeView(question, reply, approval, actions, remote_images=self._remote_images)
             self.children = (*kept, view)
         self._on_change()
@@ -291,7 +286,7 @@ class Exchanges(VBox):
         try:
             interval = view.draw()
         except Exception as error:
-            self._context.faults.report(error)
+            self._note.report(error)
             view.reply.when_done(self._on_change)
             raise  # to the frame loop, which stops drawing it
         self._on_change()

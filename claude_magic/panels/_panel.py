@@ -7,20 +7,20 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal
 
-from IPython import get_ipython
 from IPython.display import display
-from ipywidgets import VBox
+from ipywidgets import HTML, HTMLMath, VBox
 
 from .._tracebacks import short_errors
 from ..client import ConfigurationError
 from ..conversation import Turn
 from ..display import waits_for_cells
 from ..display.widgets import close_all, in_words
+from ..render import render_earlier, render_line
 from ..runtime import Question, Reply, Where, get_runtime
 from ..tools import Toolbox
-from ._browser_side import BrowserSide, EarlierTurns, FaultReporter, Heading, LimiterLine, Note, Transcript
-from ._composer import Attachments, Composer, SettingsRow
-from ._exchange import ActionContext, Exchanges
+from ._browser_side import BrowserSide, Transcript
+from ._composer import Attachments, Composer, Note, SettingsRow, describe_limiter
+from ._exchange import Exchanges
 from ._tools import BetweenCells, PanelApproval, blocking_calls
 
 ONLY_BETWEEN_CELLS: Final = "Stop works between cells; while a cell runs, interrupt the kernel (■)."
@@ -77,7 +77,7 @@ class PromptPanel(VBox):
         self._numbers = itertools.count(1)
         self._starts_new = False
         self._note = Note()
-        self._faults = FaultReporter(self._note.show_error)
+        guard = self._note.guard
         self._settings = SettingsRow(
             values,
             thread=self._own_thread() if thread is None else thread,
@@ -86,21 +86,24 @@ class PromptPanel(VBox):
             system=system,
             effort=effort,
             max_tokens=max_tokens,
-            on_change=self._faults.guard(self._show_thread),
+            on_change=guard(self._show_thread),
         )
-        self._heading = Heading()
-        self._earlier = EarlierTurns(remote_images=values.remote_images)
-        self._limiter = LimiterLine()
+        self._remote_images = values.remote_images
+        self._heading = HTML(_dom_classes=["claude-magic-block", "claude-magic-heading"])
+        self._earlier = HTMLMath(
+            _dom_classes=["claude-magic-block", "claude-magic-earlier", "jp-RenderedHTMLCommon"]
+        )
+        self._limiter = HTML(_dom_classes=["claude-magic-block", "claude-magic-limiter"])
         self._attachments = Attachments()
         self._composer = self._make_composer()
         self._browser = BrowserSide(_dom_classes=["claude-magic-browser-side"])
         self._transcript = Transcript(self._browser, remote_images=values.remote_images)
         self._browser.listen(
             on_outcome=self._note.show,
-            on_page=self._faults.guard(self._transcript.send_keys),
-            on_missing=self._faults.guard(self._send_missing),
+            on_page=guard(self._transcript.send_keys),
+            on_missing=guard(self._send_missing),
         )
-        self._exchanges = self._make_exchanges(remote_images=values.remote_images)
+        self._exchanges = self._make_exchanges()
         self._turns = VBox([self._earlier, self._exchanges], _dom_classes=["claude-magic-turns"])
         self._conversation = VBox([self._turns], _dom_classes=["claude-magic-conversation"])
         super().__init__(
@@ -165,26 +168,25 @@ class PromptPanel(VBox):
         close_all((*self.children, self.layout))
 
     def _make_composer(self) -> Composer:
+        guard = self._note.guard
         return Composer(
             self._attachments,
             self._settings,
             self._limiter,
             self._note,
-            on_send=self._faults.guard(self._on_send),
-            on_stop=self._faults.guard(self._on_stop),
-            on_clear=self._faults.guard(self.clear),
+            on_send=guard(self._on_send),
+            on_stop=guard(self._on_stop),
+            on_clear=guard(self.clear),
         )
 
-    def _make_exchanges(self, *, remote_images: bool) -> Exchanges:
-        context = ActionContext(
-            browser=self._browser,
-            assign=_assign,
-            retry=self._on_retry,
-            notify=self._note.show,
-            faults=self._faults,
-        )
+    def _make_exchanges(self) -> Exchanges:
         return Exchanges(
-            context, on_change=self._show_state, on_end=self._update_transcript, remote_images=remote_images
+            self._browser,
+            self._note,
+            on_retry=self._on_retry,
+            on_change=self._show_state,
+            on_end=self._update_transcript,
+            remote_images=self._remote_images,
         )
 
     def _ask(self, question: Question, *, instead_of: Reply | None = None) -> Reply:
@@ -236,9 +238,10 @@ class PromptPanel(VBox):
     def _show_thread(self) -> None:
         """Show the thread and model of the next question, and the earlier turns."""
         thread = self._settings.thread
-        self._heading.show(thread, self._settings.model)
+        self._heading.value = render_line(f"{thread} · {self._settings.model}")
         earlier = [] if self._starts_new else self._turns_before(thread)
-        self._earlier.show(thread, [(turn.prompt, turn.answer_text) for turn in earlier])
+        turns = [(turn.prompt, turn.answer_text) for turn in earlier]
+        self._earlier.value = render_earlier(thread, turns, remote_images=self._remote_images)
 
     def _turns_before(self, thread: str) -> list[Turn]:
         """Return the turns of the thread before those of this panel, oldest first."""
@@ -258,10 +261,10 @@ class PromptPanel(VBox):
         is_busy = self._exchanges.is_busy
         self._browser.is_busy = is_busy  # first, because it checks which button has the focus
         self._composer.set_busy(is_busy)
-        self._faults.guard(self._show_limiter)()
+        self._note.guard(self._show_limiter)()
 
     def _show_limiter(self) -> None:
-        self._limiter.show(self._runtime.limiter_state())
+        self._limiter.value = render_line(describe_limiter(self._runtime.limiter_state()))
 
     def _update_transcript(self) -> None:
         """Add an answer that has ended to the transcript."""
@@ -280,9 +283,3 @@ class PromptPanel(VBox):
     def _ipython_display_(self) -> None:
         display(self._repr_mimebundle_(), raw=True)
         self._transcript.show(self._exchanges.ended())
-
-
-def _assign(name: str, value: Any) -> None:
-    shell = get_ipython()
-    if shell is not None:
-        shell.push({name: value})

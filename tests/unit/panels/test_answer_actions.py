@@ -24,8 +24,10 @@ class Page:
 def press_new_cell(text: str) -> tuple[list[tuple[str, str]], list[str]]:
     """Press "New cell" under an answer. Return the inserted cells and the sentences for the user."""
     page, told = Page(), []
-    context: Any = SimpleNamespace(browser=page, notify=told.append)
-    ActionRow._on_insert(SimpleNamespace(_context=context, _reply=SimpleNamespace(text=text)), None)  # type: ignore[arg-type]
+    row: Any = SimpleNamespace(
+        _browser=page, _note=SimpleNamespace(show=told.append), _reply=SimpleNamespace(text=text)
+    )
+    ActionRow._on_insert(row, None)  # type: ignore[arg-type]
     return page.inserted, told
 
 

@@ -18,7 +18,7 @@ from ipywidgets.widgets.widget import _instances
 from claude_magic.client import BucketState, ConfigurationError
 from claude_magic.conversation import saved_answers
 from claude_magic.panels import PromptPanel, _browser_side
-from claude_magic.panels._browser_side import describe_limiter
+from claude_magic.panels._composer import describe_limiter
 from claude_magic.panels._tools import PanelApproval
 from claude_magic.runtime import close_runtime
 from claude_magic.simulator import Simulator

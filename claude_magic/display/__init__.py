@@ -25,6 +25,7 @@ from ._recorder import OutputRecorder, keeps_displays
 from ._surface import (
     AnswerContent,
     ComparisonContent,
+    Content,
     OutputSurface,
     QuietSurface,
     TerminalSurface,

@@ -518,7 +518,7 @@ def choose_surface(
         front_end: The front end of the cell.
         content: The content to show.
         owns_area: Whether the cell contains nothing else.
-        is_live: The setting `live`: whether to draw while the answer grows.
+        is_live: Whether to draw while the answer grows; not if outputs are captured.
         is_quiet: Whether to show nothing.
         is_silenced: Whether the prompt ends with a semicolon, so that only one line is shown, at the end.
         in_widgets: Whether to use widgets once the answer has taken a while, if the front end has them.
@@ -531,7 +531,7 @@ def choose_surface(
         return QuietSurface(lambda snapshot: _say_silenced(front_end, content.silenced(snapshot)))
     if not front_end.has_kernel and not front_end.is_captured:
         return TerminalSurface(sys.stdout, content, draws=is_live, has_colors=front_end.has_colors)
-    if not is_live or front_end.is_captured:
+    if not is_live:
         return OutputSurface(front_end.publisher, content, owns_area=owns_area, is_live=False)
     if not (in_widgets and front_end.has_widgets):
         return OutputSurface(front_end.publisher, content, owns_area=owns_area)

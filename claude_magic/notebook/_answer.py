@@ -30,12 +30,12 @@ from ..display import (
     was_interrupted,
 )
 from ..render import HIDDEN_IN_CELL
-from ..runtime import Job, Phase, Question, Reply, ReplySnapshot
+from ..runtime import Phase, Question, Reply, ReplySnapshot
 from ..schema import SchemaMismatchError, escape_hidden, extract_code
 from ._question import settings_of
 
 if TYPE_CHECKING:
-    from ..display import Followed
+    from ..display import ApprovalButtons, Content, Followed
     from ._cell import Cell
     from ._line import Line
 
@@ -54,7 +54,7 @@ async def answer(line: Line, question: Question, cell: Cell) -> Reply:
     if line.options.background:
         question = dataclasses.replace(question, outlives_cell=False, notes=(*question.notes, WAITED))
     reply, is_interrupted = await follow_to_end(
-        lambda: start(line, question, cell), lambda reply: _surface(line, cell, reply), cell
+        lambda: start(line, question, cell), lambda reply: _surface(reply, line, cell), cell
     )
     offer_actions(reply, line, question, cell)
     check_complete(reply, is_interrupted=is_interrupted)
@@ -163,29 +163,48 @@ def check_complete(reply: Reply, *, is_interrupted: bool) -> None:
         raise reply.error
 
 
-def is_silenced(line: Line) -> bool:
-    """Return whether the prompt ends with a semicolon, which suppresses output as in IPython."""
-    return line.prompt.rstrip().endswith(";")
+def _surface(reply: Reply, line: Line, cell: Cell) -> Surface[Any]:
+    front_end = cell.front_end
+    content = AnswerContent(
+        remote_images=cell.settings.remote_images,
+        remark=remark_on_stopping(front_end, is_awaited=cell.is_awaited),
+        last=front_end.last_reply,
+        cell=_cell_with_actions(line, cell),
+    )
+    in_widgets = cell.is_awaited and front_end.runs_clicks
+    return surface_in(cell, content, reply, line, in_widgets=in_widgets, approval=cell.approval)
 
 
-def _surface(line: Line, cell: Cell, reply: Reply) -> Surface[Any]:
-    values, front_end = cell.runtime.settings().values, cell.front_end
-    remark = remark_on_stopping(front_end, is_awaited=cell.is_awaited)
+def surface_in(
+    cell: Cell,
+    content: Content,
+    started: Followed[Any],
+    line: Line,
+    *,
+    in_widgets: bool,
+    approval: ApprovalButtons | None = None,
+) -> Surface[Any]:
+    """Return the surface for one or several answers that the cell waits for.
+
+    Args:
+        cell: The cell that asks.
+        content: The content to show.
+        started: The reply or comparison, which a Stop button cancels.
+        line: The line, whose options may suppress output.
+        in_widgets: Whether to use widgets once an answer has taken a while, if the front end has them.
+        approval: Approval buttons, which then appear in the widgets.
+    """
+    can_stop = cell.is_awaited and cell.front_end.runs_clicks
     return choose_surface(
-        front_end,
-        AnswerContent(
-            remote_images=values.remote_images,
-            remark=remark,
-            last=front_end.last_reply,
-            cell=_cell_with_actions(line, cell),
-        ),
+        cell.front_end,
+        content,
         owns_area=cell.is_awaited,
-        is_live=values.live,
+        is_live=cell.is_live,
         is_quiet=line.options.quiet,
-        is_silenced=is_silenced(line),
-        in_widgets=cell.is_awaited and front_end.runs_clicks,
-        stop=reply.cancel,
-        approval=cell.approval,
+        is_silenced=line.is_silenced,
+        in_widgets=in_widgets,
+        stop=started.cancel if can_stop else None,
+        approval=approval,
     )
 
 
@@ -216,7 +235,7 @@ def can_answer_in_background(line: Line, cell: Cell) -> bool:
         return False
     if not front_end.has_kernel:
         return True
-    return cell.runtime.settings().values.live and front_end.is_attended and not front_end.is_captured
+    return cell.is_live and front_end.is_attended
 
 
 def _answer_in_background(line: Line, question: Question, cell: Cell) -> Reply:
@@ -225,31 +244,43 @@ def _answer_in_background(line: Line, question: Question, cell: Cell) -> Reply:
     Raises:
         ClaudeError: The question could not be sent. The cell and `%claude jobs` show later errors.
     """
-    reply = start(line, question, cell)
-    job = cell.runtime.jobs.find(reply)
-    if not cell.front_end.has_kernel:
-        print(f"Job {job.number} has started; %claude jobs shows its progress.")
+    reply, front_end = start(line, question, cell), cell.front_end
+    number = cell.runtime.jobs.find(reply).number
+    if not front_end.has_kernel:
+        print(f"Job {number} has started; %claude jobs shows its progress.")
         return reply
-    _draw_reply_in_background(reply, _background_surface(line, cell, job), line, question, cell)
+    value = reply.origin.replace("In", "Out") if cell.is_awaited else front_end.last_reply
+    kept_in = line.options.out or value
+    if line.options.quiet or line.is_silenced:
+        surface: Surface[Any] = _failure_surface(cell, kept_in=kept_in)
+    else:
+        remark = f"in the background · %claude stop {number} ends it"
+        surface = _background_surface(reply, line, cell, kept_in=kept_in, remark=remark)
+    _draw_reply_in_background(reply, surface, line, question, cell)
     return reply
 
 
-def _background_surface(line: Line, cell: Cell, job: Job) -> Surface[Any]:
+def _failure_surface(cell: Cell, *, kept_in: str) -> QuietSurface:
+    """Return a surface that shows an answer only if it has failed."""
     front_end = cell.front_end
-    value = job.reply.origin.replace("In", "Out") if cell.is_awaited else front_end.last_reply
-    kept_in = line.options.out or value
-    if line.options.quiet or is_silenced(line):
-        failure = AnswerContent(remote_images=False, kept_in=kept_in)
+    content = AnswerContent(remote_images=False, kept_in=kept_in)
 
-        def show_failure(snapshot: ReplySnapshot) -> None:
-            # If a thread cannot display in this cell, only `%claude jobs` shows the failure.
-            if front_end.follows_context and snapshot.phase is Phase.FAILED:
-                publish_final(front_end.publisher, failure, snapshot)
+    def show_failure(snapshot: ReplySnapshot) -> None:
+        # If a thread cannot display in this cell, only `%claude jobs` shows the failure.
+        if front_end.follows_context and snapshot.phase is Phase.FAILED:
+            publish_final(front_end.publisher, content, snapshot)
 
-        return QuietSurface(show_failure)
+    return QuietSurface(show_failure)
+
+
+def _background_surface(
+    reply: Reply, line: Line, cell: Cell, *, kept_in: str, remark: str = ""
+) -> Surface[Any]:
+    """Return the surface for an answer that is drawn after its cell has ended."""
+    front_end = cell.front_end
     content = AnswerContent(
-        remote_images=cell.runtime.settings().values.remote_images,
-        remark=f"in the background · %claude stop {job.number} ends it",
+        remote_images=cell.settings.remote_images,
+        remark=remark,
         kept_in=kept_in,
         cell=_cell_with_actions(line, cell),
     )
@@ -261,7 +292,7 @@ def _background_surface(line: Line, cell: Cell, job: Job) -> Surface[Any]:
         owns_area=owns_area,
         is_live=True,
         in_widgets=owns_area and front_end.runs_clicks,
-        stop=job.reply.cancel,
+        stop=reply.cancel,
         approval=cell.approval,
     )
 
@@ -343,11 +374,8 @@ _making_actions = threading.Lock()
 def _cell_with_actions(line: Line, cell: Cell) -> str:
     """Return the id of the cell if buttons are shown under its answer, else ""."""
     front_end = cell.front_end
-    is_seen = cell.runtime.settings().values.live and not front_end.is_captured
-    is_shown = not (line.options.quiet or is_silenced(line))
-    return (
-        front_end.cell_id or "" if cell.is_awaited and front_end.runs_clicks and is_seen and is_shown else ""
-    )
+    is_shown = cell.is_live and not (line.options.quiet or line.is_silenced)
+    return front_end.cell_id if cell.is_awaited and front_end.runs_clicks and is_shown else ""
 
 
 def _ask_again(line: Line, question: Question, cell: Cell) -> None:
@@ -356,17 +384,8 @@ def _ask_again(line: Line, question: Question, cell: Cell) -> None:
     Raises:
         ClaudeError: The question could not be sent. The previous answer stays.
     """
-    question = dataclasses.replace(question, outlives_cell=True)
-    reply = start(line, question, cell)
-    front_end = cell.front_end
-    publisher: Any = front_end.publisher
+    reply = start(line, dataclasses.replace(question, outlives_cell=True), cell)
+    publisher: Any = cell.front_end.publisher
     publisher.clear_output(wait=True)
-    content = AnswerContent(
-        remote_images=cell.runtime.settings().values.remote_images,
-        kept_in=line.options.out or front_end.last_reply,
-        cell=_cell_with_actions(line, cell),
-    )
-    surface = choose_surface(
-        front_end, content, owns_area=True, is_live=True, in_widgets=True, stop=reply.cancel
-    )
+    surface = _background_surface(reply, line, cell, kept_in=line.options.out or cell.front_end.last_reply)
     _draw_reply_in_background(reply, surface, line, question, cell)

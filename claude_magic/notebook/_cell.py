@@ -19,7 +19,7 @@ from ._history import Errors, runtime_if_used
 
 if TYPE_CHECKING:
     from ..display import AnswerActions, ApprovalButtons, FrontEnd
-    from ..runtime import ReplySnapshot, Runtime
+    from ..runtime import ReplySnapshot, Runtime, Settings
 
 
 _MACHINERY = frozenset({"IPython", "claude_magic", "decorator", "traitlets"})
@@ -220,6 +220,16 @@ class Cell:
     def runtime(self) -> Runtime:
         """The kernel's runtime, with the settings of `%config`."""
         return self.session.runtime()
+
+    @property
+    def settings(self) -> Settings:
+        """The current settings."""
+        return self.runtime.settings().values
+
+    @property
+    def is_live(self) -> bool:
+        """Whether answers are drawn while they grow: the setting `live`, and outputs are not captured."""
+        return self.settings.live and not self.front_end.is_captured
 
     @functools.cached_property
     def front_end(self) -> FrontEnd:

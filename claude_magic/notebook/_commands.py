@@ -42,7 +42,7 @@ class Argument(NamedTuple):
     key: str
     usage: str
     read: Callable[[str, Scope], str | None]
-    guess: Callable[[str, Scope], str | None]
+    guess: Callable[[str, Scope], str | None] = lambda _text, _scope: None
     choices: tuple[str, ...] = ()
 
     @property
@@ -125,10 +125,6 @@ def _likely_choice(*choices: str) -> Callable[[str, Scope], str | None]:
     return lambda text, _scope: closest(text, choices)
 
 
-def _no_guess(_text: str, _scope: Scope) -> str | None:
-    return None
-
-
 def _matching(pattern: str, flags: int = re.ASCII) -> Callable[[str, Scope], str | None]:
     return lambda text, _scope: text if re.fullmatch(pattern, text, flags) else None
 
@@ -141,8 +137,8 @@ def _one_of(key: str, usage: str, *choices: str) -> Argument:
 
 EXISTING_NAME = Argument(key="name", usage="NAME", read=_existing_name, guess=_likely_name)
 EXISTING_THREAD = Argument(key="thread", usage="[THREAD]", read=_existing_thread, guess=_likely_thread)
-ANY_THREAD = Argument(key="thread", usage="[THREAD]", read=_new_thread, guess=_no_guess)
-NEW_THREAD = Argument(key="name", usage="NAME", read=_new_thread, guess=_no_guess)
+ANY_THREAD = Argument(key="thread", usage="[THREAD]", read=_new_thread)
+NEW_THREAD = Argument(key="name", usage="NAME", read=_new_thread)
 TURN = Argument(key="n", usage="N", read=_matching(_COUNT), guess=_likely_number)
 COUNT = Argument(key="n", usage="[N]", read=_matching(_COUNT), guess=_likely_number)
 JSON_FILE = Argument(key="file", usage="FILE.json", read=_file, guess=_likely_file)
@@ -164,14 +160,12 @@ RUNS = Argument(
     key="what",
     usage="[compare A B|prune DAYS]",
     read=_matching(r"compare [1-9]\d{0,8} [1-9]\d{0,8}|prune (?:\d{1,5}|all)"),
-    guess=_no_guess,
     choices=("compare", "prune"),
 )
 BATCHES = Argument(
     key="what",
     usage="[cancel ID|forget ID]",
     read=_matching(r"(?:cancel|forget) [\w-]{1,100}"),
-    guess=_no_guess,
     choices=("cancel", "forget"),
 )
 PRUNE = _one_of("what", "[prune]", "prune")

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..client import ClaudeError, ConfigurationError
-from ..display import ComparisonContent, Surface, choose_surface, remark_on_stopping
+from ..display import ComparisonContent, Surface, remark_on_stopping
 from ..render import Column, render_comparison
 from ..runtime import SHORT_NAMES, Phase, Question, Reply, facts_of, nearest_model, table_id, undated
-from ._answer import bind, follow_to_end, is_silenced
+from ._answer import bind, follow_to_end, surface_in
 from ._money_commands import list_models
 from ._question import settings_of
 
@@ -40,7 +40,7 @@ async def compare(line: Line, question: Question, cell: Cell) -> Comparison:
         ConfigurationError: The models cannot be compared. Nothing was sent.
     """
     comparison, is_interrupted = await follow_to_end(
-        lambda: _start(line, question, cell), lambda comparison: _surface(line, cell, comparison), cell
+        lambda: _start(line, question, cell), lambda comparison: _surface(comparison, line, cell), cell
     )
     error = _error_of(comparison, is_interrupted=is_interrupted)
     if error is not None:
@@ -90,8 +90,7 @@ def _start(line: Line, question: Question, cell: Cell) -> Comparison:
     replies = {first: runtime.start(question, **settings[first]), **replies}
 
     def present(snapshot: ComparisonSnapshot) -> tuple[dict[str, str], dict[str, Any]]:
-        remote_images = cell.runtime.settings().values.remote_images
-        bundle = render_comparison(snapshot.columns, remote_images=remote_images)
+        bundle = render_comparison(snapshot.columns, remote_images=cell.settings.remote_images)
         return bundle.data, bundle.metadata
 
     comparison = Comparison(question.prompt, replies, variable=line.options.out or "_", present=present)
@@ -133,19 +132,10 @@ def _failure_of(reply: Reply) -> ClaudeError | None:
     return None
 
 
-def _surface(line: Line, cell: Cell, comparison: Comparison) -> Surface[Any]:
-    values, front_end = cell.runtime.settings().values, cell.front_end
-    remark = remark_on_stopping(front_end, is_awaited=cell.is_awaited)
-    return choose_surface(
-        front_end,
-        ComparisonContent(remote_images=values.remote_images, remark=remark),
-        owns_area=cell.is_awaited,
-        is_live=values.live,
-        is_quiet=line.options.quiet,
-        is_silenced=is_silenced(line),
-        in_widgets=True,
-        stop=comparison.cancel if cell.is_awaited and front_end.runs_clicks else None,
-    )
+def _surface(comparison: Comparison, line: Line, cell: Cell) -> Surface[Any]:
+    remark = remark_on_stopping(cell.front_end, is_awaited=cell.is_awaited)
+    content = ComparisonContent(remote_images=cell.settings.remote_images, remark=remark)
+    return surface_in(cell, content, comparison, line, in_widgets=True)
 
 
 def check_models(names: Sequence[str], runtime: Runtime) -> None:

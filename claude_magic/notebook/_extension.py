@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from IPython.core.getipython import get_ipython
@@ -15,29 +14,29 @@ from ._magics import ClaudeMagics
 from ._transform import CellTransformer
 
 MAGIC = "claude"
-_COMPLETION_HOOK = "complete_command"
-_COMMANDS = ("%claude", "%%claude")
 
 
 class Completer:
     """Completes options, their values and subcommands in one shell. The first Tab imports the completion code."""
 
     def __init__(self, shell: Any) -> None:
-        self._shell = shell
-        self._namespace = Scope(shell)
-        self._unregister: Callable[[], None] = lambda: None
+        from IPython.core.completer import context_matcher
+
+        self._scope = Scope(shell)
+        self._matchers = shell.Completer.custom_matchers
+        # A higher priority than IPython's own matchers, of which Jedi is slow, so that they need not run. IPython sets attributes
+        # of a matcher, which a method cannot have.
+        self._matcher = context_matcher(identifier="claude_magic", priority=100)(
+            lambda context: self._match(context)
+        )
 
     def start(self) -> None:
         """Register the completer with the shell."""
-        matchers = getattr(self._shell.Completer, "custom_matchers", None)
-        if matchers is not None:
-            self._unregister = _add_matcher(matchers, self._match)
-        else:
-            self._unregister = _add_hook(self._shell, self._complete_command)
+        self._matchers.append(self._matcher)
 
     def stop(self) -> None:
         """Remove the completer from the shell."""
-        self._unregister()
+        _remove(self._matchers, self._matcher)
 
     def _match(self, context: Any) -> dict[str, Any]:
         """Implement IPython's matcher API. Suppress all other matchers, whose completions make no sense on a `%claude` line."""
@@ -45,9 +44,7 @@ class Completer:
 
         from ._completion import complete_cell
 
-        found = complete_cell(
-            context.full_text, context.cursor_line, context.cursor_position, self._namespace
-        )
+        found = complete_cell(context.full_text, context.cursor_line, context.cursor_position, self._scope)
         return {
             "completions": [
                 SimpleCompletion(text, type=kind) for text, kind in zip(found.texts, found.kinds, strict=True)
@@ -56,36 +53,6 @@ class Completer:
             "ordered": True,
             "suppress": True,
         }
-
-    def _complete_command(self, _shell: Any, event: Any) -> list[str]:
-        """Implement IPython's older hook, which gets a single line and the current word as IPython splits it."""
-        from ._completion import complete_cell
-
-        found = complete_cell(event.text_until_cursor, 0, len(event.text_until_cursor), self._namespace)
-        kept = len(found.fragment) - len(event.symbol)
-        return [text[kept:] for text in found.texts] if kept >= 0 else []
-
-
-def _add_matcher(matchers: list[Any], match: Callable[[Any], dict[str, Any]]) -> Callable[[], None]:
-    from IPython.core.completer import context_matcher
-
-    # A higher priority than IPython's own matchers, of which Jedi is slow, so that they need not run.
-    matcher = context_matcher(identifier="claude_magic", priority=100)(lambda context: match(context))
-    matchers.append(matcher)
-    return lambda: matchers.remove(matcher) if matcher in matchers else None
-
-
-def _add_hook(shell: Any, complete: Callable[[Any, Any], list[str]]) -> Callable[[], None]:
-    for command in _COMMANDS:
-        shell.set_hook(_COMPLETION_HOOK, complete, str_key=command)
-    chains = [shell.strdispatchers[_COMPLETION_HOOK].strs[command].chain for command in _COMMANDS]
-
-    def unregister() -> None:
-        for chain in chains:
-            # IPython stores a hook as a bound method of the shell.
-            chain[:] = [entry for entry in chain if entry[1].__func__ != complete]
-
-    return unregister
 
 
 class _Loaded(NamedTuple):

@@ -50,7 +50,7 @@ from ..render import (
 )
 from ..runtime import Phase, Question, Reply, ReplySnapshot, Where
 from ..schema import SchemaMismatchError
-from ._answer import answer, bind, check_complete, finish, is_silenced, start, wait
+from ._answer import answer, bind, check_complete, finish, start, wait
 from ._controls import make_controls, own_controls
 from ._question import ask_prompt, collect_attachments, settings_of, with_system_text
 
@@ -96,9 +96,6 @@ class StateView(Protocol):
 
     def show_message(self, line: str) -> None:
         """Show why there is no answer."""
-
-    def close(self) -> None:
-        """Stop reacting to the controls."""
 
 
 class Interaction:
@@ -304,8 +301,7 @@ async def interact(line: Line, cell: Cell) -> Reply:
 
 def _can_show(cell: Cell) -> bool:
     """Return whether a person watches a front end with widgets, and outputs are not captured."""
-    front_end = cell.front_end
-    return cell.runtime.settings().values.live and front_end.has_widgets and not front_end.is_captured
+    return cell.is_live and cell.front_end.has_widgets
 
 
 async def _ask_once(
@@ -323,8 +319,7 @@ def _begin(
     interaction: Interaction, cell: Cell, controls: Mapping[str, ValueWidget], own: list[ValueWidget]
 ) -> State:
     """Show the controls, and send the first request."""
-    remote_images = cell.runtime.settings().values.remote_images
-    view = InteractionView(interaction, controls, own=own, remote_images=remote_images)
+    view = InteractionView(interaction, controls, own=own, remote_images=cell.settings.remote_images)
     planned = interaction.plan_first()
     cell.keep_view(view)
     view.open()
@@ -501,7 +496,7 @@ def _present_values(line: Line, cell: Cell) -> Mapping[str, object]:
         raise ConfigurationError(
             f"--interact makes controls for variables of a prompt, and {line.prompt} has none. Nothing was sent."
         )
-    if is_silenced(line):
+    if line.is_silenced:
         raise ConfigurationError(
             "--interact shows controls, and a ; at the end of the prompt hides them. Use one of them. Nothing was sent."
         )

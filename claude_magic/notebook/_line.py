@@ -124,6 +124,11 @@ class Line:
         """Whether there is nothing to send."""
         return not self.prompt.strip()
 
+    @property
+    def is_silenced(self) -> bool:
+        """Whether the prompt ends with a semicolon, which suppresses output as in IPython."""
+        return self.prompt.rstrip().endswith(";")
+
     def with_options(self, **changes: Any) -> Line:
         """Return a copy of the line with some options changed."""
         return replace(self, options=replace(self.options, **changes))

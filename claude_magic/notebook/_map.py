@@ -9,7 +9,7 @@ from ..bulk import MapPlan, MapRun, MapSurface, Request, make_plan, render_previ
 from ..context import resolve_name
 from ..runtime import Phase
 from ..schema import make_output_schema
-from ._answer import WAITED, bind, can_answer_in_background, draw_in_background, follow_to_end, is_silenced
+from ._answer import WAITED, bind, can_answer_in_background, draw_in_background, follow_to_end
 from ._question import MAX_SEARCHES, collect_attachments, settings_of, with_system_text
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ async def map_rows(line: Line, cell: Cell) -> Any:
             return MapSurface(
                 cell.front_end,
                 owns_area=cell.is_awaited,
-                is_quiet=options.quiet or is_silenced(line),
-                is_live=runtime.settings().values.live and not cell.front_end.is_captured,
+                is_quiet=options.quiet or line.is_silenced,
+                is_live=cell.is_live,
                 stop=run.cancel if can_stop else None,
                 keeps=run.again == "",
             )
@@ -76,7 +76,7 @@ def _map_request(line: Line, cell: Cell) -> Request:
     """
     options, names = line.options, cell.names()
     return Request(
-        prompt=line.prompt.rstrip().removesuffix(";") if is_silenced(line) else line.prompt,
+        prompt=line.prompt.rstrip().removesuffix(";") if line.is_silenced else line.prompt,
         items=resolve_name(options.map or "", names, asked_by="--map"),
         names=names,
         settings=settings_of(options),
@@ -106,7 +106,7 @@ def _map_in_background(line: Line, plan: MapPlan, cell: Cell) -> MapRun:
         return run
     surface = MapSurface(
         front_end,
-        is_quiet=line.options.quiet or is_silenced(line),
+        is_quiet=line.options.quiet or line.is_silenced,
         remark=f"in the background · %claude stop {job.number} ends it",
     )
     draw_in_background(run, surface.draw, surface.finish)

@@ -61,7 +61,7 @@ def budget(cell: Cell, arguments: Mapping[str, str]) -> None:
     elif amount:
         ledger.set_budget(float(amount.removeprefix("$")))
     # The ledger counts as shared only after the first look or request.
-    is_shared = ledger.is_shared or cell.runtime.settings().values.limiter is not None
+    is_shared = ledger.is_shared or cell.settings.limiter is not None
     if is_shared:
         with contextlib.suppress(ClaudeError, TimeoutError):
             cell.runtime.submit(ledger.look).result(_LOOK_TIMEOUT)
@@ -87,7 +87,7 @@ def limits(cell: Cell, arguments: Mapping[str, str]) -> None:
 
 
 def _why_no_gauge(cell: Cell) -> str:
-    if not cell.runtime.settings().values.live:
+    if not cell.settings.live:
         return "the setting `live` is off"
     return "" if cell.front_end.has_widgets else "this front end shows no widgets"
 
@@ -96,7 +96,7 @@ def models(cell: Cell, _arguments: Mapping[str, str]) -> None:
     """Show the models that the server lists."""
     runtime = cell.runtime
     offered, problem = list_models(runtime, timeout=_LISTING_TIMEOUT)
-    cell.front_end.show(render_models(offered, default=runtime.settings().values.model, problem=problem))
+    cell.front_end.show(render_models(offered, default=cell.settings.model, problem=problem))
 
 
 def list_models(runtime: Runtime, *, timeout: float) -> tuple[list[ModelInfo] | None, str]:

@@ -33,7 +33,6 @@ from ._history import notebook_path
 from ._line import prompt_of
 
 if TYPE_CHECKING:
-    from ..bulk import MapSnapshot
     from ._cell import Cell
 
 _EXCERPT_CHARS = 60
@@ -297,25 +296,15 @@ def stop(cell: Cell, arguments: Mapping[str, str]) -> None:
 
 def _job_row(job: Job, now: float) -> tuple[str, ...]:
     snapshot = job.reply.snapshot()
-    if not isinstance(snapshot, ReplySnapshot):
-        return _map_row(job, snapshot)
+    if isinstance(snapshot, ReplySnapshot):
+        state, price = excerpt(_describe_job(snapshot, now), _STATE_CHARS), describe_cost(snapshot)
+    else:  # a map
+        state = f"{snapshot.state}: {snapshot.done:,} of {snapshot.requests:,} requests"
+        price = "" if snapshot.cost is None else format_usd(snapshot.cost)
     return (
         str(job.number),
-        excerpt(_describe_job(snapshot, now), _STATE_CHARS),
-        describe_cost(snapshot),
-        f"{snapshot.elapsed:.1f}",
-        job.reply.origin,
-        excerpt(job.reply.prompt, _QUESTION_CHARS),
-        snapshot.model,
-    )
-
-
-def _map_row(job: Job, snapshot: MapSnapshot) -> tuple[str, ...]:
-    """Return the table row of a map."""
-    return (
-        str(job.number),
-        f"{snapshot.state}: {snapshot.done:,} of {snapshot.requests:,} requests",
-        "" if snapshot.cost is None else format_usd(snapshot.cost),
+        state,
+        price,
         f"{snapshot.elapsed:.1f}",
         job.reply.origin,
         excerpt(job.reply.prompt, _QUESTION_CHARS),

@@ -151,14 +151,9 @@ def test_tab_is_forgotten_when_the_extension_is_unloaded(start_kernel):
 
 
 TERMINAL = """
-import sys
 from IPython.terminal.interactiveshell import TerminalInteractiveShell
 shell = TerminalInteractiveShell.instance()
-matchers = shell.Completer.custom_matchers
-if sys.argv[1] == "hook":
-    del shell.Completer.custom_matchers
 shell.run_line_magic("load_ext", "claude_magic")
-shell.Completer.custom_matchers = matchers
 lines = ["%claude stat", "%claude --th", "%claude -m so", "%%claude --eff", "%claude -s @REA", "%claude why stat"]
 print([sorted(shell.complete(None, line)[1]) for line in lines])
 shell.run_line_magic("unload_ext", "claude_magic")
@@ -166,13 +161,12 @@ print(shell.complete(None, "%claude --th")[1])
 """
 
 
-@pytest.mark.parametrize(("api", "file"), [("matcher", "@README"), ("hook", "README")])
-def test_tab_works_in_a_terminals_shell(api, file, tmp_path):
-    """Also through the older hook, where the matcher API is missing; and no longer after unloading."""
+def test_tab_works_in_a_terminals_shell(tmp_path):
+    """And no longer after unloading."""
     (tmp_path / "README").touch()
 
     done = subprocess.run(
-        [sys.executable, "-c", TERMINAL, api],
+        [sys.executable, "-c", TERMINAL],
         capture_output=True,
         text=True,
         timeout=120,
@@ -182,5 +176,5 @@ def test_tab_works_in_a_terminals_shell(api, file, tmp_path):
 
     assert done.stderr == ""
     loaded, unloaded = done.stdout.splitlines()
-    assert loaded == str([["status"], ["--thinking", "--thread"], ["sonnet"], ["--effort"], [file], []])
+    assert loaded == str([["status"], ["--thinking", "--thread"], ["sonnet"], ["--effort"], ["@README"], []])
     assert unloaded == "[]"

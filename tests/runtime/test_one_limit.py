@@ -374,7 +374,8 @@ def test_a_kernel_that_has_asked_nothing_shows_the_budget_of_all(
     one.ledger.set_budget(100.0)
     one.submit(one.ledger.look).result()
     shown: list[Any] = []
-    cell: Any = SimpleNamespace(runtime=other, front_end=SimpleNamespace(show=shown.append))
+    values = other.settings().values
+    cell: Any = SimpleNamespace(runtime=other, settings=values, front_end=SimpleNamespace(show=shown.append))
 
     budget(cell, {})
 

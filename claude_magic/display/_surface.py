@@ -39,37 +39,6 @@ if TYPE_CHECKING:
     from .widgets import LiveView
 
 
-class Content(Protocol):
-    """What a surface shows of a snapshot.
-
-    Attributes:
-        chars_per_second: Maximum data rate in characters of HTML, if each frame sends the whole content.
-        is_whole: Whether a frame has a single slot with all content.
-        remote_images: Whether to load images from other hosts.
-        remark: How to stop the answer; "" for no remark.
-    """
-
-    chars_per_second: int
-    is_whole: bool
-    remote_images: bool
-    remark: str
-
-    def slots(self, snapshot: Any, /) -> Sequence[str]:
-        """Return a frame as pieces of HTML, of which only the last may still change."""
-
-    def final(self, snapshot: Any, /) -> Bundle:
-        """Return the final output."""
-
-    def is_empty(self, snapshot: Any, /) -> bool:
-        """Whether there is no final output except the error of the cell."""
-
-    def silenced(self, snapshot: Any, /) -> str:
-        """Return the line that is shown if the prompt ends with a semicolon; "" for none."""
-
-    def columns(self, snapshot: Any, /) -> Sequence[Column]:
-        """Return the answers, each with the expression that holds it."""
-
-
 class AnswerContent:
     """The content of one answer.
 
@@ -80,6 +49,10 @@ class AnswerContent:
             whose error reports a failure.
         last: The expression that holds the last reply.
         cell: The id of the cell, if the page puts buttons under it; else "".
+
+    Attributes:
+        chars_per_second: Maximum data rate in characters of HTML, if each frame sends the whole content.
+        is_whole: Whether a frame has a single slot with all content.
     """
 
     chars_per_second = 200_000
@@ -102,9 +75,11 @@ class AnswerContent:
         self._frames = LiveFrames(remote_images=remote_images, remark=remark)
 
     def slots(self, snapshot: ReplySnapshot, /) -> Sequence[str]:
+        """Return a frame as pieces of HTML, of which only the last may still change."""
         return self._frames.slots(snapshot, time.monotonic())
 
     def final(self, snapshot: ReplySnapshot, /) -> Bundle:
+        """Return the final output."""
         # If the cell fails, its error is shown right below.
         shown = snapshot if self._kept_in else dataclasses.replace(snapshot, error=None)
         bundle = render_reply(shown, remote_images=self.remote_images, kept_in=self._kept_in or self._last)
@@ -114,15 +89,18 @@ class AnswerContent:
         return Bundle({**bundle.data, "text/html": marked}, bundle.metadata)
 
     def is_empty(self, snapshot: ReplySnapshot, /) -> bool:
+        """Whether there is no final output except the error of the cell."""
         has_content = snapshot.phase is Phase.COMPLETE or bool(snapshot.text or snapshot.thinking)
         return not (has_content or self._kept_in)
 
     def silenced(self, snapshot: ReplySnapshot, /) -> str:
+        """Return the line that is shown if the prompt ends with a semicolon; "" for none."""
         if not snapshot.text:
             return ""
         return f"{describe_facts(snapshot)} · hidden by the ; at the end, the answer is in _"
 
     def columns(self, snapshot: ReplySnapshot, /) -> Sequence[Column]:
+        """Return the answers, each with the expression that holds it."""
         return (Column(name="", kept_in=self._kept_in or self._last, answer=snapshot),)
 
 
@@ -135,7 +113,7 @@ class Compared(Protocol):
 
 
 class ComparisonContent:
-    """The content of several answers side by side.
+    """The content of several answers side by side. It offers the same as `AnswerContent`.
 
     They share one display, so each frame sends the whole content again, including finished parts.
 
@@ -180,6 +158,8 @@ class ComparisonContent:
     def columns(self, snapshot: Compared, /) -> Sequence[Column]:
         return snapshot.columns
 
+
+Content = AnswerContent | ComparisonContent
 
 _MAX_CALL_CHARS = 160
 """Two lines of a typical terminal; the reply contains the whole result."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -88,15 +86,9 @@ class BrowserSide(anywidget.AnyWidget):
 
 
 KEY: Final = "claude_magic_transcript"
-"""The name in an output's metadata under which its unique key is stored."""
+"""The name in an output's metadata under which its unique key, the id of its display, is stored."""
 
 _NOTHING = {"text/html": "", "text/markdown": ""}
-
-
-@dataclass(frozen=True, slots=True)
-class _Output:
-    key: str
-    handle: DisplayHandle
 
 
 class Transcript:
@@ -120,7 +112,7 @@ class Transcript:
         self._lock = threading.RLock()
         self._context: contextvars.Context | None = None
         self._only: DisplayHandle | None = None
-        self._outputs: dict[Reply, list[_Output]] = {}
+        self._outputs: dict[Reply, list[DisplayHandle]] = {}
         self._gone: list[str] = []
 
     def context(self) -> contextvars.Context:
@@ -161,26 +153,26 @@ class Transcript:
     def send_keys(self) -> None:
         """Send the keys of all outputs to the pages that show the panel."""
         with self._lock:
-            keys = [output.key for outputs in self._outputs.values() for output in outputs]
+            keys = [output.display_id for outputs in self._outputs.values() for output in outputs]
             self._browser.send_keys(keys, self._gone)
 
     def send_missing(self, keys: Sequence[str], exchanges: Mapping[Reply, Exchange]) -> None:
         """Send the outputs that a page lacks."""
         with self._lock:
             missing = [
-                _as_saved(bundle, output.key)
+                _as_saved(bundle, output.display_id)
                 for reply, outputs in self._outputs.items()
-                if reply in exchanges and any(output.key in keys for output in outputs)
+                if reply in exchanges and any(output.display_id in keys for output in outputs)
                 for output, bundle in zip(outputs, self._render(exchanges[reply]), strict=True)
-                if output.key in keys
+                if output.display_id in keys
             ]
             self._browser.add_outputs(missing)
 
     def _update_outputs(self, context: contextvars.Context, exchanges: Mapping[Reply, Exchange]) -> None:
         for reply in [reply for reply in self._outputs if reply not in exchanges]:
             for output in self._outputs.pop(reply):
-                output.handle.update(_NOTHING, raw=True)
-                self._gone.append(output.key)
+                output.update(_NOTHING, raw=True)
+                self._gone.append(output.display_id)
         for reply, exchange in exchanges.items():
             if reply not in self._outputs:
                 self._outputs[reply] = [_display(context, bundle) for bundle in self._render(exchange)]
@@ -192,9 +184,9 @@ class Transcript:
         )
 
 
-def _display(context: contextvars.Context, bundle: Bundle) -> _Output:
-    output = _Output(uuid.uuid4().hex, DisplayHandle())
-    context.run(output.handle.display, bundle.data, raw=True, metadata={**bundle.metadata, KEY: output.key})
+def _display(context: contextvars.Context, bundle: Bundle) -> DisplayHandle:
+    output = DisplayHandle()
+    context.run(output.display, bundle.data, raw=True, metadata={**bundle.metadata, KEY: output.display_id})
     return output
 
 

@@ -83,8 +83,7 @@ class GaugeReading:
         limiter: The state of the kernel's shared limiter.
         classes: The limits per model class, most recently reported first.
         in_flight: Number of replies in flight.
-        waiting: The first few waiting replies, oldest first.
-        more_waiting: Number of further waiting replies.
+        waiting: The waiting replies, oldest first.
         refusals: The last 429s, newest first.
     """
 
@@ -92,7 +91,6 @@ class GaugeReading:
     classes: tuple[ClassReading, ...]
     in_flight: int
     waiting: tuple[WaitingReading, ...]
-    more_waiting: int
     refusals: tuple[Refusal, ...]
 
     @property
@@ -116,13 +114,11 @@ def read_gauge(runtime: Runtime, *, now: float | None = None) -> GaugeReading:
     """
     now = time.time() if now is None else now
     in_flight = runtime.in_flight()
-    waiting = list(_waiting(in_flight))
     return GaugeReading(
         limiter=runtime.limiter_state(),
         classes=_classes(runtime, now),
         in_flight=len(in_flight),
-        waiting=tuple(waiting[:_SHOWN_WAITING]),
-        more_waiting=len(waiting[_SHOWN_WAITING:]),
+        waiting=tuple(_waiting(in_flight)),
         refusals=runtime.server_limits.refusals()[:_SHOWN_REFUSALS],
     )
 
@@ -204,7 +200,7 @@ def draw_gauge(reading: GaugeReading) -> str:
     if not reading.classes:
         parts.append(f'<div style="{_LINE};{_QUIET}">The server has not reported any limits yet.</div>')
     if reading.waiting:
-        parts += _waiting_parts(reading.waiting, reading.more_waiting)
+        parts += _waiting_parts(reading.waiting)
     if reading.refusals:
         parts += _refusal_parts(reading.refusals)
     return _region("".join(parts))
@@ -253,13 +249,13 @@ def _left(limit: LimitReading) -> str:
     return left if limit.full_in <= 0 else f"{left} · full in {math.ceil(limit.full_in)} s"
 
 
-def _waiting_parts(waiting: Sequence[WaitingReading], more: int) -> Iterator[str]:
+def _waiting_parts(waiting: Sequence[WaitingReading]) -> Iterator[str]:
     yield _heading("Waiting", "")
-    for each in waiting:
+    for each in waiting[:_SHOWN_WAITING]:
         prompt = " ".join(each.prompt[:_LONGEST_PROMPT].split())
         who = f'<span style="{_PROMPT}">{escape(each.origin)} · {escape(prompt)}</span>'
         yield f'<div style="{_WAITING}">{who}<span style="{_QUIET}">{escape(each.reason)}</span></div>'
-    if more:
+    if more := len(waiting[_SHOWN_WAITING:]):
         yield f'<div style="{_LINE};{_QUIET}">and {more:,} more</div>'
 
 

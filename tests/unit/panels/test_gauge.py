@@ -51,7 +51,7 @@ def waited(condition: Callable[[], bool]) -> bool:
 
 
 def reading(**fields: Any) -> GaugeReading:
-    nothing = {"classes": (), "in_flight": 0, "waiting": (), "more_waiting": 0, "refusals": ()}
+    nothing = {"classes": (), "in_flight": 0, "waiting": (), "refusals": ()}
     return GaugeReading(**{"limiter": FULL, **nothing, **fields})
 
 
@@ -166,8 +166,8 @@ def test_the_picture_says_everything_in_words() -> None:
                 WaitingReading(
                     origin="In[4]", prompt="Why?\n\nSay", reason="waiting for the rate limiter, 1 s…"
                 ),
-            ),
-            more_waiting=2,
+            )
+            * 7,
             refusals=(
                 Refusal(model="claude-x", at=0.0, retry_after=7.2),
                 Refusal(model="y", at=0.0, retry_after=None),
@@ -187,6 +187,7 @@ def test_the_picture_says_everything_in_words() -> None:
         "did not say for how long",
     ):
         assert words in text
+    assert text.count("In[4] · Why? Say") == 5
     assert 'role="meter" aria-label="input tokens left, claude-x"' in html
     assert 'aria-valuetext="1,500 of 60,000 left this minute · full in 59 s"' in html
     assert "width:2.5%" in html

@@ -136,6 +136,21 @@ def test_a_prompt_has_the_colour_of_prose_and_code_its_own(open_cells: Callable[
     assert editors.marks(1, "line") == []
 
 
+def test_a_line_that_is_its_whole_cell_reads_as_prose(open_cells: Callable[..., Editors]) -> None:
+    """As a cell does; with code above or below it, it is highlighted as the code is."""
+    line = "%claude -m opus What is Ada's work? It is known."
+    editors = open_cells(f"\n{line}\n", f"{line}\nx = 1 if True else 2")
+    plain = editors.look(0, "known")
+
+    for text in ("is Ada", "'s work", "is known"):
+        assert editors.look(0, text) == plain, text
+        assert editors.look(1, text) != plain, text
+    assert editors.marks(0, "magic") == ["%claude"]
+    assert editors.marks(0, "option") == ["-m"]
+    assert editors.marks(0, "value") == [" opus"]
+    assert editors.marks(1, "line") == []
+
+
 def test_a_long_sentence_is_wrapped(open_cells: Callable[..., Editors]) -> None:
     """In a prompt; a long line of code runs on, as Lab has it."""
     editors = open_cells(PROMPT, f"x = '{LONG}'", width=800)

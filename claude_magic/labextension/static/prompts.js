@@ -1,5 +1,5 @@
-// Shows the prompts of %%claude cells as prose, in JupyterLab 4 and Notebook 7. It only adds decorations: the cell stays a Python
-// cell, and the text is sent as typed. There is no build step: the file is loaded as it is.
+// Shows %%claude cells, and cells of one %claude line, as prose, in JupyterLab 4 and Notebook 7. It only adds decorations: the cell
+// stays a Python cell, and the text is sent as typed. There is no build step.
 "use strict";
 (() => {
   // The options of claude_magic/notebook/_options.py; tests/unit/test_labextension.py compares them.
@@ -8,7 +8,7 @@
     "-m --model --compare -s --system --max-tokens --effort --thinking --thread -a --attach --cells --interact --map --max-cost --via " +
     "-f --format -o --out --schema --tools --approve --stop --set --replay"
   ).split(" ");
-  const MAGIC = /^%%claude(?!\S)(\s+[\p{L}_][\p{L}\p{N}_]*\s*<<)?/u;
+  const MAGIC = /^%%?claude(?!\S)(\s+[\p{L}_][\p{L}\p{N}_]*\s*<<)?/u;
   const WORD = /\s*(-\S+)/y;
   const VALUE =
     /(?:=|\s+(?!-\D))(?:[^\s"'=]+=(?=["']))?(?:"(?:\\["\\]|[^"])*"?|'(?:\\['\\]|[^'])*'?|\S+)/y;
@@ -35,7 +35,8 @@
   // Returns the parts of an option line as [start, end, kind], parsed as in notebook/_line.py.
   function readOptions(text) {
     let at = MAGIC.exec(text)[0].length;
-    const parts = [[0, 8, "magic"], [8, at, "value"]];
+    const end = text.indexOf("e") + 1;
+    const parts = [[0, end, "magic"], [end, at, "value"]];
     const match = (pattern) => ((pattern.lastIndex = at), pattern.exec(text));
     for (let found, word; word !== "--" && (found = match(WORD)); ) {
       word = found[1];
@@ -131,10 +132,16 @@
     const code = [];
     let isOn = true;
     function wanted(lines) {
-      for (const line of lines) if (line.trim()) return isOn && MAGIC.test(line) ? prose : code;
-      return code;
+      let found = code;
+      for (const line of lines) {
+        if (!line.trim()) continue;
+        if (found === prose || !isOn || !MAGIC.test(line)) return code;
+        found = prose;
+        if (line[1] === "%") break;
+      }
+      return found;
     }
-    // In cells that are not prompts, this check of the first line after a change is all that runs.
+    // In other cells, this look at the first line after a change is all that runs.
     const toggle = EditorState.transactionExtender.of(({ docChanged, newDoc, startState }) => {
       const now = part.get(startState);
       const next = docChanged ? wanted(newDoc.iterLines()) : now;

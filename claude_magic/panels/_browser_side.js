@@ -118,8 +118,18 @@ function label(panel) {
   panel.querySelector(".claude-magic-note")?.setAttribute("role", "status");
   panel.querySelector(".claude-magic-prompt textarea")?.setAttribute("aria-label", "Prompt for Claude");
   panel.querySelector(".claude-magic-attachments input[type=text]")?.setAttribute("aria-label", "Variables to send");
-  for (const toggle of panel.querySelectorAll(".claude-magic-unfold-attachments, .claude-magic-unfold-settings")) {
-    const update = () => toggle.setAttribute("aria-expanded", toggle.classList.contains("mod-active"));
+  for (const name of ["attachments", "settings"]) {
+    const toggle = panel.querySelector(`.claude-magic-unfold-${name}`);
+    let isOpen = true; // a row that is open as the panel is shown is not scrolled to
+    const update = () => {
+      const wasOpen = isOpen;
+      isOpen = toggle.classList.contains("mod-active");
+      toggle.setAttribute("aria-expanded", isOpen);
+      // In the view that was clicked, not in another view of the same panel.
+      if (isOpen && !wasOpen && toggle.matches(":hover, :focus"))
+        panel.querySelector(`.claude-magic-${name}`)?.scrollIntoView({ block: "nearest" });
+    };
+    if (!toggle) continue;
     new MutationObserver(update).observe(toggle, { attributeFilter: ["class"] });
     update();
   }

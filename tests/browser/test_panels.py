@@ -481,6 +481,20 @@ def test_a_panel_fits_its_place_and_its_theme(open_with: OpenWith, theme: str, w
     assert {name: ratio for name, ratio in contrast.items() if ratio < 4.0} == {}
 
 
+@pytest.mark.parametrize("name", ["Attach", "Settings"])
+def test_what_a_button_unfolds_is_in_sight(open_with: OpenWith, name: str) -> None:
+    """Also if the button is at the window's lower edge."""
+    notebook = open_with(MAKE)
+    panel = panel_in(notebook)
+    notebook.page.set_viewport_size({"width": 1200, "height": 500})
+    panel.button(name).evaluate("button => button.scrollIntoView({ block: 'end' })")
+    row = panel.root.locator(f".claude-magic-{'settings' if name == 'Settings' else 'attachments'}")
+
+    panel.button(name).click()
+
+    expect(row).to_be_in_viewport(ratio=0.99)
+
+
 def test_the_keyboard_reaches_everything_in_the_order_of_sight(open_with: OpenWith) -> None:
     """Tab goes from the prompt to the buttons and the settings; each has a name."""
     notebook = open_with(MAKE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from typing import Any, NamedTuple
@@ -16,60 +17,17 @@ from ._transform import CellTransformer
 MAGIC = "claude"
 
 
-class Completer:
-    """Completes options, their values and subcommands in one shell. The first Tab imports the completion code."""
-
-    def __init__(self, shell: Any) -> None:
-        from IPython.core.completer import context_matcher
-
-        self._scope = Scope(shell)
-        self._matchers = shell.Completer.custom_matchers
-        # A higher priority than IPython's own matchers, of which Jedi is slow, so that they need not run. IPython sets attributes
-        # of a matcher, which a method cannot have.
-        self._matcher = context_matcher(identifier="claude_magic", priority=100)(
-            lambda context: self._match(context)
-        )
-
-    def start(self) -> None:
-        """Register the completer with the shell."""
-        self._matchers.append(self._matcher)
-
-    def stop(self) -> None:
-        """Remove the completer from the shell."""
-        _remove(self._matchers, self._matcher)
-
-    def _match(self, context: Any) -> dict[str, Any]:
-        """Implement IPython's matcher API. Suppress all other matchers, whose completions make no sense on a `%claude` line."""
-        from IPython.core.completer import SimpleCompletion
-
-        from ._completion import complete_cell
-
-        found = complete_cell(context.full_text, context.cursor_line, context.cursor_position, self._scope)
-        return {
-            "completions": [
-                SimpleCompletion(text, type=kind) for text, kind in zip(found.texts, found.kinds, strict=True)
-            ],
-            "matched_fragment": found.fragment,
-            "ordered": True,
-            "suppress": True,
-        }
-
-
-class _Loaded(NamedTuple):
-    """Everything that was added to one shell."""
-
-    magics: ClaudeMagics
-    transformer: CellTransformer
-    watch: ShellWatch
-    completer: Completer
-    previous_magics: dict[str, Any]
-    facade: Any
-
-
 # Stored on the shell, not in this module: `%reload_ext` reloads the module and must still find what to remove.
 _KEY = "_claude_magic_extension"
 _RUNTIME = "claude_magic.runtime"
 _WIDGETS = "claude_magic.display.widgets"
+
+
+class _Loaded(NamedTuple):
+    """The magics of one shell, and `undo`, which removes everything that was added to the shell when it is closed."""
+
+    magics: ClaudeMagics
+    undo: contextlib.ExitStack
 
 
 def load(shell: Any, facade: Any) -> None:
@@ -83,25 +41,25 @@ def load(shell: Any, facade: Any) -> None:
         unload(shell)
     previous = _find_other_owner(shell)
     magics = ClaudeMagics(shell=shell)
-    shell.register_magics(magics)
-    transformer = CellTransformer(shell)
-    shell.input_transformers_cleanup.insert(0, transformer)
-    watch = ShellWatch(shell, magics.session.errors)
-    watch.start()
-    completer = Completer(shell)
-    completer.start()
+    undo = contextlib.ExitStack()
+    undo.callback(_close_runtime)
     if MAGIC not in shell.user_ns:
         # A hidden name: `%who` and prompts do not treat it as a variable of the user's.
         shell.push({MAGIC: facade}, interactive=False)
-    loaded = _Loaded(
-        magics=magics,
-        transformer=transformer,
-        watch=watch,
-        completer=completer,
-        previous_magics=previous,
-        facade=facade,
-    )
-    setattr(shell, _KEY, loaded)
+    undo.callback(_unbind, shell, facade)
+    shell.register_magics(magics)
+    undo.callback(_remove_magics, shell, magics, previous)
+    transformer = CellTransformer(shell)
+    shell.input_transformers_cleanup.insert(0, transformer)
+    undo.callback(_remove, shell.input_transformers_cleanup, transformer)
+    matcher = _make_matcher(shell)
+    shell.Completer.custom_matchers.append(matcher)
+    undo.callback(_remove, shell.Completer.custom_matchers, matcher)
+    watch = ShellWatch(shell, magics.session.errors)
+    watch.start()
+    undo.callback(watch.stop)
+    undo.callback(magics.session.close)
+    setattr(shell, _KEY, _Loaded(magics, undo))
     if _RUNTIME in sys.modules:
         magics.session.runtime()
     for line in _questions_taken_for_help(shell):
@@ -129,23 +87,37 @@ def _questions_taken_for_help(shell: Any) -> list[str]:
     return [line for line in lines if line.startswith(f"%{MAGIC} ") and line.endswith("?")]
 
 
+def _make_matcher(shell: Any) -> Any:
+    """Return a matcher of IPython that completes options, their values and subcommands. The first Tab imports what it needs."""
+    from IPython.core.completer import SimpleCompletion, context_matcher
+
+    scope = Scope(shell)
+
+    # A higher priority than IPython's own matchers, of which Jedi is slow, so that they need not run.
+    @context_matcher(identifier="claude_magic", priority=100)
+    def match(context: Any) -> dict[str, Any]:
+        from ._completion import complete_cell
+
+        found = complete_cell(context.full_text, context.cursor_line, context.cursor_position, scope)
+        return {
+            "completions": [
+                SimpleCompletion(text, type=kind) for text, kind in zip(found.texts, found.kinds, strict=True)
+            ],
+            "matched_fragment": found.fragment,
+            "ordered": True,
+            # The completions of other matchers make no sense on a `%claude` line.
+            "suppress": True,
+        }
+
+    return match
+
+
 def unload(shell: Any) -> None:
     """Remove everything that `load` added, and close the client and its thread."""
     loaded: _Loaded | None = getattr(shell, _KEY, None)
-    if loaded is None:
-        return
-    delattr(shell, _KEY)
-    loaded.magics.session.close()
-    loaded.watch.stop()
-    loaded.completer.stop()
-    _remove(shell.input_transformers_cleanup, loaded.transformer)
-    _remove(shell.configurables, loaded.magics)
-    _remove_magics(shell.magics_manager, loaded)
-    shell.drop_by_id({MAGIC: loaded.facade})
-    if shell.user_ns_hidden.get(MAGIC) is loaded.facade:
-        # The user has rebound the name.
-        del shell.user_ns_hidden[MAGIC]
-    _close_runtime()
+    if loaded is not None:
+        delattr(shell, _KEY)
+        loaded.undo.close()
 
 
 def connect() -> None:
@@ -160,17 +132,28 @@ def _find_other_owner(shell: Any) -> dict[str, Any]:
     return {kind: tables[kind][MAGIC] for kind in ("line", "cell") if MAGIC in tables[kind]}
 
 
-def _remove_magics(manager: Any, loaded: _Loaded) -> None:
+def _unbind(shell: Any, facade: Any) -> None:
+    """Remove `claude`, unless the user has bound that name."""
+    shell.drop_by_id({MAGIC: facade})
+    if shell.user_ns_hidden.get(MAGIC) is facade:
+        # The user has rebound the name.
+        del shell.user_ns_hidden[MAGIC]
+
+
+def _remove_magics(shell: Any, magics: ClaudeMagics, previous: dict[str, Any]) -> None:
+    """Remove the magics, and give the names back to their previous owner."""
+    manager = shell.magics_manager
     for kind in ("line", "cell"):
         table = manager.magics[kind]
-        if getattr(table.get(MAGIC), "__self__", None) is not loaded.magics:
+        if getattr(table.get(MAGIC), "__self__", None) is not magics:
             continue  # another extension has replaced it since
         del table[MAGIC]
-        if kind in loaded.previous_magics:
-            table[MAGIC] = loaded.previous_magics[kind]
-    name = type(loaded.magics).__name__
-    if manager.registry.get(name) is loaded.magics:
+        if kind in previous:
+            table[MAGIC] = previous[kind]
+    name = type(magics).__name__
+    if manager.registry.get(name) is magics:
         del manager.registry[name]
+    _remove(shell.configurables, magics)
 
 
 def _remove(items: list[Any], item: Any) -> None:

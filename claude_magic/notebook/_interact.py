@@ -51,6 +51,7 @@ from ..render import (
 from ..runtime import Phase, Question, Reply, ReplySnapshot, Where
 from ..schema import SchemaMismatchError
 from ._answer import answer, bind, check_complete, finish, start, wait
+from ._cell import View
 from ._controls import make_controls, own_controls
 from ._question import ask_prompt, collect_attachments, settings_of, with_system_text
 
@@ -88,8 +89,11 @@ class State:
 _Planned = tuple[Values, Question, MessageRequest]
 
 
-class StateView(Protocol):
+class StateView(View, Protocol):
     """Shows the states. Its methods may be called on any thread."""
+
+    def open(self) -> None:
+        """Display the controls in the running cell."""
 
     def show(self, state: State, *, is_remembered: bool) -> None:
         """Show a state's answer, and update it while it streams."""
@@ -121,8 +125,9 @@ class Interaction:
         self._read = read
         self._question_for = question_for
         self._lock = threading.RLock()
-        self._view: StateView | None = None
-        self._origin = ""
+        # Both are set by `begin`.
+        self._view: StateView
+        self._origin: str
         self._states: dict[str, State] = {}
         self._asked: list[Reply] = []
         self.current: State | None = None
@@ -133,21 +138,20 @@ class Interaction:
         """All replies, oldest first."""
         return tuple(self._asked)
 
-    def plan_first(self) -> _Planned:
-        """Plan the request for the current state of the controls, in the running cell.
+    def begin(self, view: StateView) -> State:
+        """Open the view, send the request for the current state of the controls, and show this and all later answers.
 
         Raises:
-            ConfigurationError: The question cannot be sent.
-        """
-        return self._plan(self._read(), is_first=True)
-
-    def begin(self, planned: _Planned, view: StateView) -> State:
-        """Send the planned request, and show this and all later answers in `view`.
-
-        Raises:
+            ConfigurationError: The question cannot be sent. The view is not opened.
             ClaudeError: The request could not be sent.
         """
+        values = self._read()
+        question = self._question_for(values)
+        planned = self._plan(values, question)
+        self._origin = question.origin
         self._view = view
+        self._cell.keep_view(view)
+        view.open()
         with self._lock:
             return self._send(planned)
 
@@ -157,7 +161,7 @@ class Interaction:
             try:
                 self._refresh(self._read())
             except ClaudeError as error:
-                self._show_message(error.message)
+                self._view.show_message(error.message)
 
     def forget_current(self) -> None:
         """Cancel and forget the answer that is shown, so that the next refresh asks again."""
@@ -178,10 +182,10 @@ class Interaction:
             try:
                 finish(state.reply, self._line, self._cell)
             except SchemaMismatchError as error:
-                self._show_message(error.message)
+                self._view.show_message(error.message)
 
     def _refresh(self, values: Values) -> None:
-        planned = self._plan(values, is_first=False)
+        planned = self._plan(values, self._later(self._question_for(values)))
         key = _key(planned)
         if self.current is not None and self.current.key == key and not _is_cut(self.current):
             return
@@ -194,12 +198,7 @@ class Interaction:
         if previous is not None:
             previous.reply.cancel()
 
-    def _plan(self, values: Values, *, is_first: bool) -> _Planned:
-        question = self._question_for(values)
-        if is_first:
-            self._origin = question.origin
-        else:
-            question = self._later(question)
+    def _plan(self, values: Values, question: Question) -> _Planned:
         plan = self._cell.runtime.plan(question, settings_of(self._line.options))
         return values, question, plan.request
 
@@ -246,12 +245,7 @@ class Interaction:
 
     def _show(self, state: State, *, is_remembered: bool) -> None:
         self.current = state
-        if self._view is not None:
-            self._view.show(state, is_remembered=is_remembered)
-
-    def _show_message(self, line: str) -> None:
-        if self._view is not None:
-            self._view.show_message(line)
+        self._view.show(state, is_remembered=is_remembered)
 
 
 def _is_cut(state: State) -> bool:
@@ -283,10 +277,11 @@ async def interact(line: Line, cell: Cell) -> Reply:
     def question_for(values: Values) -> Question:
         return ask_prompt(line, cell, attachments, values)
 
-    if not _can_show(cell):
+    if not (cell.is_live and cell.front_end.has_widgets):
         return await _ask_once(line, cell, own, read(), question_for)
     interaction = Interaction(line, cell, read=read, question_for=question_for)
-    state = _begin(interaction, cell, controls, own)
+    view = InteractionView(interaction, controls, own=own, remote_images=cell.settings.remote_images)
+    state = interaction.begin(view)
     while not (is_interrupted := await wait(state.reply, QuietSurface(), cell)):
         if interaction.current in (state, None):
             break
@@ -299,11 +294,6 @@ async def interact(line: Line, cell: Cell) -> Reply:
     return state.reply
 
 
-def _can_show(cell: Cell) -> bool:
-    """Return whether a person watches a front end with widgets, and outputs are not captured."""
-    return cell.is_live and cell.front_end.has_widgets
-
-
 async def _ask_once(
     line: Line, cell: Cell, own: list[ValueWidget], values: Values, question_for: Callable[[Values], Question]
 ) -> Reply:
@@ -313,17 +303,6 @@ async def _ask_once(
     note = f"There are no controls here, so --interact asked once, with {shown}."
     question = question_for(values)
     return await answer(line, dataclasses.replace(question, notes=(*question.notes, note)), cell)
-
-
-def _begin(
-    interaction: Interaction, cell: Cell, controls: Mapping[str, ValueWidget], own: list[ValueWidget]
-) -> State:
-    """Show the controls, and send the first request."""
-    view = InteractionView(interaction, controls, own=own, remote_images=cell.settings.remote_images)
-    planned = interaction.plan_first()
-    cell.keep_view(view)
-    view.open()
-    return interaction.begin(planned, view)
 
 
 PAUSE: Final = 0.5

@@ -15,7 +15,7 @@ from traitlets import Bool, Dict, Enum, Float, Int, List, Unicode
 from traitlets.config import Configurable
 
 from ._cell import Cell, Session
-from ._commands import FULL_HELP, Call, find_command, show_short_help
+from ._commands import FULL_HELP, find_command, show_short_help
 from ._history import Errors
 from ._line import Line, read_cell, read_line
 from ._options import EFFORT_LEVELS, REPLAY_MODES, THINKING_MODES, Options
@@ -81,8 +81,8 @@ class ClaudeMagics(ClaudeTraits, Magics):
     """The magics of one shell.
 
     `CellTransformer` rewrites a `%%claude` cell, or a cell of one `%claude` line, into a call of `answer_cell` or
-    `answer_cell_blocking`. The registered magic handles the rest: `%claude` lines among other code, and
-    `run_cell_magic`.
+    `answer_cell_blocking`. IPython itself calls the registered magic for the rest: subcommands, `%claude` lines among
+    other code, and `run_cell_magic`.
     """
 
     shell: Any
@@ -117,7 +117,8 @@ class ClaudeMagics(ClaudeTraits, Magics):
         running = Cell(self.session)
         call = find_command(line, running.scope) if cell is None else None
         if call is not None:
-            self._run(call, running)
+            with _short_tracebacks(self.shell):
+                call.command.load()(running, call.arguments)
             return None
         parsed = self._read(line, cell, running)
         reply = self._ask_blocking(parsed, running)
@@ -162,10 +163,6 @@ class ClaudeMagics(ClaudeTraits, Magics):
             from ..display import run_blocking
 
             return run_blocking(_ask(line, cell))
-
-    def _run(self, call: Call, cell: Cell) -> None:
-        with _short_tracebacks(self.shell):
-            call.command.load()(cell, call.arguments)
 
 
 async def _ask(line: Line, cell: Cell) -> Any:

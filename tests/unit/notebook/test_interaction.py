@@ -43,7 +43,10 @@ class StubView:
     """Records what it is asked to show."""
 
     def __init__(self):
-        self.shown, self.messages = [], []
+        self.shown, self.messages, self.is_open = [], [], False
+
+    def open(self):
+        self.is_open = True
 
     def show(self, state, *, is_remembered):
         self.shown.append((state.label, is_remembered))
@@ -76,7 +79,7 @@ class World:
         self.view = StubView()
         self.interaction = Interaction(
             Line(),
-            SimpleNamespace(runtime=runtime),
+            SimpleNamespace(runtime=runtime, keep_view=lambda view: None),
             read=lambda: {"n": self.n},
             question_for=self._question_for,
         )
@@ -97,7 +100,7 @@ class World:
         pass
 
     def begin(self):
-        state = self.interaction.begin(self.interaction.plan_first(), self.view)
+        state = self.interaction.begin(self.view)
         state.reply.end()
         return state
 
@@ -129,7 +132,7 @@ def test_a_state_is_sent_once_and_remembered(world):
 
 def test_a_movement_that_returns_before_the_pause_changes_nothing(world):
     """The reply is not cancelled either."""
-    state = world.interaction.begin(world.interaction.plan_first(), world.view)
+    state = world.interaction.begin(world.view)
 
     world.move_to(3)
 
@@ -139,7 +142,7 @@ def test_a_movement_that_returns_before_the_pause_changes_nothing(world):
 
 def test_the_previous_reply_is_cancelled_once_the_next_one_is_current(world):
     """A cell that waits for the first reply then finds the second."""
-    first = world.interaction.begin(world.interaction.plan_first(), world.view)
+    first = world.interaction.begin(world.view)
 
     world.move_to(7)
 
@@ -195,9 +198,20 @@ def test_later_states_outlive_the_cell_and_are_asked_at_its_place(world):
     }
 
 
+def test_without_a_first_question_no_controls_are_shown(monkeypatch):
+    """The cell fails with the reason."""
+    world = World(monkeypatch)
+    world.n = 0
+
+    with pytest.raises(ConfigurationError):
+        world.begin()
+
+    assert not world.view.is_open
+
+
 def test_an_error_before_sending_is_shown_and_changes_nothing(world):
     """The previous answer stays, and a reply in flight continues."""
-    state = world.interaction.begin(world.interaction.plan_first(), world.view)
+    state = world.interaction.begin(world.view)
 
     world.move_to(0)
 

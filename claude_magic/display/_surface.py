@@ -186,48 +186,46 @@ class TerminalSurface:
         self.has_cleared = False
         self._stream = stream
         self._content = content
-        self._begun: list[_Writer] = []
+        self._ended = 0
+        self._writer: _Writer | None = None
 
     def draw(self, snapshot: Any, /) -> float:
         """Write the new text of the current answer. If it has ended, continue with the next one."""
         if not self._draws:
             return IDLE_INTERVAL
         columns = self._content.columns(snapshot)
-        while True:
-            index = max(0, len(self._begun) - 1)
-            if not self._begun:
-                self._begin(columns[0])
-            if not columns[index].answer.phase.is_final or len(self._begun) == len(columns):
-                self._begun[-1].write(columns[index].answer)
-                return FRAME_INTERVAL
+        while self._ended < len(columns) - 1 and columns[self._ended].answer.phase.is_final:
             self._end(columns)
-            self._begin(columns[len(self._begun)])
+        column = columns[self._ended]
+        self._begun(column).write(column.answer)
+        return FRAME_INTERVAL
 
     def finish(self, snapshot: Any, /) -> None:
         """Write the rest of all answers."""
         columns = self._content.columns(snapshot)
-        if not self._begun:
-            self._begin(columns[0])
-        self._end(columns)
-        while len(self._begun) < len(columns):
-            self._begin(columns[len(self._begun)])
+        while self._ended < len(columns):
             self._end(columns)
 
-    def _begin(self, column: Column) -> None:
-        if column.name:
-            self._stream.write(f"{column.name}\n{'─' * len(column.name)}\n")
-        self._begun.append(_Writer(self._stream, has_colors=self._has_colors))
+    def _begun(self, column: Column) -> _Writer:
+        """Return the writer of the current answer, after its heading was written."""
+        if self._writer is None:
+            if column.name:
+                self._stream.write(f"{column.name}\n{'─' * len(column.name)}\n")
+            self._writer = _Writer(self._stream, has_colors=self._has_colors)
+        return self._writer
 
     def _end(self, columns: Sequence[Column]) -> None:
-        column = columns[len(self._begun) - 1]
+        column = columns[self._ended]
         # A single answer is followed by the error of the cell. Several answers each report their own error.
         shown = column.answer if column.name else dataclasses.replace(column.answer, error=None)
-        has_footer = self._begun[-1].finish(shown, kept_in=column.kept_in)
+        has_footer = self._begun(column).finish(shown, kept_in=column.kept_in)
         if column.name and not has_footer:
             self._stream.write(
                 fit_lines(without_controls(render_footer_text(column.answer)), self._stream) + "\n"
             )
-        if len(self._begun) < len(columns):
+        self._writer = None
+        self._ended += 1
+        if self._ended < len(columns):
             self._stream.write("\n")
 
 

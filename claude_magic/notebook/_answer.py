@@ -172,14 +172,14 @@ def _surface(reply: Reply, line: Line, cell: Cell) -> Surface[Any]:
         cell=_cell_with_actions(line, cell),
     )
     in_widgets = cell.is_awaited and front_end.runs_clicks
-    return surface_in(cell, content, reply, line, in_widgets=in_widgets, approval=cell.approval)
+    return surface_in(content, reply, line, cell, in_widgets=in_widgets, approval=cell.approval)
 
 
 def surface_in(
-    cell: Cell,
     content: Content,
     started: Followed[Any],
     line: Line,
+    cell: Cell,
     *,
     in_widgets: bool,
     approval: ApprovalButtons | None = None,
@@ -187,10 +187,10 @@ def surface_in(
     """Return the surface for one or several answers that the cell waits for.
 
     Args:
-        cell: The cell that asks.
         content: The content to show.
         started: The reply or comparison, which a Stop button cancels.
         line: The line, whose options may suppress output.
+        cell: The cell that asks.
         in_widgets: Whether to use widgets once an answer has taken a while, if the front end has them.
         approval: Approval buttons, which then appear in the widgets.
     """

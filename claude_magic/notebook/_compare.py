@@ -135,7 +135,7 @@ def _failure_of(reply: Reply) -> ClaudeError | None:
 def _surface(comparison: Comparison, line: Line, cell: Cell) -> Surface[Any]:
     remark = remark_on_stopping(cell.front_end, is_awaited=cell.is_awaited)
     content = ComparisonContent(remote_images=cell.settings.remote_images, remark=remark)
-    return surface_in(cell, content, comparison, line, in_widgets=True)
+    return surface_in(content, comparison, line, cell, in_widgets=True)
 
 
 def check_models(names: Sequence[str], runtime: Runtime) -> None:

@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from ..runtime import Phase, Waitable, interrupts_kept_for
 from ..tools import loop_kept_awake
@@ -49,13 +49,10 @@ class Snapshot(Protocol):
         """A number that grows with each change."""
 
 
-_Snapshot = TypeVar("_Snapshot", bound=Snapshot)
 _Result = TypeVar("_Result")
-_Snapshot_co = TypeVar("_Snapshot_co", bound=Snapshot, covariant=True)
-_Snapshot_contra = TypeVar("_Snapshot_contra", contravariant=True)
 
 
-class Followed(Waitable, Protocol[_Snapshot_co]):
+class Followed(Waitable, Protocol):
     """An object that can be drawn while it grows: a reply, a comparison or a map."""
 
     @property
@@ -65,15 +62,15 @@ class Followed(Waitable, Protocol[_Snapshot_co]):
     def done(self) -> bool:
         """Whether it has ended."""
 
-    def snapshot(self) -> _Snapshot_co:
+    def snapshot(self) -> Snapshot:
         """Return the current state."""
 
     def observe(self, callback: Callable[[Any], None]) -> Callable[[], None]:
         """Call `callback` on the bridge thread after each change, including the last. Return a function that ends this."""
 
 
-class Surface(Protocol[_Snapshot_contra]):
-    """A place where one or several answers are drawn.
+class Surface(Protocol):
+    """A place where one or several answers are drawn. Each draws snapshots of its own kind: of a reply, a comparison or a map.
 
     Attributes:
         has_cleared: Whether `finish` has cleared other outputs of the cell.
@@ -81,10 +78,10 @@ class Surface(Protocol[_Snapshot_contra]):
 
     has_cleared: bool
 
-    def draw(self, snapshot: _Snapshot_contra, /) -> float:
+    def draw(self, snapshot: Any, /) -> float:
         """Draw a snapshot. Return the seconds after which the next frame may follow."""
 
-    def finish(self, snapshot: _Snapshot_contra, /) -> None:
+    def finish(self, snapshot: Any, /) -> None:
         """Draw the final state."""
 
 
@@ -93,7 +90,7 @@ def interval_after(tail_chars: int, *, shortest: float = FRAME_INTERVAL) -> floa
     return max(shortest, min(LONGEST_INTERVAL, tail_chars / TAIL_CHARS_PER_SECOND))
 
 
-async def follow(reply: Followed[_Snapshot], surface: Surface[_Snapshot]) -> None:
+async def follow(reply: Followed, surface: Surface) -> None:
     """Draw a reply on the running event loop until it ends. Does not raise the reply's error.
 
     Raises:
@@ -116,7 +113,7 @@ async def follow(reply: Followed[_Snapshot], surface: Surface[_Snapshot]) -> Non
         unobserve()
 
 
-def follow_blocking(reply: Followed[_Snapshot], surface: Surface[_Snapshot]) -> None:
+def follow_blocking(reply: Followed, surface: Surface) -> None:
     """Draw a reply on this thread until it ends. Does not raise the reply's error.
 
     Raises:
@@ -142,23 +139,23 @@ def run_blocking(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
     raise RuntimeError("A coroutine of a blocking cell has suspended.")
 
 
-class _Changes(Generic[_Snapshot]):
+class _Changes:
     """Notifies a coroutine of the changes of a reply on another thread."""
 
-    def __init__(self, reply: Followed[_Snapshot], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, reply: Followed, loop: asyncio.AbstractEventLoop) -> None:
         self.is_final = asyncio.Event()
         self._reply = reply
         self._loop = loop
         self._has_changed = asyncio.Event()
         self._is_notified = False
 
-    def snapshot(self) -> _Snapshot:
+    def snapshot(self) -> Snapshot:
         """Return the current snapshot. Later changes are reported."""
         self._is_notified = False
         self._has_changed.clear()
         return self._reply.snapshot()
 
-    def notify(self, reply: Followed[_Snapshot]) -> None:
+    def notify(self, reply: Followed) -> None:
         """Report a change. Called on the bridge thread, so it only sets events, once per frame."""
         if reply.phase.is_final:
             self._post(self.is_final)
@@ -222,7 +219,7 @@ class FrameLoop:
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
 
-    def follow(self, reply: Followed[Any], draw: Draw) -> None:
+    def follow(self, reply: Followed, draw: Draw) -> None:
         """Draw now, after each change of the reply, and a last time when it has ended."""
         subject = _Subject(reply, draw)
         subject.unobserve = reply.observe(lambda _reply: self._on_change(subject))
@@ -279,7 +276,7 @@ class FrameLoop:
 class _Subject:
     """A reply and the function that draws it."""
 
-    def __init__(self, reply: Followed[Any], draw: Draw) -> None:
+    def __init__(self, reply: Followed, draw: Draw) -> None:
         self.reply = reply
         self.has_changed = True
         self.has_ended = False

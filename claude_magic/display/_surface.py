@@ -489,7 +489,7 @@ def choose_surface(
     in_widgets: bool = False,
     stop: Callable[[], None] | None = None,
     approval: ApprovalButtons | None = None,
-) -> Surface[Any]:
+) -> Surface:
     """Return the surface for an answer in the running cell.
 
     Args:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ._cell import Cell
     from ._line import Line
 
-_Started = TypeVar("_Started", bound="Followed[Any]")
+_Started = TypeVar("_Started", bound="Followed")
 
 
 async def answer(line: Line, question: Question, cell: Cell) -> Reply:
@@ -63,7 +63,7 @@ async def answer(line: Line, question: Question, cell: Cell) -> Reply:
 
 
 async def follow_to_end(
-    begin: Callable[[], _Started], surface_for: Callable[[_Started], Surface[Any]], cell: Cell
+    begin: Callable[[], _Started], surface_for: Callable[[_Started], Surface], cell: Cell
 ) -> tuple[_Started, bool]:
     """Start a reply, comparison or map, and draw it until it ends.
 
@@ -94,7 +94,7 @@ async def follow_to_end(
     return started, is_interrupted
 
 
-async def wait(started: Followed[Any], surface: Surface[Any], cell: Cell) -> bool:
+async def wait(started: Followed, surface: Surface, cell: Cell) -> bool:
     """Draw until the end, and return whether an interrupt ended it. In a blocking cell, this blocks."""
     if cell.is_awaited:
         return await was_interrupted(follow(started, surface))
@@ -163,7 +163,7 @@ def check_complete(reply: Reply, *, is_interrupted: bool) -> None:
         raise reply.error
 
 
-def _surface(reply: Reply, line: Line, cell: Cell) -> Surface[Any]:
+def _surface(reply: Reply, line: Line, cell: Cell) -> Surface:
     front_end = cell.front_end
     content = AnswerContent(
         remote_images=cell.settings.remote_images,
@@ -177,13 +177,13 @@ def _surface(reply: Reply, line: Line, cell: Cell) -> Surface[Any]:
 
 def surface_in(
     content: Content,
-    started: Followed[Any],
+    started: Followed,
     line: Line,
     cell: Cell,
     *,
     in_widgets: bool,
     approval: ApprovalButtons | None = None,
-) -> Surface[Any]:
+) -> Surface:
     """Return the surface for one or several answers that the cell waits for.
 
     Args:
@@ -252,7 +252,7 @@ def _answer_in_background(line: Line, question: Question, cell: Cell) -> Reply:
     value = reply.origin.replace("In", "Out") if cell.is_awaited else front_end.last_reply
     kept_in = line.options.out or value
     if line.options.quiet or line.is_silenced:
-        surface: Surface[Any] = _failure_surface(cell, kept_in=kept_in)
+        surface: Surface = _failure_surface(cell, kept_in=kept_in)
     else:
         remark = f"in the background · %claude stop {number} ends it"
         surface = _background_surface(reply, line, cell, kept_in=kept_in, remark=remark)
@@ -273,9 +273,7 @@ def _failure_surface(cell: Cell, *, kept_in: str) -> QuietSurface:
     return QuietSurface(show_failure)
 
 
-def _background_surface(
-    reply: Reply, line: Line, cell: Cell, *, kept_in: str, remark: str = ""
-) -> Surface[Any]:
+def _background_surface(reply: Reply, line: Line, cell: Cell, *, kept_in: str, remark: str = "") -> Surface:
     """Return the surface for an answer that is drawn after its cell has ended."""
     front_end = cell.front_end
     content = AnswerContent(
@@ -298,7 +296,7 @@ def _background_surface(
 
 
 def _draw_reply_in_background(
-    reply: Reply, surface: Surface[Any], line: Line, question: Question, cell: Cell
+    reply: Reply, surface: Surface, line: Line, question: Question, cell: Cell
 ) -> None:
     def finish(snapshot: ReplySnapshot) -> None:
         surface.finish(_with_schema_note(snapshot, reply))
@@ -308,7 +306,7 @@ def _draw_reply_in_background(
 
 
 def draw_in_background(
-    started: Followed[Any], draw: Callable[[Any], float], finish: Callable[[Any], None]
+    started: Followed, draw: Callable[[Any], float], finish: Callable[[Any], None]
 ) -> None:
     """Draw a reply or map in the current cell until it ends, while other cells run. Draws the first frame immediately.
 

@@ -132,7 +132,7 @@ def _failure_of(reply: Reply) -> ClaudeError | None:
     return None
 
 
-def _surface(comparison: Comparison, line: Line, cell: Cell) -> Surface[Any]:
+def _surface(comparison: Comparison, line: Line, cell: Cell) -> Surface:
     remark = remark_on_stopping(cell.front_end, is_awaited=cell.is_awaited)
     content = ComparisonContent(remote_images=cell.settings.remote_images, remark=remark)
     return surface_in(content, comparison, line, cell, in_widgets=True)

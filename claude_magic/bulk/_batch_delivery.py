@@ -44,8 +44,8 @@ from ..runtime import (
     worst_case,
 )
 from ._batch_notes import HEARTBEAT_INTERVAL, BatchNote, BatchNotes, custom_id, key_of, now
-from ._engine import Task
 from ._journal import JournalError
+from ._run import Task
 
 SETTLING_TIME: Final = 300.0
 """Seconds after the sender's last heartbeat before a batch that is missing from the list counts as not created."""

@@ -34,9 +34,9 @@ from ..render import counted
 from ..runtime import BATCH_SHARE, BillLine, bill_of, total, worst_case
 from ._batch_delivery import BatchContext, BatchRow, Delivery, in_thread
 from ._batch_notes import HEARTBEAT_INTERVAL, RESULTS_KEPT, BatchNote, key_of, new_tag, now, sending_batch
-from ._engine import RowJob, as_claude_error, in_one_line, problem_of
-from ._journal import Answer
-from ._writer import AnswerWriter
+from ._journal import Answer, AnswerWriter
+from ._requests import RowJob
+from ._run import as_claude_error, in_one_line, problem_of
 
 FIRST_POLL: Final = 60.0
 """Seconds until the first poll of a new batch."""

@@ -16,15 +16,13 @@ from ..schema import AnswerError
 from ._batch_delivery import BatchContext, HeaderObserver, max_batch_cost
 from ._batch_notes import BatchNotes, demo_server, describe_held, held_rows, name_server, now
 from ._batches import BatchEngine
-from ._engine import MAX_IN_FLIGHT, OnlineEngine, Results, RowJob, Task
+from ._display import Preview, approve_price
 from ._journal import Answer, Journal, open_journal
+from ._online import OnlineEngine
 from ._origins import MapColumns, check_columns, remember_origin
-from ._preview import Preview, approve_price
-from ._request import Request
-from ._row_requests import RowIndex, RowRequests, joined_text
+from ._requests import Request, RowIndex, RowJob, RowRequests, joined_text
 from ._rows import DRAW, Rows, as_rows, field_values, read_once, register_accessors
-from ._run import MapRun
-from ._runs import Runs
+from ._run import MAX_IN_FLIGHT, MapRun, Results, Task
 
 _CHUNK: Final = 256
 """Rows read at a time."""
@@ -256,7 +254,7 @@ class MapPlan:
         if not request.is_batch and (held := self._rows_in_batches()):
             raise ConfigurationError(f"{describe_held(held)} Nothing was sent.")
         template, jobs = self._row_requests.template, self._jobs()
-        number = Runs(self.journal).begin(
+        number = self.journal.begin_run(
             prompt=request.prompt,
             model=template.model,
             rows=len(self._index),

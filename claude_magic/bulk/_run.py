@@ -1,4 +1,4 @@
-"""A running or finished map: its progress, its result, and how to stop it."""
+"""A run of a map: its work, its results, and the handle that shows, stops and awaits it. Both engines, online and in batches, share it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,138 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Protocol
 
 from .._tracebacks import short_errors
-from ..client import ClaudeClient, ClaudeError
+from ..client import APIError, ClaudeClient, ClaudeError, ConfigurationError, Message, MessageRequest
 from ..render import counted
 from ..runtime import Phase, TurnAccountant
-from ._engine import MapEngine, OnlineEngine, Task, as_claude_error, in_one_line
-from ._journal import Journal
-from ._request import Request
-from ._runs import Runs
-from ._writer import AnswerWriter
+from ..schema import AnswerError, OutputSchema
+from ._journal import Answer, AnswerWriter, Journal
+from ._requests import Request, RowJob
+
+MAX_IN_FLIGHT: Final = 200
+"""Default maximum number of requests in flight."""
+_MAX_FIRST: Final = 5
+
+
+class Results:
+    """The answers and totals of a run. One thread writes them; any thread may read them.
+
+    Args:
+        requests: Number of distinct requests.
+
+    Attributes:
+        texts: Answer by number of the request, or None.
+        problems: Reasons for missing answers, by number of the request.
+        known: Requests that the journal already answered.
+        answered: Requests answered by this run.
+        unkept: Those of them whose answers could not be written.
+        tokens_in: Input tokens of this run's answers.
+        tokens_out: Output tokens of this run's answers.
+        cost: Cost of this run's answers in USD; None if unknown.
+        highest_cost: Cost of the most expensive answer in USD.
+        first: The first answers of this run, as pairs of row and text.
+        is_simulated: A simulator answered.
+        waiting: What the run is waiting for, as one line; empty if nothing.
+        batches: Ids of the batches that the run is waiting for.
+        replayed_cost: Original cost in USD of the answers replayed from a cassette.
+        recorded_on: Date of the oldest recording if all answers of this run are in the cassette; "" if some are not; None before the first.
+        remarks: Remarks about the cassette, as sentences.
+    """
+
+    def __init__(self, requests: int) -> None:
+        self.texts: list[str | None] = [None] * requests
+        self.problems: dict[int, str] = {}
+        self.known = self.answered = self.unkept = self.tokens_in = self.tokens_out = 0
+        self.cost: float | None = 0.0
+        self.highest_cost = 0.0
+        self.first: list[tuple[int, str]] = []
+        self.is_simulated = False
+        self.waiting = ""
+        self.batches: tuple[str, ...] = ()
+        self.replayed_cost = 0.0
+        self.recorded_on: str | None = None
+        self.remarks: dict[str, None] = {}
+
+    @property
+    def open_reason(self) -> str:
+        """The reason why a request has neither an answer nor a problem."""
+        if self.batches:
+            return f"no answer yet: {', '.join(self.batches[:3])} had not ended when the map was stopped"
+        return "not asked: the map was stopped before this row"
+
+    def is_open(self, index: int) -> bool:
+        """Whether a request has neither an answer nor a problem."""
+        return self.texts[index] is None and index not in self.problems
+
+    def take(self, index: int, answer: Answer) -> None:
+        """Store a durable answer: its text, or its problem."""
+        if answer.problem is None:
+            self.texts[index] = answer.text
+        else:
+            self.problems[index] = answer.problem
+
+    def count(self, row: int, answer: Answer) -> None:
+        """Add an answer of this run to the totals."""
+        self.answered += answer.problem is None
+        self.tokens_in += answer.tokens_in
+        self.tokens_out += answer.tokens_out
+        self.cost = None if answer.cost is None or self.cost is None else self.cost + answer.cost
+        self.highest_cost = max(self.highest_cost, answer.cost or 0.0)
+        self.is_simulated |= answer.is_simulated
+        if len(self.first) < _MAX_FIRST and answer.problem is None:
+            self.first.append((row, answer.text))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """The work of an engine.
+
+    Attributes:
+        request: Request without messages, common to all rows.
+        schema: Schema that each answer must fit, or None.
+        feed: Function that returns the next jobs; an empty list at the end. Called on a worker thread, as it runs the user's expressions.
+        rebuild: Function that rebuilds a job from the number of the request and its place.
+        results: Answers and totals of the run.
+        rows: Number of rows, times the draws of each.
+        unasked: Rows that cannot be sent: a value is null, or an expression fails.
+        max_in_flight: Maximum number of requests in flight.
+        max_cost: Maximum cost of the run in USD, or None.
+        warms_cache: Send one request before the others, to cache the shared prefix.
+        asks_again: Send requests that failed for a passing reason once more, after the others.
+    """
+
+    request: MessageRequest
+    schema: OutputSchema | None
+    feed: Callable[[], Sequence[RowJob]]
+    rebuild: Callable[[int, int], RowJob]
+    results: Results
+    rows: int
+    unasked: int = 0
+    max_in_flight: int = MAX_IN_FLIGHT
+    max_cost: float | None = None
+    warms_cache: bool = False
+    asks_again: bool = True
+
+
+class MapEngine(Protocol):
+    """An engine that sends the requests of a task on the bridge's event loop."""
+
+    @property
+    def error(self) -> ClaudeError | None:
+        """The error that stopped the engine, or None."""
+        ...
+
+    async def run(self, writer: AnswerWriter) -> None:
+        """Send all requests, and pass the answers to `writer`."""
+        ...
+
+    def stop(self, error: ClaudeError) -> None:
+        """Stop sending, because of `error`."""
+        ...
 
 
 class MapStoppedError(ClaudeError):
@@ -136,7 +255,7 @@ class MapRun:
         journal: Journal,
         number: int,
         spawn: Callable[..., Callable[[], None]],
-        make_engine: Callable[..., MapEngine] = OnlineEngine,
+        make_engine: Callable[..., MapEngine],
     ) -> None:
         """Start the engine in the background.
 
@@ -323,7 +442,7 @@ class MapRun:
     def _end(self, phase: Phase, error: ClaudeError | None, journal: Journal, number: int) -> None:
         states = {Phase.COMPLETE: "done", Phase.CANCELLED: "stopped"}
         with contextlib.suppress(ClaudeError):  # such as a full disk; earlier answers are kept
-            Runs(journal).end(
+            journal.end_run(
                 number, state=states.get(phase, "failed"), failed=len(self._task.results.problems)
             )
         journal.close()
@@ -342,3 +461,38 @@ class MapRun:
     def _remove_callback(self, callbacks: dict[object, Any], mark: object) -> None:
         with self._lock:
             callbacks.pop(mark, None)
+
+
+def problem_of(message: Message, task: Task) -> tuple[str | None, str | None]:
+    """Return why a reply cannot be used, as a sentence, and how it violates the schema; at least one of them is None."""
+    if message.stop_reason == "max_tokens":
+        return f"The answer was cut at max_tokens ({task.request.max_tokens:,}). Raise it to ask again.", None
+    if message.stop_reason == "refusal":
+        return "Claude declined to answer this row.", None
+    if message.stop_reason == "model_context_window_exceeded":
+        return "The row fills the model's context window.", None
+    if task.schema is None:
+        return (None if message.text.strip() else "The answer is empty."), None
+    try:
+        task.schema.parse(message.text)
+    except AnswerError as error:
+        problems = getattr(error, "problems", ()) or (str(error),)
+        return None, "; ".join(problem.rstrip(".") for problem in problems[:5])
+    return None, None
+
+
+def in_one_line(error: ClaudeError) -> str:
+    """Return an error as one line, for the error column."""
+    kind = type(error).__name__
+    text = " ".join(str(error).split())
+    status = f" {error.status}" if isinstance(error, APIError) and error.status else ""
+    return text if isinstance(error, ConfigurationError) else f"{kind}{status}: {text}"
+
+
+def as_claude_error(failure: BaseException) -> ClaudeError:
+    """Return a failure as a `ClaudeError`; any other exception is reported as a bug in claude_magic."""
+    if isinstance(failure, ClaudeError):
+        return failure
+    return ClaudeError(
+        f"The map failed because of a bug in claude_magic ({type(failure).__name__}: {failure}). Please report it."
+    )

@@ -11,14 +11,12 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final
 
 from ..client import (
     AnswerRecorded,
-    APIError,
     AttemptFinished,
     AttemptStarted,
     BillingError,
@@ -26,7 +24,6 @@ from ..client import (
     ClaudeClient,
     ClaudeError,
     ClientEvent,
-    ConfigurationError,
     ForbiddenError,
     InvalidApiKeyError,
     LimiterWaiting,
@@ -39,12 +36,10 @@ from ..client import (
     as_sentence,
 )
 from ..runtime import BudgetExceededError, TurnAccountant, bill_of, format_usd, total
-from ..schema import AnswerError, OutputSchema
-from ._journal import Answer
-from ._writer import AnswerWriter
+from ._journal import Answer, AnswerWriter
+from ._requests import RowJob
+from ._run import MAX_IN_FLIGHT, Task, as_claude_error, in_one_line, problem_of
 
-MAX_IN_FLIGHT: Final = 200
-"""Default maximum number of requests in flight."""
 _INITIAL_LIMIT: Final = 8
 _BACKOFF_FACTOR: Final = 0.7
 _MIN_UTILISATION: Final = 0.8
@@ -53,32 +48,14 @@ _MIN_QUEUED: Final = 128
 """Number of queued jobs below which more are read."""
 _MAX_CONSECUTIVE_FAILURES: Final = 20
 """Number of consecutive failed rows after which the run stops."""
-_MAX_FIRST: Final = 5
+
+
 _BUDGET_INTERVAL: Final = 0.2
 """Seconds before a retry when the budget is reserved by requests of other processes."""
 
 _CORRECTION: Final = "Your answer does not fit what was asked for: {problems}. Answer again, with the JSON object alone, and nothing before or after it."
 _FATAL = (InvalidApiKeyError, ForbiddenError, BillingError, NotFoundError)
 """Errors that every other row would get, too."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowJob:
-    """One request to send.
-
-    Attributes:
-        index: Number of the distinct request.
-        row: Place of its first occurrence among all draws of all rows.
-        key: Key of the request in the journal.
-        messages: Messages of the request.
-        draw: Number of the draw, starting at 0.
-    """
-
-    index: int
-    row: int
-    key: bytes
-    messages: list[dict[str, Any]]
-    draw: int = 0
 
 
 class Concurrency:
@@ -122,123 +99,6 @@ class Concurrency:
         """Lower the upper bound, because the budget does not cover the worst case of more requests."""
         self.max_limit = max(1, max_limit)
         self.limit = min(self.limit, float(self.max_limit))
-
-
-class Results:
-    """The answers and totals of a run. One thread writes them; any thread may read them.
-
-    Args:
-        requests: Number of distinct requests.
-
-    Attributes:
-        texts: Answer by number of the request, or None.
-        problems: Reasons for missing answers, by number of the request.
-        known: Requests that the journal already answered.
-        answered: Requests answered by this run.
-        unkept: Those of them whose answers could not be written.
-        tokens_in: Input tokens of this run's answers.
-        tokens_out: Output tokens of this run's answers.
-        cost: Cost of this run's answers in USD; None if unknown.
-        highest_cost: Cost of the most expensive answer in USD.
-        first: The first answers of this run, as pairs of row and text.
-        is_simulated: A simulator answered.
-        waiting: What the run is waiting for, as one line; empty if nothing.
-        batches: Ids of the batches that the run is waiting for.
-        replayed_cost: Original cost in USD of the answers replayed from a cassette.
-        recorded_on: Date of the oldest recording if all answers of this run are in the cassette; "" if some are not; None before the first.
-        remarks: Remarks about the cassette, as sentences.
-    """
-
-    def __init__(self, requests: int) -> None:
-        self.texts: list[str | None] = [None] * requests
-        self.problems: dict[int, str] = {}
-        self.known = self.answered = self.unkept = self.tokens_in = self.tokens_out = 0
-        self.cost: float | None = 0.0
-        self.highest_cost = 0.0
-        self.first: list[tuple[int, str]] = []
-        self.is_simulated = False
-        self.waiting = ""
-        self.batches: tuple[str, ...] = ()
-        self.replayed_cost = 0.0
-        self.recorded_on: str | None = None
-        self.remarks: dict[str, None] = {}
-
-    @property
-    def open_reason(self) -> str:
-        """The reason why a request has neither an answer nor a problem."""
-        if self.batches:
-            return f"no answer yet: {', '.join(self.batches[:3])} had not ended when the map was stopped"
-        return "not asked: the map was stopped before this row"
-
-    def is_open(self, index: int) -> bool:
-        """Whether a request has neither an answer nor a problem."""
-        return self.texts[index] is None and index not in self.problems
-
-    def take(self, index: int, answer: Answer) -> None:
-        """Store a durable answer: its text, or its problem."""
-        if answer.problem is None:
-            self.texts[index] = answer.text
-        else:
-            self.problems[index] = answer.problem
-
-    def count(self, row: int, answer: Answer) -> None:
-        """Add an answer of this run to the totals."""
-        self.answered += answer.problem is None
-        self.tokens_in += answer.tokens_in
-        self.tokens_out += answer.tokens_out
-        self.cost = None if answer.cost is None or self.cost is None else self.cost + answer.cost
-        self.highest_cost = max(self.highest_cost, answer.cost or 0.0)
-        self.is_simulated |= answer.is_simulated
-        if len(self.first) < _MAX_FIRST and answer.problem is None:
-            self.first.append((row, answer.text))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """The work of an engine.
-
-    Attributes:
-        request: Request without messages, common to all rows.
-        schema: Schema that each answer must fit, or None.
-        feed: Function that returns the next jobs; an empty list at the end. Called on a worker thread, as it runs the user's expressions.
-        rebuild: Function that rebuilds a job from the number of the request and its place.
-        results: Answers and totals of the run.
-        rows: Number of rows, times the draws of each.
-        unasked: Rows that cannot be sent: a value is null, or an expression fails.
-        max_in_flight: Maximum number of requests in flight.
-        max_cost: Maximum cost of the run in USD, or None.
-        warms_cache: Send one request before the others, to cache the shared prefix.
-        asks_again: Send requests that failed for a passing reason once more, after the others.
-    """
-
-    request: MessageRequest
-    schema: OutputSchema | None
-    feed: Callable[[], Sequence[RowJob]]
-    rebuild: Callable[[int, int], RowJob]
-    results: Results
-    rows: int
-    unasked: int = 0
-    max_in_flight: int = MAX_IN_FLIGHT
-    max_cost: float | None = None
-    warms_cache: bool = False
-    asks_again: bool = True
-
-
-class MapEngine(Protocol):
-    """An engine that sends the requests of a task on the bridge's event loop."""
-
-    @property
-    def error(self) -> ClaudeError | None:
-        """The error that stopped the engine, or None."""
-        ...
-
-    async def run(self, writer: AnswerWriter) -> None:
-        """Send all requests, and pass the answers to `writer`."""
-        ...
-
-    def stop(self, error: ClaudeError) -> None:
-        """Stop sending, because of `error`."""
-        ...
 
 
 class _Worker:
@@ -526,41 +386,6 @@ class OnlineEngine:
         self._on_change()
 
 
-def problem_of(message: Message, task: Task) -> tuple[str | None, str | None]:
-    """Return why a reply cannot be used, as a sentence, and how it violates the schema; at least one of them is None."""
-    if message.stop_reason == "max_tokens":
-        return f"The answer was cut at max_tokens ({task.request.max_tokens:,}). Raise it to ask again.", None
-    if message.stop_reason == "refusal":
-        return "Claude declined to answer this row.", None
-    if message.stop_reason == "model_context_window_exceeded":
-        return "The row fills the model's context window.", None
-    if task.schema is None:
-        return (None if message.text.strip() else "The answer is empty."), None
-    try:
-        task.schema.parse(message.text)
-    except AnswerError as error:
-        problems = getattr(error, "problems", ()) or (str(error),)
-        return None, "; ".join(problem.rstrip(".") for problem in problems[:5])
-    return None, None
-
-
 def _applies_to_all(error: RateLimitError) -> bool:
     """Whether a 429 applies to all rows: a spend limit is reached, or the client made no attempt."""
     return error.is_spend_cap or error.attempts == 0
-
-
-def in_one_line(error: ClaudeError) -> str:
-    """Return an error as one line, for the error column."""
-    kind = type(error).__name__
-    text = " ".join(str(error).split())
-    status = f" {error.status}" if isinstance(error, APIError) and error.status else ""
-    return text if isinstance(error, ConfigurationError) else f"{kind}{status}: {text}"
-
-
-def as_claude_error(failure: BaseException) -> ClaudeError:
-    """Return a failure as a `ClaudeError`; any other exception is reported as a bug in claude_magic."""
-    if isinstance(failure, ClaudeError):
-        return failure
-    return ClaudeError(
-        f"The map failed because of a bug in claude_magic ({type(failure).__name__}: {failure}). Please report it."
-    )

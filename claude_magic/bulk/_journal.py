@@ -456,7 +456,7 @@ class AnswerWriter:
     async def close(self) -> None:
         """Write the remaining answers and stop the thread. All callbacks have run when this returns."""
         self._is_closing.set()
-        await self._loop.run_in_executor(None, self._thread.join)
+        await asyncio.to_thread(self._thread.join)
         await asyncio.sleep(0)
 
     def _on_commit(self, answers: Sequence[Answer]) -> None:

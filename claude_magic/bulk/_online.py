@@ -246,7 +246,7 @@ class OnlineEngine:
     async def _feed(self) -> None:
         """Read more jobs. `_feeding` is reset before the task is done, so nothing waits for a finished task."""
         try:
-            jobs = await self._loop.run_in_executor(None, self._task.feed)
+            jobs = await asyncio.to_thread(self._task.feed)
             self._is_exhausted = not jobs
             self._jobs.extend(jobs)
         except Exception as failure:  # an error in the user's expressions or table
@@ -282,8 +282,7 @@ class OnlineEngine:
 
     def _count(self, job: RowJob, answer: Answer) -> None:
         """Store and count an answer that has become durable."""
-        self.results.take(job.index, answer)
-        self.results.count(job.row, answer)
+        self.results.add(job.index, job.row, answer)
 
     def _count_unkept(self, job: RowJob, answer: Answer) -> None:
         """Store and count an answer that could not be written. It is paid for, so the result of this run has it."""

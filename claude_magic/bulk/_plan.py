@@ -8,12 +8,12 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final
 
-from ..client import ClaudeClient, ConfigurationError, Usage
+from ..client import ConfigurationError, Usage
 from ..context import CHARS_PER_TOKEN, exposed_in, refusal
 from ..display import FrontEnd
-from ..runtime import NO_BATCHES, SENT_AS_IT_IS, Runtime, TurnAccountant, cost_of, table_id
+from ..runtime import NO_BATCHES, SENT_AS_IT_IS, Runtime, cost_of, table_id
 from ..schema import AnswerError
-from ._batch_delivery import BatchContext, HeaderObserver, max_batch_cost
+from ._batch_delivery import max_batch_cost
 from ._batch_notes import BatchNotes, demo_server, describe_held, held_rows, name_server, now
 from ._batches import BatchEngine
 from ._display import Preview, approve_price
@@ -117,8 +117,7 @@ class MapPlan:
             self._refuse_exposed(fresh)
 
     def _load_known(self, number: int, answer: Answer) -> None:
-        self.results.take(number, answer)
-        self.results.known += answer.problem is None
+        self.results.load(number, answer)
         self._totals.failed += answer.problem is not None
         self._totals.tokens_out += answer.tokens_out
 
@@ -267,6 +266,8 @@ class MapPlan:
             feed=lambda: next(jobs, []),
             rebuild=self._row_requests.rebuild_job,
             results=self.results,
+            journal=self.journal,
+            run=number,
             rows=len(self._index),
             unasked=self._unasked,
             max_in_flight=request.concurrency or MAX_IN_FLIGHT,
@@ -277,34 +278,19 @@ class MapPlan:
         run = MapRun(task, request, self.result, again=self._again)
         self._has_started = True
         run.start(
-            self.journal,
-            number,
             lambda work, *, on_end: self._runtime.spawn(work, self._options, on_end=on_end),
-            make_engine=partial(self._batch_engine, number) if request.is_batch else OnlineEngine,
+            self._make_batch_engine() if request.is_batch else OnlineEngine,
         )
         return run
 
-    def _batch_engine(
-        self,
-        run: int,
-        task: Task,
-        client: ClaudeClient,
-        make_accountant: Callable[[], TurnAccountant],
-        on_change: Callable[[], None],
-    ) -> BatchEngine:
-        accountant = make_accountant()
-        context = BatchContext(
-            task=task,
-            client=client,
-            notes=BatchNotes(self.journal),
-            run=run,
-            since=self._read_at,
+    def _make_batch_engine(self) -> Callable[..., BatchEngine]:
+        return partial(
+            BatchEngine,
             server=self._server,
             ledger=self._runtime.ledger,
-            accountant=accountant,
-            observer=HeaderObserver(is_simulated=accountant.is_simulated),
+            since=self._read_at,
+            find_places=self._places,
         )
-        return BatchEngine(context, on_change, self._places)
 
     def close(self) -> None:
         """Close the journal, unless a run was started: the run closes it at its end."""

@@ -73,15 +73,14 @@ class Results:
         """Whether a request has neither an answer nor a problem."""
         return self.texts[index] is None and index not in self.problems
 
-    def take(self, index: int, answer: Answer) -> None:
-        """Store a durable answer: its text, or its problem."""
-        if answer.problem is None:
-            self.texts[index] = answer.text
-        else:
-            self.problems[index] = answer.problem
+    def load(self, index: int, answer: Answer) -> None:
+        """Store an answer that was in the journal already."""
+        self._store(index, answer)
+        self.known += answer.problem is None
 
-    def count(self, row: int, answer: Answer) -> None:
-        """Add an answer of this run to the totals."""
+    def add(self, index: int, row: int, answer: Answer) -> None:
+        """Store an answer of this run, and add it to the totals."""
+        self._store(index, answer)
         self.answered += answer.problem is None
         self.tokens_in += answer.tokens_in
         self.tokens_out += answer.tokens_out
@@ -90,6 +89,14 @@ class Results:
         self.is_simulated |= answer.is_simulated
         if len(self.first) < _MAX_FIRST and answer.problem is None:
             self.first.append((row, answer.text))
+
+    def _store(self, index: int, answer: Answer) -> None:
+        """Store the text of an answer, or its problem."""
+        self.problems.pop(index, None)
+        if answer.problem is None:
+            self.texts[index] = answer.text
+        else:
+            self.problems[index] = answer.problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +109,8 @@ class Task:
         feed: Function that returns the next jobs; an empty list at the end. Called on a worker thread, as it runs the user's expressions.
         rebuild: Function that rebuilds a job from the number of the request and its place.
         results: Answers and totals of the run.
+        journal: Journal of the answers. It is closed at the end of the run.
+        run: Number of the run in the journal.
         rows: Number of rows, times the draws of each.
         unasked: Rows that cannot be sent: a value is null, or an expression fails.
         max_in_flight: Maximum number of requests in flight.
@@ -115,6 +124,8 @@ class Task:
     feed: Callable[[], Sequence[RowJob]]
     rebuild: Callable[[int, int], RowJob]
     results: Results
+    journal: Journal
+    run: int
     rows: int
     unasked: int = 0
     max_in_flight: int = MAX_IN_FLIGHT
@@ -250,25 +261,19 @@ class MapRun:
         self._started, self._ended = time.monotonic(), 0.0
         self.error: ClaudeError | None = None
 
-    def start(
-        self,
-        journal: Journal,
-        number: int,
-        spawn: Callable[..., Callable[[], None]],
-        make_engine: Callable[..., MapEngine],
-    ) -> None:
+    def start(self, spawn: Callable[..., Callable[[], None]], make_engine: Callable[..., MapEngine]) -> None:
         """Start the engine in the background.
 
         Args:
-            journal: Journal of the answers. It is closed at the end of the run.
-            number: Number of the run in the journal.
             spawn: Function that starts a coroutine on the bridge, called with the work and `on_end`; returns a function that cancels it.
             make_engine: Factory of the engine, with the signature of `OnlineEngine`.
         """
 
         async def work(client: ClaudeClient, make_accountant: Callable[[], TurnAccountant]) -> None:
             engine = make_engine(self._task, client, make_accountant, self.note)
-            writer = AnswerWriter(journal, number, on_change=self.note, on_failure=engine.stop)
+            writer = AnswerWriter(
+                self._task.journal, self._task.run, on_change=self.note, on_failure=engine.stop
+            )
             try:
                 await engine.run(writer)
             finally:
@@ -279,12 +284,12 @@ class MapRun:
                 raise engine.error
 
         def on_end(task: asyncio.Task[None]) -> None:
-            failure = None if task.cancelled() else task.exception()
-            if failure is not None:
-                self._end(Phase.FAILED, as_claude_error(failure).with_traceback(None), journal, number)
+            if task.cancelled():
+                self._end(Phase.CANCELLED)
+            elif (failure := task.exception()) is not None:
+                self._end(Phase.FAILED, as_claude_error(failure).with_traceback(None))
             else:
-                phase = Phase.CANCELLED if task.cancelled() else Phase.COMPLETE
-                self._end(phase, None, journal, number)
+                self._end(Phase.COMPLETE)
 
         self._cancel = spawn(work, on_end=on_end)
 
@@ -439,13 +444,13 @@ class MapRun:
         error.result = self.so_far()
         return error
 
-    def _end(self, phase: Phase, error: ClaudeError | None, journal: Journal, number: int) -> None:
-        states = {Phase.COMPLETE: "done", Phase.CANCELLED: "stopped"}
+    def _end(self, phase: Phase, error: ClaudeError | None = None) -> None:
+        task, states = self._task, {Phase.COMPLETE: "done", Phase.CANCELLED: "stopped"}
         with contextlib.suppress(ClaudeError):  # such as a full disk; earlier answers are kept
-            journal.end_run(
-                number, state=states.get(phase, "failed"), failed=len(self._task.results.problems)
+            task.journal.end_run(
+                task.run, state=states.get(phase, "failed"), failed=len(task.results.problems)
             )
-        journal.close()
+        task.journal.close()
         with self._lock:
             self.error, self._ended, self._phase = error, time.monotonic(), phase
             ending, self._end_callbacks = tuple(self._end_callbacks.values()), {}

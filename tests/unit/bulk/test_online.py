@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from claude_magic.bulk._journal import Answer
+from claude_magic.bulk._journal import Answer, Journal
 from claude_magic.bulk._online import Concurrency, OnlineEngine
 from claude_magic.bulk._requests import RowJob
 from claude_magic.bulk._run import Results, Task
@@ -106,6 +106,8 @@ def run(
             feed=feed,
             rebuild=lambda index, _row: job(index),
             results=results,
+            journal=Journal(None),
+            run=1,
             rows=rows,
             **task,
         )

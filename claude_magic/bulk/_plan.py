@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, Final
 
 from ..client import ConfigurationError, Usage
 from ..context import CHARS_PER_TOKEN, exposed_in, refusal
 from ..display import FrontEnd
-from ..runtime import NO_BATCHES, SENT_AS_IT_IS, Runtime, cost_of, table_id
+from ..runtime import NO_BATCHES, SENT_AS_IT_IS, Runtime, Settings, cost_of, table_id
 from ..schema import AnswerError
 from ._batch_delivery import max_batch_cost
 from ._batch_notes import BatchNotes, demo_server, describe_held, held_rows, name_server, now
@@ -187,7 +187,7 @@ class MapPlan:
 
     def _preview_notes(self, to_ask: int, held: Mapping[str, int]) -> Iterator[str]:
         yield from self._row_requests.notes(to_ask)
-        if to_ask and self._replay == "only":
+        if to_ask and self._settings.replay == "only":
             yield "Replay is only: rows that are not in the cassette are not sent, and fail."
         if held and not self._request.is_batch:
             yield describe_held(held)
@@ -203,7 +203,7 @@ class MapPlan:
         Raises:
             ConfigurationError: The price is above `max_cost`, or was not approved. Nothing was sent.
         """
-        if self._replay == "only":  # nothing is sent
+        if self._settings.replay == "only":  # nothing is sent
             return
         above = self._runtime.settings().values.map_ask_above
         approve_price(self.preview(), self._request.max_cost, asks_above=above, front_end=front_end)
@@ -221,26 +221,28 @@ class MapPlan:
 
     def _places(self) -> dict[bytes, tuple[int, int]]:
         """Return the unanswered requests: number and place, by key."""
-        return self._index.places(lambda number: self.results.texts[number] is None)
+        index, texts = self._index, self.results.texts
+        unanswered = ((number, place) for number, place in index.first_places() if texts[number] is None)
+        return {index.key_at(place): (number, place) for number, place in unanswered}
 
     @property
     def _server(self) -> str:
         """The name of the server. Each process with the demo has a server of its own, which ends with the process."""
-        base_url = self._runtime.settings(self._options).values.base_url
-        return demo_server() if self._runtime.is_demo else name_server(str(base_url))
+        return demo_server() if self._runtime.is_demo else name_server(str(self._settings.base_url))
+
+    @property
+    def _settings(self) -> Settings:
+        return self._runtime.settings(self._options).values
 
     # Running...
 
     @property
-    def _replay(self) -> str:
-        return self._runtime.settings(self._options).values.replay
-
-    @property
     def _again(self) -> str | None:
         """How the same line asks only the rest, as `MapRun` takes it."""
-        if self.journal.path is not None or self._replay == "auto":
+        replay = self._settings.replay
+        if self.journal.path is not None or replay == "auto":
             return ""
-        return None if self._replay == "off" else " with --replay auto"
+        return None if replay == "off" else " with --replay auto"
 
     def start(self) -> MapRun:
         """Start the requests that have no answer yet, and return immediately.
@@ -273,7 +275,7 @@ class MapPlan:
             max_in_flight=request.concurrency or MAX_IN_FLIGHT,
             max_cost=request.max_cost,
             warms_cache=self._row_requests.is_cached,
-            asks_again=self._runtime.settings(self._options).values.max_retries > 0,
+            asks_again=self._settings.max_retries > 0,
         )
         run = MapRun(task, request, self.result, again=self._again)
         self._has_started = True
@@ -299,23 +301,17 @@ class MapPlan:
 
     def _jobs(self) -> Iterator[list[RowJob]]:
         """Yield the requests that have no answer, in chunks. Each request is sent for the first row that needs it."""
-        repeat, number = self._request.repeat, 0
-        for start in range(0, self._rows.count, _CHUNK):
-            stop = min(start + _CHUNK, self._rows.count)
-            wanted = []
-            for place in range(start * repeat, stop * repeat):
-                if self._index.numbers[place] == number:
-                    if self.results.is_open(number):
-                        wanted.append((number, place))
-                    number += 1
-            filled = self._row_requests.read(start, stop) if wanted else []
-            jobs = []
-            for asked, place in wanted:
+        repeat, results = self._request.repeat, self.results
+        wanted = (found for found in self._index.first_places() if results.is_open(found[0]))
+        for chunk, requests in groupby(wanted, lambda found: found[1] // repeat // _CHUNK):
+            start = chunk * _CHUNK
+            filled, jobs = self._row_requests.read(start, start + _CHUNK), []
+            for number, place in requests:
                 parts = filled[place // repeat - start]
                 if isinstance(parts, str):  # the expression returned a value before, and now fails
-                    self.results.problems[asked] = parts
+                    results.problems[number] = parts
                 else:
-                    jobs.append(self._row_requests.job(asked, place, parts))
+                    jobs.append(self._row_requests.job(number, place, parts))
             if jobs:
                 yield jobs
 
@@ -342,7 +338,7 @@ class MapPlan:
         made: dict[int, tuple[list[Any], str | None]] = {}
         is_repeated = len(self.results.texts) < len(self._index.numbers)
         for place, index in enumerate(self._index.numbers):
-            if (found := made.get(index)) is None or index < 0:
+            if (found := made.get(index)) is None:
                 found = self._values(index, place, fields)
                 if is_repeated and index >= 0:
                     made[index] = found

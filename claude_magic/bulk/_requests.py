@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -93,16 +93,9 @@ class Request:
                 f"{found} {'The arguments are swapped: the' if are_swapped else 'The'} prompt comes first, then the rows: "
                 'claude.map("Classify: {{ text }}", df). Nothing was sent.'
             )
-        if isinstance(self.repeat, bool) or not isinstance(self.repeat, int) or self.repeat < 1:
-            raise ConfigurationError(
-                f"repeat is a whole number from 1, not {self.repeat!r}. Nothing was sent."
-            )
-        concurrency = self.concurrency
-        is_number = isinstance(concurrency, int) and not isinstance(concurrency, bool)
-        if concurrency is not None and not (is_number and concurrency >= 1):
-            raise ConfigurationError(
-                f"concurrency is a whole number from 1, not {concurrency!r}. Nothing was sent."
-            )
+        _check_count("repeat", self.repeat)
+        if self.concurrency is not None:
+            _check_count("concurrency", self.concurrency)
         if self.via not in ("online", "batch"):
             raise ConfigurationError(f"via is 'online' or 'batch', not {self.via!r}. Nothing was sent.")
         if not isinstance(self.prefix, str):
@@ -113,6 +106,11 @@ class Request:
             raise ConfigurationError(
                 f"max_cost is an amount in USD, such as 2.50, not {self.max_cost!r}. Nothing was sent."
             )
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} is a whole number from 1, not {value!r}. Nothing was sent.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,14 +279,17 @@ class RowIndex:
         """Free the lookup table that is needed only while rows are added."""
         self._known = {}
 
-    def places(self, is_wanted: Callable[[int], bool]) -> dict[bytes, tuple[int, int]]:
-        """Return the requests whose number satisfies `is_wanted`: number and first place, by key."""
-        found: dict[bytes, tuple[int, int]] = {}
-        for place, number in enumerate(self.numbers):
-            if number >= 0 and is_wanted(number):
-                key = bytes(self.keys[place * KEY_BYTES : (place + 1) * KEY_BYTES])
-                found.setdefault(key, (number, place))
-        return found
+    def first_places(self) -> Iterator[tuple[int, int]]:
+        """Yield the number and the first place of each distinct request, in order."""
+        number = 0
+        for place, found in enumerate(self.numbers):
+            if found == number:
+                yield number, place
+                number += 1
+
+    def key_at(self, place: int) -> bytes:
+        """Return the key of the request at a place."""
+        return bytes(self.keys[place * KEY_BYTES : (place + 1) * KEY_BYTES])
 
 
 def joined_text(parts: Sequence[Part]) -> str:

@@ -332,18 +332,18 @@ class BatchEngine:
                 f"workspace it was sent to, or, if the batch was deleted, let its rows be asked again with `%claude batches forget {note.id}`. "
                 "Nothing was sent."
             ) from None
-        if batch.has_ended:
-            if note.tag in _merging:
-                self._status = "another run is fetching the answers"
-                return HEARTBEAT_INTERVAL
+        if not batch.has_ended:
+            self._status = batch.processing_status.replace("_", " ")
+        elif note.tag in _merging:
+            self._status = "another run is fetching the answers"
+            return HEARTBEAT_INTERVAL
+        else:
             _merging.add(note.tag)
             try:
                 if await self._merge(note, batch):
                     return 0.0
             finally:
                 _merging.discard(note.tag)
-        if not batch.has_ended:
-            self._status = batch.processing_status.replace("_", " ")
         return max(self._poll_interval(note), observer.retry_after or 0.0)
 
     def _poll_interval(self, note: BatchNote) -> float:
@@ -492,8 +492,10 @@ class BatchEngine:
         self._writer.put(answer, partial(self._count, bill))
         return bill
 
-    def _count(self, bill: Sequence[BillLine], answer: Answer) -> None:
-        """Book a durable answer, and count it if its row is in this map."""
+    def _count(self, bill: Sequence[BillLine], answer: Answer, is_durable: bool) -> None:
+        """Book a durable answer, and count it if its row is in this map. The results at the server have one that could not be written."""
+        if not is_durable:
+            return
         self._ledger.book(bill, is_simulated=answer.is_simulated)
         index, place = self._places.get(answer.key, (None, 0))
         if index is not None:

@@ -15,6 +15,7 @@ import sqlite3
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
@@ -389,6 +390,10 @@ def _error_message(path: Path | None, error: sqlite3.Error) -> str:
     return f"The journal {path} failed: {as_sentence(reason)}"
 
 
+_Unwritten = tuple[Answer, Callable[[Answer, bool], None]]
+"""An answer to write, and what to call then."""
+
+
 class AnswerWriter:
     """A writer of the answers of one run. Use it only on the event loop on which it was created.
 
@@ -396,7 +401,7 @@ class AnswerWriter:
         journal: The journal to write to.
         run: Number of the run in the journal.
         on_change: Called after answers have become durable.
-        on_failure: Called with the error if writing fails. Answers that are not written are passed to their `on_lost`.
+        on_failure: Called with the error if writing fails. Answers that are not written end without being durable.
     """
 
     def __init__(
@@ -412,38 +417,35 @@ class AnswerWriter:
         self._on_change = on_change
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[bytes, tuple[Answer, Callable[[Answer], None], Callable[[Answer], None]]] = {}
+        self._queue: deque[_Unwritten] = deque()
+        self._unwritten = 0
         self._has_room, self._is_idle = asyncio.Event(), asyncio.Event()
         self._has_room.set()
         self._is_idle.set()
         self._has_failed = False
-        self._lock = threading.Lock()
-        self._queue: list[Answer] = []
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._write_loop, name="claude-magic-journal", daemon=True)
         self._thread.start()
 
     def __len__(self) -> int:
         """Return the number of answers not yet written."""
-        return len(self._waiting)
+        return self._unwritten
 
-    def put(
-        self,
-        answer: Answer,
-        on_durable: Callable[[Answer], None],
-        *,
-        on_lost: Callable[[Answer], None] = lambda _: None,
-    ) -> None:
-        """Queue an answer, and call `on_durable` with it once it is durable, or `on_lost` if it cannot be written. Returns immediately."""
+    def put(self, answer: Answer, on_end: Callable[[Answer, bool], None]) -> None:
+        """Queue an answer, and return immediately.
+
+        Args:
+            answer: The answer.
+            on_end: Called with the answer and True once it is durable, or with False if it cannot be written.
+        """
         if self._has_failed:
-            on_lost(answer)
+            on_end(answer, False)
             return
-        self._waiting[answer.key] = answer, on_durable, on_lost
+        self._unwritten += 1
         self._is_idle.clear()
-        if len(self._waiting) >= _MAX_WAITING:
+        if self._unwritten >= _MAX_WAITING:
             self._has_room.clear()
-        with self._lock:
-            self._queue.append(answer)
+        self._queue.append((answer, on_end))
 
     async def wait_for_room(self) -> None:
         """Wait until the queue of unwritten answers is short enough."""
@@ -459,25 +461,24 @@ class AnswerWriter:
         await asyncio.to_thread(self._thread.join)
         await asyncio.sleep(0)
 
-    def _on_commit(self, answers: Sequence[Answer]) -> None:
-        for answer in answers:
-            if (waiting := self._waiting.pop(answer.key, None)) is not None:
-                _, on_durable, _ = waiting
-                on_durable(answer)
-        if len(self._waiting) < _MAX_WAITING:
-            self._has_room.set()
-        if not self._waiting:
-            self._is_idle.set()
+    def _on_commit(self, written: Sequence[_Unwritten]) -> None:
+        self._end(written, is_durable=True)
         self._on_change()
 
-    def _fail(self, error: ClaudeError) -> None:
+    def _fail(self, error: ClaudeError, failed: Sequence[_Unwritten]) -> None:
         self._has_failed = True
-        for answer, _, on_lost in self._waiting.values():
-            on_lost(answer)
-        self._waiting.clear()
-        self._has_room.set()
-        self._is_idle.set()
+        self._end([*failed, *self._queue], is_durable=False)
+        self._queue.clear()
         self._on_failure(error)
+
+    def _end(self, answers: Sequence[_Unwritten], *, is_durable: bool) -> None:
+        for answer, on_end in answers:
+            on_end(answer, is_durable)
+        self._unwritten -= len(answers)
+        if self._unwritten < _MAX_WAITING:
+            self._has_room.set()
+        if not self._unwritten:
+            self._is_idle.set()
 
     # On the writer thread...
 
@@ -485,21 +486,21 @@ class AnswerWriter:
         is_last = False
         while not is_last:
             is_last = self._is_closing.wait(_COMMIT_INTERVAL)
-            with self._lock:
-                answers, self._queue = self._queue, []
-            if not answers:
+            # The loop may append meanwhile; only this thread takes.
+            taken = [self._queue.popleft() for _ in range(len(self._queue))]
+            if not taken:
                 continue
             try:
-                self._journal.add(answers, self._run)
+                self._journal.add([answer for answer, _ in taken], self._run)
             except ClaudeError as error:
-                self._call_on_loop(partial(self._fail, error))
+                self._call_on_loop(partial(self._fail, error, taken))
                 return
             except Exception as error:  # any failure must reach the callers that wait for the writer
                 kind = type(error).__name__
                 failure = JournalError(f"The journal cannot take an answer ({kind}: {error}).")
-                self._call_on_loop(partial(self._fail, failure))
+                self._call_on_loop(partial(self._fail, failure, taken))
                 return
-            self._call_on_loop(partial(self._on_commit, answers))
+            self._call_on_loop(partial(self._on_commit, taken))
 
     def _call_on_loop(self, callback: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed, so the run has ended

@@ -199,7 +199,7 @@ class OnlineEngine:
 
     async def _drain(self) -> None:
         """Run workers until no job is left, then wait for those still running."""
-        while self.error is None and (self._jobs or not self._is_exhausted or self._feeding is not None):
+        while self.error is None and (self._jobs or not self._is_exhausted):
             self._add_workers()
             await self._collect(asyncio.FIRST_COMPLETED)
         await self._collect(asyncio.ALL_COMPLETED)
@@ -232,9 +232,9 @@ class OnlineEngine:
             self._active -= 1
 
     async def _next_job(self) -> RowJob | None:
-        while not self._jobs and not (self._is_exhausted and self._feeding is None):
+        while not self._jobs and not self._is_exhausted:
             await asyncio.shield(self._start_feeding())
-        if len(self._jobs) < _MIN_QUEUED and not self._is_exhausted and self._feeding is None:
+        if len(self._jobs) < _MIN_QUEUED and not self._is_exhausted:
             self._start_feeding()
         return self._jobs.popleft() if self._jobs and self.error is None else None
 
@@ -277,17 +277,13 @@ class OnlineEngine:
         self._failures = 0
         self.concurrency.grow(self._in_flight + 1)
         self._add_workers()
-        self._writer.put(answer, partial(self._count, job), on_lost=partial(self._count_unkept, job))
+        self._writer.put(answer, partial(self._count, job))
         return True
 
-    def _count(self, job: RowJob, answer: Answer) -> None:
-        """Store and count an answer that has become durable."""
+    def _count(self, job: RowJob, answer: Answer, is_durable: bool) -> None:
+        """Store and count an answer. One that could not be written is paid for, so the result of this run has it."""
+        self.results.unkept += not is_durable and answer.problem is None
         self.results.add(job.index, job.row, answer)
-
-    def _count_unkept(self, job: RowJob, answer: Answer) -> None:
-        """Store and count an answer that could not be written. It is paid for, so the result of this run has it."""
-        self.results.unkept += answer.problem is None
-        self._count(job, answer)
 
     async def _ask(self, job: RowJob, worker: _Worker) -> Answer:
         """Send a request; if the answer does not fit the schema, send it a second time with the validation errors."""
@@ -373,10 +369,8 @@ class OnlineEngine:
     def _fail(self, job: RowJob, error: ClaudeError) -> None:
         """Record a failed row; stop the run if every other row would fail, too."""
         self._failures += 1
-        applies_to_all = isinstance(error, _FATAL) or (
-            isinstance(error, RateLimitError) and _applies_to_all(error)
-        )
-        if applies_to_all or self._failures >= max(_MAX_CONSECUTIVE_FAILURES, 2 * len(self._workers)):
+        max_failures = max(_MAX_CONSECUTIVE_FAILURES, 2 * len(self._workers))
+        if _applies_to_all(error) or self._failures >= max_failures:
             self.stop(error)
         if error.is_transient and self._may_defer and self.error is None:
             self._deferred.append((job.index, job.row))
@@ -385,6 +379,8 @@ class OnlineEngine:
         self._on_change()
 
 
-def _applies_to_all(error: RateLimitError) -> bool:
-    """Whether a 429 applies to all rows: a spend limit is reached, or the client made no attempt."""
-    return error.is_spend_cap or error.attempts == 0
+def _applies_to_all(error: ClaudeError) -> bool:
+    """Whether every other row would fail, too: also if a spend limit is reached, or the client made no attempt because of a 429."""
+    if isinstance(error, RateLimitError):
+        return error.is_spend_cap or error.attempts == 0
+    return isinstance(error, _FATAL)

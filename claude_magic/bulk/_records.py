@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -333,14 +333,14 @@ class BatchDesk:
             raise ConfigurationError(f"The server has no message batches ({error.message})") from None
         except TimeoutError:
             raise ClaudeError(f"The server did not list its batches within {_TIMEOUT:g} s.") from None
-        notes, prompts = self._notes()
-        by_id = {note.id: note for note in notes if note.id is not None}
-        records = [
-            _record(batch, by_id.get(batch.id), _prompt_of(by_id.get(batch.id), prompts))
-            for batch in batches[:_MAX_BATCHES]
+        with contextlib.closing(self._open_journal()) as journal:
+            notes = BatchNotes(journal).all()
+            prompts = {run.id: run.prompt for run in Runs(journal).all()}
+        by_id = {note.id: note for note in notes}
+        records = [_record(batch, by_id.get(batch.id), prompts) for batch in batches[:_MAX_BATCHES]]
+        unconfirmed = [
+            _unconfirmed(note, prompts) for note in reversed(notes) if note.state in ("claimed", "sending")
         ]
-        lost = [note for note in notes if note.state in ("claimed", "sending")]
-        unconfirmed = [_unconfirmed(note, _prompt_of(note, prompts)) for note in reversed(lost)]
         return BatchList([*unconfirmed, *records], has_more=len(batches) > _MAX_BATCHES)
 
     def cancel(self, batch_id: str) -> MessageBatch:
@@ -372,42 +372,25 @@ class BatchDesk:
         Raises:
             JournalError: The journal has no open batch of that name, or it is being sent right now.
         """
-        with self._opened() as notes:
-            found = [] if notes is None else [note for note in notes.open() if name in (note.id, note.tag)]
-            if notes is None or not found:
+        with contextlib.closing(self._open_journal()) as journal:
+            notes = BatchNotes(journal)
+            note = next((each for each in notes.open() if name in (each.id, each.tag)), None)
+            if note is None:
                 raise JournalError(
                     f"The journal {self._path} has no open batch {name}. %claude batches lists them."
                 )
-            [note] = found
             if note.state != "sent" and note.is_being_sent:
                 raise JournalError(f"Batch {name} is being sent. Wait until that is done.")
             if not notes.drop(note):
                 raise JournalError(f"The state of batch {name} has just changed. %claude batches shows it.")
             return note.requests
 
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[BatchNotes | None]:
-        if not self._path.exists():
-            yield None
-            return
-        journal = Journal(self._path)
-        try:
-            yield BatchNotes(journal)
-        finally:
-            journal.close()
-
-    def _notes(self) -> tuple[Sequence[BatchNote], dict[int, str]]:
-        with self._opened() as notes:
-            if notes is None:
-                return [], {}
-            return notes.all(), {run.id: run.prompt for run in Runs(notes.journal).all()}
+    def _open_journal(self) -> Journal:
+        """Return the open journal; an empty one if there is no file, which listing does not create."""
+        return Journal(self._path if self._path.exists() else None)
 
 
-def _prompt_of(note: BatchNote | None, prompts: dict[int, str]) -> str:
-    return "" if note is None else prompts.get(note.run, "")
-
-
-def _record(batch: MessageBatch, note: BatchNote | None, prompt: str) -> BatchRecord:
+def _record(batch: MessageBatch, note: BatchNote | None, prompts: Mapping[int, str]) -> BatchRecord:
     counts, created = batch.request_counts, batch.created
     state = batch.processing_status.replace("_", " ")
     until = batch.expires
@@ -427,18 +410,17 @@ def _record(batch: MessageBatch, note: BatchNote | None, prompt: str) -> BatchRe
         left=counts.processing,
         created=created,
         until=until,
-        prompt=prompt,
+        prompt="" if note is None else prompts.get(note.run, ""),
     )
 
 
-def _unconfirmed(note: BatchNote, prompt: str) -> BatchRecord:
-    state = "being sent" if note.is_being_sent else "sending broke off"
+def _unconfirmed(note: BatchNote, prompts: Mapping[int, str]) -> BatchRecord:
     return BatchRecord(
         id=note.tag,
-        state=state,
+        state="being sent" if note.is_being_sent else "sending broke off",
         left=note.requests,
         created=note.claimed,
-        prompt=prompt,
+        prompt=prompts.get(note.run, ""),
     )
 
 

@@ -73,11 +73,9 @@ class Writer:
     async def wait_for_room(self) -> None:
         """Return immediately."""
 
-    def put(
-        self, answer: Answer, on_durable: Callable[[Answer], None], *, on_lost: Callable[[Answer], None]
-    ) -> None:
+    def put(self, answer: Answer, on_end: Callable[[Answer, bool], None]) -> None:
         """Report an answer as durable."""
-        on_durable(answer)
+        on_end(answer, True)
 
 
 def job(index: int) -> RowJob:

@@ -45,11 +45,15 @@ def write(
     """Write answers, waiting for room before each, and return the errors."""
     failures: list[ClaudeError] = []
 
+    def on_end(ended: Answer, is_durable: bool) -> None:
+        if is_durable:
+            on_durable(ended)
+
     async def main() -> None:
         writer = AnswerWriter(journal, 1, on_change=on_change, on_failure=failures.append)
         for each in answers:
             await writer.wait_for_room()
-            writer.put(each, on_durable)
+            writer.put(each, on_end)
         await writer.wait_until_durable()
         await writer.close()
 

@@ -217,7 +217,7 @@ class Delivery:
         Raises:
             BudgetExceededError: The maximum cost exceeds `max_cost` or the budget.
         """
-        request, max_cost = self._task.request, self._task.max_cost
+        request, max_cost = self._task.template, self._task.request.max_cost
         worst, reserved = _sum_worst_cases(rows), sum(self._reserved.values())
         what = f"This batch of {len(rows):,} requests"
         if max_cost is not None and (worst is None or reserved + worst.total > max_cost):
@@ -239,7 +239,7 @@ class Delivery:
 
         async def create() -> None:
             batch = await self._client.batches.create(
-                body, betas=self._task.request.betas, observer=self._observer
+                body, betas=self._task.template.betas, observer=self._observer
             )
             results.batches = (*results.batches, batch.id)
             results.waiting = f"{counted(batch.request_counts.total, 'row')} sent in {batch.id}"

@@ -216,7 +216,7 @@ class BatchEngine:
         """Serialise jobs as rows of a batch. A request that batches do not support is a problem of its row."""
         rows = []
         for job in jobs:
-            request = self._task.request.model_copy(update={"messages": job.messages})
+            request = self._task.template.model_copy(update={"messages": job.messages})
             try:
                 params = batch_params(request)
             except ConfigurationError as error:
@@ -248,7 +248,7 @@ class BatchEngine:
         """
         keys, task = [row.key for row in rows], self._task
         claimed = await asyncio.to_thread(
-            self._notes.claim, tag, task.run, keys, model=task.request.model, since=self._since
+            self._notes.claim, tag, task.run, keys, model=task.template.model, since=self._since
         )
         mine = set(claimed)
         if len(mine) < len(keys):  # they are in a batch already, or another kernel claimed them first
@@ -458,7 +458,7 @@ class BatchEngine:
         index, place = self._places.get(key, (None, 0))
         if index is None:
             return
-        request = self._task.request
+        request = self._task.template
         if not self._has_logged:
             self._has_logged = True
             with contextlib.suppress(Exception):  # the user's expression may fail by now
@@ -470,7 +470,7 @@ class BatchEngine:
 
     def _store(self, key: bytes, message: Message) -> Sequence[BillLine]:
         """Write an answer to the journal, even if its row is not in this map, because it is paid for. Return its bill."""
-        usage, asked = message.usage, self._task.request.model
+        usage, asked = message.usage, self._task.template.model
         if usage.service_tier is None:
             usage = usage.model_copy(update={"service_tier": "batch"})
             message = message.model_copy(update={"usage": usage})

@@ -208,12 +208,11 @@ class MapSurface:
         self._owns_area = owns_area
         self._is_quiet = is_quiet
         in_kernel = front_end is not None and front_end.has_kernel
-        self.is_live = (
-            in_kernel and front_end is not None and front_end.has_widgets and is_live and not is_quiet
-        )
-        self.has_cleared = False
         in_terminal = not in_kernel and sys.stderr.isatty()
-        self._draws = is_live and not is_quiet and (self.is_live or bool(remark) or in_terminal)
+        is_live = is_live and not is_quiet
+        self.is_live = is_live and front_end is not None and front_end.has_widgets
+        self.has_cleared = False
+        self._draws = is_live and (self.is_live or bool(remark) or in_terminal)
         self._bar: Any = None
         self._handle: Any = None
         self._samples: Any = None

@@ -38,8 +38,10 @@ from ..client import (
 from ..runtime import BudgetExceededError, TurnAccountant, bill_of, format_usd, total
 from ._journal import Answer, AnswerWriter
 from ._requests import RowJob
-from ._run import MAX_IN_FLIGHT, Task, as_claude_error, in_one_line, problem_of
+from ._run import Task, as_claude_error, in_one_line, problem_of
 
+_MAX_IN_FLIGHT: Final = 200
+"""Default maximum number of requests in flight."""
 _INITIAL_LIMIT: Final = 8
 _BACKOFF_FACTOR: Final = 0.7
 _MIN_UTILISATION: Final = 0.8
@@ -65,7 +67,7 @@ class Concurrency:
         max_limit: Upper bound of the limit.
     """
 
-    def __init__(self, max_limit: int = MAX_IN_FLIGHT) -> None:
+    def __init__(self, max_limit: int) -> None:
         self.max_limit = max_limit
         self.limit = float(min(_INITIAL_LIMIT, max_limit))
         self._threshold = math.inf
@@ -147,7 +149,7 @@ class OnlineEngine:
         make_accountant: Callable[[], TurnAccountant],
         on_change: Callable[[], None],
     ) -> None:
-        self.concurrency = Concurrency(task.max_in_flight)
+        self.concurrency = Concurrency(task.request.concurrency or _MAX_IN_FLIGHT)
         self.results = task.results
         self._task = task
         self._client = client
@@ -287,7 +289,7 @@ class OnlineEngine:
 
     async def _ask(self, job: RowJob, worker: _Worker) -> Answer:
         """Send a request; if the answer does not fit the schema, send it a second time with the validation errors."""
-        request = self._task.request.model_copy(update={"messages": job.messages, "draw": job.draw})
+        request = self._task.template.model_copy(update={"messages": job.messages, "draw": job.draw})
         message, cost = await self._send(request, worker, job.key)
         problem, mismatch = problem_of(message, self._task)
         usage = message.usage
@@ -356,7 +358,7 @@ class OnlineEngine:
         Raises:
             BudgetExceededError: The request could exceed `max_cost`.
         """
-        results, max_cost = self.results, self._task.max_cost
+        results, max_cost = self.results, self._task.request.max_cost
         if max_cost is None:
             return
         spent = max(0.0, (results.cost or 0.0) - results.replayed_cost)

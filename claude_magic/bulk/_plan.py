@@ -22,7 +22,7 @@ from ._online import OnlineEngine
 from ._origins import MapColumns, check_columns, remember_origin
 from ._requests import Request, RowIndex, RowJob, RowRequests, joined_text
 from ._rows import DRAW, Rows, as_rows, field_values, read_once, register_accessors
-from ._run import MAX_IN_FLIGHT, MapRun, Results, Task
+from ._run import MapRun, Results, Task
 
 _CHUNK: Final = 256
 """Rows read at a time."""
@@ -263,8 +263,8 @@ class MapPlan:
             keys=bytes(self._index.keys),
         )
         task = Task(
-            request=template,
-            schema=request.schema,
+            request=request,
+            template=template,
             feed=lambda: next(jobs, []),
             rebuild=self._row_requests.rebuild_job,
             results=self.results,
@@ -272,12 +272,10 @@ class MapPlan:
             run=number,
             rows=len(self._index),
             unasked=self._unasked,
-            max_in_flight=request.concurrency or MAX_IN_FLIGHT,
-            max_cost=request.max_cost,
             warms_cache=self._row_requests.is_cached,
             asks_again=self._settings.max_retries > 0,
         )
-        run = MapRun(task, request, self.result, again=self._again)
+        run = MapRun(task, self.result, again=self._again)
         self._has_started = True
         run.start(
             lambda work, *, on_end: self._runtime.spawn(work, self._options, on_end=on_end),

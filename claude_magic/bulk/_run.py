@@ -14,12 +14,10 @@ from .._tracebacks import short_errors
 from ..client import APIError, ClaudeClient, ClaudeError, ConfigurationError, Message, MessageRequest
 from ..render import counted
 from ..runtime import Phase, TurnAccountant
-from ..schema import AnswerError, OutputSchema
+from ..schema import AnswerError
 from ._journal import Answer, AnswerWriter, Journal
 from ._requests import Request, RowJob
 
-MAX_IN_FLIGHT: Final = 200
-"""Default maximum number of requests in flight."""
 _MAX_FIRST: Final = 5
 
 
@@ -104,8 +102,8 @@ class Task:
     """The work of an engine.
 
     Attributes:
-        request: Request without messages, common to all rows.
-        schema: Schema that each answer must fit, or None.
+        request: Arguments of the map.
+        template: Request without messages, common to all rows.
         feed: Function that returns the next jobs; an empty list at the end. Called on a worker thread, as it runs the user's expressions.
         rebuild: Function that rebuilds a job from the number of the request and its place.
         results: Answers and totals of the run.
@@ -113,14 +111,12 @@ class Task:
         run: Number of the run in the journal.
         rows: Number of rows, times the draws of each.
         unasked: Rows that cannot be sent: a value is null, or an expression fails.
-        max_in_flight: Maximum number of requests in flight.
-        max_cost: Maximum cost of the run in USD, or None.
         warms_cache: Send one request before the others, to cache the shared prefix.
         asks_again: Send requests that failed for a passing reason once more, after the others.
     """
 
-    request: MessageRequest
-    schema: OutputSchema | None
+    request: Request
+    template: MessageRequest
     feed: Callable[[], Sequence[RowJob]]
     rebuild: Callable[[int, int], RowJob]
     results: Results
@@ -128,8 +124,6 @@ class Task:
     run: int
     rows: int
     unasked: int = 0
-    max_in_flight: int = MAX_IN_FLIGHT
-    max_cost: float | None = None
     warms_cache: bool = False
     asks_again: bool = True
 
@@ -228,7 +222,6 @@ class MapRun:
 
     Args:
         task: Requests to send.
-        request: Arguments of the map.
         make_result: Function that builds the result from the answers so far.
         again: How to run the same line again so that it asks only the rest: words such as " with --replay auto", or "". None if the answers
             are kept nowhere.
@@ -243,12 +236,10 @@ class MapRun:
     pending_calls = None
     """Always None: maps have no tools, so there are no tool calls to run while waiting."""
 
-    def __init__(
-        self, task: Task, request: Request, make_result: Callable[[], Any], *, again: str | None = ""
-    ) -> None:
-        self.prompt = request.prompt
-        self.origin = request.origin
-        self.outlives_cell = request.outlives_cell
+    def __init__(self, task: Task, make_result: Callable[[], Any], *, again: str | None = "") -> None:
+        self.prompt = task.request.prompt
+        self.origin = task.request.origin
+        self.outlives_cell = task.request.outlives_cell
         self._task = task
         self._make_result = make_result
         self.again = again
@@ -314,7 +305,7 @@ class MapRun:
         return MapSnapshot(
             phase=self._phase,
             version=self._version,
-            model=self._task.request.model,
+            model=self._task.template.model,
             rows=self._task.rows,
             requests=len(results.texts),
             known=results.known,
@@ -471,15 +462,18 @@ class MapRun:
 def problem_of(message: Message, task: Task) -> tuple[str | None, str | None]:
     """Return why a reply cannot be used, as a sentence, and how it violates the schema; at least one of them is None."""
     if message.stop_reason == "max_tokens":
-        return f"The answer was cut at max_tokens ({task.request.max_tokens:,}). Raise it to ask again.", None
+        return (
+            f"The answer was cut at max_tokens ({task.template.max_tokens:,}). Raise it to ask again.",
+            None,
+        )
     if message.stop_reason == "refusal":
         return "Claude declined to answer this row.", None
     if message.stop_reason == "model_context_window_exceeded":
         return "The row fills the model's context window.", None
-    if task.schema is None:
+    if (schema := task.request.schema) is None:
         return (None if message.text.strip() else "The answer is empty."), None
     try:
-        task.schema.parse(message.text)
+        schema.parse(message.text)
     except AnswerError as error:
         problems = getattr(error, "problems", ()) or (str(error),)
         return None, "; ".join(problem.rstrip(".") for problem in problems[:5])

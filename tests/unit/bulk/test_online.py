@@ -11,12 +11,12 @@ import pytest
 
 from claude_magic.bulk._journal import Answer, Journal
 from claude_magic.bulk._online import Concurrency, OnlineEngine
-from claude_magic.bulk._requests import RowJob
+from claude_magic.bulk._requests import Request, RowJob
 from claude_magic.bulk._run import Results, Task
 from claude_magic.client import InvalidRequestError, Message, MessageRequest, OverloadedError
 from claude_magic.runtime import BudgetExceededError
 
-REQUEST = MessageRequest(model="claude-sonnet-5-5", max_tokens=100, messages=[])
+TEMPLATE = MessageRequest(model="claude-sonnet-5-5", max_tokens=100, messages=[])
 
 
 class Accountant:
@@ -88,6 +88,7 @@ def run(
     answer: Callable[[Client, str], None] = lambda _client, _prompt: None,
     accountant: Any = None,
     at_a_time: int = 20,
+    concurrency: int | None = None,
     **task: Any,
 ) -> tuple[Results, Client]:
     """Run a map of `rows` rows."""
@@ -99,8 +100,8 @@ def run(
 
     async def main() -> None:
         given = Task(
-            request=REQUEST,
-            schema=None,
+            request=Request(prompt="", items=(), names={}, settings={}, concurrency=concurrency),
+            template=TEMPLATE,
             feed=feed,
             rebuild=lambda index, _row: job(index),
             results=results,
@@ -140,7 +141,7 @@ def test_all_rows_are_read_when_the_limit_falls_below_the_active_workers() -> No
 
 
 def test_requests_in_flight_never_exceed_the_maximum() -> None:
-    _, client = run(100, max_in_flight=3)
+    _, client = run(100, concurrency=3)
 
     assert client.most == 3
 

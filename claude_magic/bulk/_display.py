@@ -129,7 +129,7 @@ def render_preview(preview: Preview, *, redact: Callable[[str], str] = str) -> B
         preview: Preview of the map.
         redact: Function that removes the API key from text.
     """
-    table = render_rows([("Dry run: this was not sent", list(preview_rows(preview)))], notes=preview.notes)
+    table = render_rows([("Dry run: this was not sent", list(_preview_rows(preview)))], notes=preview.notes)
     folds = [
         (f"Request {number}", redact(json.dumps(body, indent=2, ensure_ascii=False)), "json")
         for number, body in enumerate(preview.samples, 1)
@@ -137,7 +137,7 @@ def render_preview(preview: Preview, *, redact: Callable[[str], str] = str) -> B
     return with_folded_code(table, folds)
 
 
-def preview_rows(preview: Preview) -> Iterator[Row]:
+def _preview_rows(preview: Preview) -> Iterator[Row]:
     """Yield the rows of the preview table."""
     yield "model", preview.model + (" (the embedded simulator)" if preview.is_simulated else "")
     yield "rows", f"{preview.rows:,}, {preview.requests:,} distinct requests"

@@ -278,7 +278,7 @@ class MapPlan:
         run = MapRun(task, self.result, again=self._again)
         self._has_started = True
         run.start(
-            lambda work, *, on_end: self._runtime.spawn(work, self._options, on_end=on_end),
+            partial(self._runtime.spawn, options=self._options),
             self._make_batch_engine() if request.is_batch else OnlineEngine,
         )
         return run

@@ -80,7 +80,7 @@ class MapPlan:
         self._options = {**request.settings, "model": model}
         self._rows: Rows = as_rows(self._request.items)
         self._row_requests = RowRequests(self._request, self._rows, runtime, self._options)
-        self._names = self._column_names()
+        self._columns = self._add_columns()
         self._index = RowIndex()
         self._totals = _ReadTotals()
         self.results = Results(0)
@@ -319,18 +319,19 @@ class MapPlan:
         The error column has the reason for each missing answer.
         """
         columns, errors = self.answers()
-        result = self._rows.build(columns, errors, error_name=self._names[1], repeat=self._request.repeat)
+        result = self._rows.build(
+            columns, errors, error_name=self._columns.error, repeat=self._request.repeat
+        )
         # Answers kept in memory only are found in the open journal.
         journal = self.journal if self.journal.path is None else self._request.journal
         request = replace(self._request, journal=journal, outlives_cell=False)
-        remember_origin(result, request, self.map_columns)
+        remember_origin(result, request, self._columns.empty() if self._rows.columns else None)
         register_accessors(result)
         return result
 
     def answers(self) -> tuple[dict[str, list[Any]], list[str | None]]:
         """Return the available answers by column name, and the reasons for missing answers by row."""
-        names, *_ = self._names
-        fields = self._fields()
+        names, fields = self._columns.answers, self._fields()
         columns: list[list[Any]] = [[] for _ in names]
         errors: list[str | None] = []
         made: dict[int, tuple[list[Any], str | None]] = {}
@@ -367,32 +368,25 @@ class MapPlan:
         schema = self._request.schema
         return schema.fields if schema is not None and self._rows.columns else ()
 
-    def _column_names(self) -> tuple[list[str], str]:
-        """Return the names of the answer columns and of the error column.
+    def _add_columns(self) -> MapColumns:
+        """Return the columns that the map adds; those of an earlier map they replace.
 
         Raises:
             ConfigurationError: A column that was not made by an earlier map has one of these names.
         """
-        request = self._request
+        request, rows = self._request, self._rows
         names, error = answer_columns(request, self._fields())
+        read = {*self._row_requests.prompt.columns}
+        if not read <= {*rows.columns}:  # the whole row
+            read |= {*rows.columns} - {rows.answer_columns.get(name) for name in (*names, error)}
+        columns = MapColumns(tuple(names), error, tuple(name for name in rows.columns if name in read))
         if request.keeps_columns:
             extra = [DRAW] if request.repeat > 1 else []
-            added = MapColumns((*names, *extra), error, self._row_requests.prompt.columns)
-            check_columns(added, self._rows, request.items, is_extended=bool(extra))
-            made = self._rows.answer_columns
-            self._rows.replaced = {made[name] for name in added.columns if name in made}
-        return names, error
-
-    @property
-    def map_columns(self) -> MapColumns | None:
-        """The columns that the map adds to a table; None if the input is not a table."""
-        columns, (names, error) = self._rows.columns, self._names
-        if not columns:
-            return None
-        needed = set(self._row_requests.prompt.columns)
-        if not needed <= {*columns}:  # the whole row
-            needed = {*columns} - {self._rows.answer_columns.get(name) for name in (*names, error)}
-        return MapColumns(tuple(names), error, tuple(name for name in columns if name in needed))
+            added = replace(columns, answers=(*names, *extra))
+            check_columns(added, rows, request.items, is_extended=bool(extra))
+            made = rows.answer_columns
+            rows.replaced = {made[name] for name in added.columns if name in made}
+        return columns
 
 
 def answer_columns(request: Request, fields: Sequence[str]) -> tuple[list[str], str]:

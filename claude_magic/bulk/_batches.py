@@ -198,6 +198,7 @@ class BatchEngine:
 
         while self.error is None:
             try:
+                # In the context of the caller, as the online engine does.
                 rows = await asyncio.to_thread(read)
             except Exception as failure:  # an error in the user's expressions or table
                 self._refusal = as_claude_error(failure)

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from ..client import (
@@ -156,6 +157,7 @@ class OnlineEngine:
         self._make_accountant = make_accountant
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
+        self._read = task.feed
         self._jobs: deque[RowJob] = deque()
         self._is_exhausted = False
         self._feeding: asyncio.Task[None] | None = None
@@ -179,8 +181,9 @@ class OnlineEngine:
                 await self._answer(job, _Worker(self, self._make_accountant()))
             await self._drain()
             if self._deferred and self.error is None:
-                self._may_defer = False
-                self._jobs.extend(self._task.rebuild(index, row) for index, row in self._deferred)
+                self._may_defer = self._is_exhausted = False
+                deferred = iter(self._deferred)
+                self._read = lambda: [self._task.rebuild(*found) for found in islice(deferred, _MIN_QUEUED)]
                 await self._drain()
         finally:
             if self._feeding is not None:
@@ -248,7 +251,8 @@ class OnlineEngine:
     async def _feed(self) -> None:
         """Read more jobs. `_feeding` is reset before the task is done, so nothing waits for a finished task."""
         try:
-            jobs = await asyncio.to_thread(self._task.feed)
+            # In the context of the caller, on which expressions may depend: decimals have a precision there.
+            jobs = await asyncio.to_thread(self._read)
             self._is_exhausted = not jobs
             self._jobs.extend(jobs)
         except Exception as failure:  # an error in the user's expressions or table

@@ -105,7 +105,7 @@ class Task:
         request: Arguments of the map.
         template: Request without messages, common to all rows.
         feed: Function that returns the next jobs; an empty list at the end. Called on a worker thread, as it runs the user's expressions.
-        rebuild: Function that rebuilds a job from the number of the request and its place.
+        rebuild: Function that rebuilds a job from the number of the request and its place. Called on a worker thread, too.
         results: Answers and totals of the run.
         journal: Journal of the answers. It is closed at the end of the run.
         run: Number of the run in the journal.

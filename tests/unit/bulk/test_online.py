@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -89,6 +90,7 @@ def run(
     accountant: Any = None,
     at_a_time: int = 20,
     concurrency: int | None = None,
+    rebuild: Callable[[int], RowJob] = job,
     **task: Any,
 ) -> tuple[Results, Client]:
     """Run a map of `rows` rows."""
@@ -103,7 +105,7 @@ def run(
             request=Request(prompt="", items=(), names={}, settings={}, concurrency=concurrency),
             template=TEMPLATE,
             feed=feed,
-            rebuild=lambda index, _row: job(index),
+            rebuild=lambda index, _row: rebuild(index),
             results=results,
             journal=Journal(None),
             run=1,
@@ -158,6 +160,24 @@ def test_transient_failures_are_retried_after_the_rest() -> None:
 
     assert None not in results.texts
     assert client.asked[-1] == "0"
+
+
+def test_retried_rows_are_read_again_off_the_loop() -> None:
+    """Their expressions are the user's code, which may take long."""
+    threads: set[int] = set()
+
+    def rebuild(index: int) -> RowJob:
+        threads.add(threading.get_ident())
+        return job(index)
+
+    def fail_at_first(client: Client, prompt: str) -> None:
+        if client.asked.count(prompt) == 1:
+            raise OverloadedError("busy", status=529)
+
+    results, _ = run(10, fail_at_first, rebuild=rebuild)
+
+    assert None not in results.texts
+    assert threading.get_ident() not in threads
 
 
 def test_permanent_failures_are_not_retried() -> None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import partial
 from hashlib import blake2b
 from typing import Final, TypeVar
 
@@ -36,7 +35,6 @@ from ..runtime import (
     SIMULATOR_HEADER,
     BudgetExceededError,
     Ledger,
-    TurnAccountant,
     WorstCase,
     format_usd,
     price_of,
@@ -44,21 +42,20 @@ from ..runtime import (
     worst_case,
 )
 from ._batch_notes import HEARTBEAT_INTERVAL, BatchNote, BatchNotes, custom_id, key_of, now
-from ._engine import Task
 from ._journal import JournalError
+from ._run import Task
 
 SETTLING_TIME: Final = 300.0
 """Seconds after the sender's last heartbeat before a batch that is missing from the list counts as not created."""
 _CANCEL_GRACE: Final = 2.0
 """Seconds that an interrupt waits for a POST in flight, so that the batch's id is recorded."""
 
-_T = TypeVar("_T")
-
 
 def _digest(text: str) -> str:
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+_T = TypeVar("_T")
 _NO_ACCOUNT: Final = _digest("|")
 
 
@@ -66,12 +63,14 @@ class HeaderObserver:
     """An observer of API calls that records facts from response headers.
 
     Attributes:
+        server: Name of the server.
         clock_offset: Seconds by which the server's clock is ahead of the local clock; None without a valid `date` header.
         retry_after: Wait in seconds that the last response requested, or None.
         is_simulated: The server is a simulator.
     """
 
-    def __init__(self, *, is_simulated: bool) -> None:
+    def __init__(self, server: str, *, is_simulated: bool) -> None:
+        self.server = server
         self._account_hash = ""
         self.clock_offset: float | None = None
         self.retry_after: float | None = None
@@ -94,9 +93,10 @@ class HeaderObserver:
         """Whether the server sends the headers that identify the account; gateways may not."""
         return self._account_hash not in ("", _NO_ACCOUNT)
 
-    def account(self, server: str) -> str:
-        """Return an identifier of the account at a server, with a hash in place of the account's ids."""
-        return f"{server}|{self._account_hash}"
+    @property
+    def account(self) -> str:
+        """An identifier of the account at the server, with a hash in place of the account's ids."""
+        return f"{self.server}|{self._account_hash}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,52 +119,22 @@ class BatchRow:
         return len(self.params) + 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchContext:
-    """The task and the resources of a run that uses batches.
-
-    Attributes:
-        task: Requests to send.
-        client: Client that sends them.
-        notes: The batches in the journal.
-        run: Number of the run in the journal.
-        since: When the journal was read, in seconds since the epoch.
-        server: Name of the server.
-        ledger: Ledger that admits batches and books their rows.
-        accountant: Accountant that logs the rows.
-        observer: Facts from the server's headers.
-    """
-
-    task: Task
-    client: ClaudeClient
-    notes: BatchNotes
-    run: int
-    since: float
-    server: str
-    ledger: Ledger
-    accountant: TurnAccountant
-    observer: HeaderObserver
-
-    @property
-    def account(self) -> str:
-        """An identifier of the account at the server."""
-        return self.observer.account(self.server)
-
-
-async def in_thread(work: Callable[[], _T]) -> _T:
-    """Run blocking work, such as disk access, in a thread."""
-    return await asyncio.get_running_loop().run_in_executor(None, work)
-
-
 class Delivery:
     """A sender of the batches of one run.
 
     Args:
-        context: Task, client and journal of the run.
+        task: Requests to send.
+        client: Client that sends them.
+        ledger: Ledger that admits batches.
+        observer: Facts from the server's headers.
     """
 
-    def __init__(self, context: BatchContext) -> None:
-        self._context = context
+    def __init__(self, task: Task, client: ClaudeClient, ledger: Ledger, observer: HeaderObserver) -> None:
+        self._task = task
+        self._notes = BatchNotes(task.journal)
+        self._client = client
+        self._ledger = ledger
+        self._observer = observer
         self._reserved: dict[str, float] = {}
         self._other_batches: set[str] = set()
         self._missing_since: dict[str, tuple[float, float]] = {}
@@ -178,7 +148,7 @@ class Delivery:
             JournalError: The outcome cannot be recorded. The next run finds it out.
             ClaudeError: The batch was certainly not created. Its rows are released.
         """
-        context, is_recorded = self._context, False
+        is_recorded = False
         heartbeats = asyncio.get_running_loop().create_task(self._send_heartbeats(tag))
         try:
             await self._record_sending(tag, rows)
@@ -188,7 +158,7 @@ class Delivery:
             )
         except JournalError:  # the batch is in the state that the journal has, or a later one
             if not is_recorded:
-                context.ledger.settle_batch(tag)
+                self._ledger.settle_batch(tag)
             raise
         except ClaudeError as error:
             if not (is_recorded and may_be_created(error)):
@@ -202,17 +172,16 @@ class Delivery:
             heartbeats.cancel()
 
     async def _release(self, tag: str) -> None:
-        context = self._context
-        context.ledger.settle_batch(tag)
+        self._ledger.settle_batch(tag)
         self._reserved.pop(tag, None)
-        if (note := await in_thread(lambda: context.notes.get(tag))) is not None:
-            await in_thread(lambda: context.notes.drop(note))
+        if (note := await asyncio.to_thread(self._notes.get, tag)) is not None:
+            await asyncio.to_thread(self._notes.drop, note)
 
     async def _send_heartbeats(self, tag: str) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_INTERVAL)
             with contextlib.suppress(ClaudeError):  # such as a journal that is locked for a while
-                await in_thread(lambda: self._context.notes.beat(tag))
+                await asyncio.to_thread(self._notes.beat, tag)
 
     async def _record_sending(self, tag: str, rows: Sequence[BatchRow]) -> None:
         """Admit a batch, and record durably that it is about to be sent, with what is needed to find it again.
@@ -220,25 +189,21 @@ class Delivery:
         Raises:
             ClaudeError: The batch was not admitted, or the server's batches cannot be listed.
         """
-        context = self._context
+        observer = self._observer
         try:
-            async with contextlib.aclosing(
-                context.client.batches.list(most=1, observer=context.observer)
-            ) as batches:
-                newest = await anext(batches, None)
+            newest = await _first(self._client.batches.list(most=1, observer=observer))
         except NotFoundError:
             raise ConfigurationError(
-                f"{context.server} has no message batches. Leave via='batch' (--via batch) out. Nothing was sent."
+                f"{observer.server} has no message batches. Leave via='batch' (--via batch) out. Nothing was sent."
             ) from None
         await self._admit(tag, rows)
-        is_mine = await in_thread(
-            lambda: context.notes.sending(
-                tag,
-                account=context.account,
-                fence=None if newest is None else newest.id,
-                fenced=None if newest is None else newest.created,
-                clock_offset=context.observer.clock_offset,
-            )
+        is_mine = await asyncio.to_thread(
+            self._notes.sending,
+            tag,
+            account=observer.account,
+            fence=None if newest is None else newest.id,
+            fenced=None if newest is None else newest.created,
+            clock_offset=observer.clock_offset,
         )
         if not is_mine:
             raise ConfigurationError(
@@ -252,38 +217,33 @@ class Delivery:
         Raises:
             BudgetExceededError: The maximum cost exceeds `max_cost` or the budget.
         """
-        context, max_cost = self._context, self._context.task.max_cost
+        request, max_cost = self._task.template, self._task.request.max_cost
         worst, reserved = _sum_worst_cases(rows), sum(self._reserved.values())
         what = f"This batch of {len(rows):,} requests"
         if max_cost is not None and (worst is None or reserved + worst.total > max_cost):
             cost = "an unknown amount" if worst is None else f"up to {format_usd(worst.total)}"
             sent = f", {format_usd(reserved)} of it for batches before" if reserved else ""
             raise BudgetExceededError(
-                f"{what} could cost {cost} if each answer were as long as max_tokens ({context.task.request.max_tokens:,}) allows, and "
+                f"{what} could cost {cost} if each answer were as long as max_tokens ({request.max_tokens:,}) allows, and "
                 f"max_cost is {format_usd(max_cost)}{sent}. A batch cannot be stopped at an amount, so it was not sent. Lower max_tokens, "
                 "or raise max_cost."
             )
-        await context.ledger.admit_batch(
-            context.client,
-            tag,
-            context.task.request,
-            worst,
-            what=what,
-            is_simulated=context.observer.is_simulated,
+        await self._ledger.admit_batch(
+            self._client, tag, request, worst, what=what, is_simulated=self._observer.is_simulated
         )
         self._reserved[tag] = 0.0 if worst is None else worst.total
 
     async def _create(self, tag: str, body: bytes) -> None:
         """Create a batch, and record its id. An interrupt waits up to 2 s for that."""
-        context, results = self._context, self._context.task.results
+        results = self._task.results
 
         async def create() -> None:
-            batch = await context.client.batches.create(
-                body, betas=context.task.request.betas, observer=context.observer
+            batch = await self._client.batches.create(
+                body, betas=self._task.template.betas, observer=self._observer
             )
             results.batches = (*results.batches, batch.id)
             results.waiting = f"{counted(batch.request_counts.total, 'row')} sent in {batch.id}"
-            await in_thread(lambda: context.notes.sent(tag, batch.id, batch.expires))
+            await asyncio.to_thread(self._notes.sent, tag, batch.id, batch.expires)
 
         creating = asyncio.get_running_loop().create_task(create())
         try:
@@ -306,8 +266,7 @@ class Delivery:
         Raises:
             ConfigurationError: The outcome cannot be determined.
         """
-        notes = self._context.notes
-        known = {each.id for each in await in_thread(notes.all) if each.id is not None}
+        known = {each.id for each in await asyncio.to_thread(self._notes.all)}
         candidates: list[str] = []
         for batch in [batch async for batch in self._newer_than_fence(note)]:
             if batch.id in known or batch.id in self._other_batches or not _may_match(batch, note):
@@ -315,7 +274,7 @@ class Delivery:
             if not batch.has_ended:
                 candidates.append(batch.id)
             elif await self._matches_note(batch, note):
-                await in_thread(partial(notes.sent, note.tag, batch.id, batch.expires))
+                await asyncio.to_thread(self._notes.sent, note.tag, batch.id, batch.expires)
                 return 0.0, ""
             else:
                 self._other_batches.add(batch.id)
@@ -332,7 +291,7 @@ class Delivery:
         if rest > 0 or not is_again:
             why = f"{rows}; the server does not list them; they are sent again once that is certain"
             return max(rest, 2 * HEARTBEAT_INTERVAL), why
-        await in_thread(lambda: notes.drop(note))
+        await asyncio.to_thread(self._notes.drop, note)
         return 0.0, ""
 
     async def _newer_than_fence(self, note: BatchNote) -> AsyncIterator[MessageBatch]:
@@ -341,12 +300,10 @@ class Delivery:
         Raises:
             ConfigurationError: The key belongs to another account, whose list does not help.
         """
-        context = self._context
-        async with contextlib.aclosing(
-            context.client.batches.list(is_poll=True, observer=context.observer)
-        ) as batches:
+        listed = self._client.batches.list(is_poll=True, observer=self._observer)
+        async with contextlib.aclosing(listed) as batches:
             batch = await anext(batches, None)
-            if context.account != note.account:
+            if self._observer.account != note.account:
                 raise _other_account(note)
             while batch is not None:
                 is_older = note.fenced is not None and (batch.created or math.inf) < note.fenced
@@ -354,7 +311,7 @@ class Delivery:
                     return
                 yield batch
                 batch = await anext(batches, None)
-            if note.fence is not None and not context.observer.identifies_account:
+            if note.fence is not None and not self._observer.identifies_account:
                 # Possibly another account: the fence is missing, and no header identifies the account.
                 raise _other_account(note)
 
@@ -365,10 +322,7 @@ class Delivery:
             ConfigurationError: The batch has no results any more.
         """
         try:
-            async with contextlib.aclosing(
-                self._context.client.batches.results(batch.id, observer=self._context.observer)
-            ) as results:
-                first = await anext(results, None)
+            first = await _first(self._client.batches.results(batch.id, observer=self._observer))
         except NotFoundError:
             first = None
         if first is None:
@@ -378,6 +332,12 @@ class Delivery:
                 f"`%claude batches forget {note.tag}` lets the rows be asked again."
             )
         return key_of(first.custom_id, note.tag) is not None
+
+
+async def _first(items: AsyncGenerator[_T, None]) -> _T | None:
+    """Return the first item, and read no further."""
+    async with contextlib.aclosing(items) as opened:
+        return await anext(opened, None)
 
 
 def _other_account(note: BatchNote) -> ConfigurationError:

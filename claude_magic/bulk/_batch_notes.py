@@ -234,39 +234,26 @@ class BatchNotes:
         self, tag: str, *, account: str, fence: str | None, fenced: float | None, clock_offset: float | None
     ) -> bool:
         """Record durably that the batch is about to be sent. Return False if another process presumed this one dead, and dropped the batch."""
-        return self._transition(
-            tag,
-            "claimed",
-            "sending",
-            beat=now(),
-            account=account,
-            fence=fence,
-            fenced=fenced,
-            clock_offset=clock_offset,
-        )
+        told = {"account": account, "fence": fence, "fenced": fenced, "clock_offset": clock_offset}
+        return self._update(tag, {"state": "claimed"}, state="sending", beat=now(), **told)
 
     def sent(self, tag: str, batch_id: str, expires: float | None) -> None:
         """Record the server's id. This reopens a dropped batch, because the batch exists and its answers are paid for."""
-        with self.journal.transaction() as database:
-            database.execute(
-                "UPDATE batches SET state = 'sent', id = ?, expires = ? WHERE tag = ?",
-                (batch_id, expires, tag),
-            )
+        self._update(tag, {}, state="sent", id=batch_id, expires=expires)
 
     def beat(self, tag: str) -> None:
         """Record a heartbeat."""
-        with self.journal.transaction() as database:
-            database.execute("UPDATE batches SET beat = ? WHERE tag = ?", (now(), tag))
+        self._update(tag, {}, beat=now())
 
     # Ending...
 
     def merged(self, tag: str) -> None:
         """Record that all answers of the batch are stored."""
-        self._transition(tag, "sent", "merged")
+        self._update(tag, {"state": "sent"}, state="merged")
 
     def drop(self, note: BatchNote) -> bool:
         """Release the rows of a batch. Return False if its state or heartbeat changed after `note` was read."""
-        return self._transition(note.tag, note.state, "dropped", note.beat)
+        return self._update(note.tag, {"state": note.state, "beat": note.beat}, state="dropped")
 
     def drop_demos(self, server: str) -> None:
         """Release the rows of demo batches whose simulator ended with its process.
@@ -278,19 +265,14 @@ class BatchNotes:
             if note.server.startswith("demo") and note.server != server and not note.is_being_sent:
                 self.drop(note)
 
-    def _transition(
-        self,
-        tag: str,
-        before: str,
-        after: str,
-        seen_beat: float | None = None,
-        **values: float | str | None,
-    ) -> bool:
-        sets = ", ".join(["state = ?", *(f"{name} = ?" for name in values)])
+    def _update(self, tag: str, seen: Mapping[str, object], **values: float | str | None) -> bool:
+        """Set values of a batch, if it still has the values that were seen. Return whether it had."""
+        sets = ", ".join(f"{name} = ?" for name in values)
+        where = " AND ".join(f"{name} = ?" for name in ("tag", *seen))
         with self.journal.transaction() as database:
             changed = database.execute(
-                f"UPDATE batches SET {sets} WHERE tag = ? AND state = ? AND beat = coalesce(?, beat)",  # noqa: S608 (our names)
-                (after, *values.values(), tag, before, seen_beat),
+                f"UPDATE batches SET {sets} WHERE {where}",  # noqa: S608 (our names)
+                (*values.values(), tag, *seen.values()),
             )
         return changed.rowcount == 1
 

@@ -20,6 +20,7 @@ from ..client import (
     MAX_BATCH_REQUESTS,
     APIError,
     BatchResult,
+    ClaudeClient,
     ClaudeError,
     ConfigurationError,
     InvalidRequestError,
@@ -31,12 +32,21 @@ from ..client import (
     batch_params,
 )
 from ..render import counted
-from ..runtime import BATCH_SHARE, BillLine, bill_of, total, worst_case
-from ._batch_delivery import BatchContext, BatchRow, Delivery, in_thread
-from ._batch_notes import HEARTBEAT_INTERVAL, RESULTS_KEPT, BatchNote, key_of, new_tag, now, sending_batch
-from ._engine import RowJob, as_claude_error, in_one_line, problem_of
-from ._journal import Answer
-from ._writer import AnswerWriter
+from ..runtime import BATCH_SHARE, BillLine, Ledger, TurnAccountant, bill_of, total, worst_case
+from ._batch_delivery import BatchRow, Delivery, HeaderObserver
+from ._batch_notes import (
+    HEARTBEAT_INTERVAL,
+    RESULTS_KEPT,
+    BatchNote,
+    BatchNotes,
+    key_of,
+    new_tag,
+    now,
+    sending_batch,
+)
+from ._journal import Answer, AnswerWriter
+from ._requests import RowJob
+from ._run import Task, as_claude_error, in_one_line, problem_of
 
 FIRST_POLL: Final = 60.0
 """Seconds until the first poll of a new batch."""
@@ -100,22 +110,37 @@ class BatchEngine:
     """The engine of a run that uses batches, in place of `OnlineEngine`. It runs on the bridge's event loop.
 
     Args:
-        context: Task, client and journal of the run.
+        task: Requests to send.
+        client: Client that sends them.
+        make_accountant: Factory of the accountant that logs the rows.
         on_change: Called after each change.
+        server: Name of the server.
+        ledger: Ledger that admits batches and books their rows.
+        since: When the journal was read, in seconds since the epoch.
         find_places: Function that returns all unanswered requests: number and place, by key. Called on a worker thread.
     """
 
     def __init__(
         self,
-        context: BatchContext,
+        task: Task,
+        client: ClaudeClient,
+        make_accountant: Callable[[], TurnAccountant],
         on_change: Callable[[], None],
+        *,
+        server: str,
+        ledger: Ledger,
+        since: float,
         find_places: Callable[[], dict[bytes, tuple[int, int]]],
     ) -> None:
-        self._context = context
-        self._delivery = Delivery(context)
-        self._task = context.task
-        self._notes = context.notes
+        self._task = task
+        self._client = client
+        self._accountant = make_accountant()
         self._on_change = on_change
+        self._ledger = ledger
+        self._since = since
+        self._observer = HeaderObserver(server, is_simulated=self._accountant.is_simulated)
+        self._delivery = Delivery(task, client, ledger, self._observer)
+        self._notes = BatchNotes(task.journal)
         self._find_places = find_places
         self._places: dict[bytes, tuple[int, int]] = {}
         self._watched: dict[str, BatchNote] = {}
@@ -139,7 +164,7 @@ class BatchEngine:
             ClaudeError: Sending or waiting stopped early. Batches already sent continue at the server.
         """
         self._writer = writer
-        self._places = await in_thread(self._find_places)
+        self._places = await asyncio.to_thread(self._find_places)
         await self._watch_open()
         await self._submit(self._task.feed)
         while self._watched and self._stop is None:
@@ -173,7 +198,8 @@ class BatchEngine:
 
         while self.error is None:
             try:
-                rows = await in_thread(read)
+                # In the context of the caller, as the online engine does.
+                rows = await asyncio.to_thread(read)
             except Exception as failure:  # an error in the user's expressions or table
                 self._refusal = as_claude_error(failure)
                 return
@@ -191,7 +217,7 @@ class BatchEngine:
         """Serialise jobs as rows of a batch. A request that batches do not support is a problem of its row."""
         rows = []
         for job in jobs:
-            request = self._task.request.model_copy(update={"messages": job.messages})
+            request = self._task.template.model_copy(update={"messages": job.messages})
             try:
                 params = batch_params(request)
             except ConfigurationError as error:
@@ -221,19 +247,17 @@ class BatchEngine:
         Returns:
             The error if the server rejected the batch as too large; then no batch exists, and the rows are released. Otherwise None.
         """
-        keys, context = [row.key for row in rows], self._context
-        model = self._task.request.model
-        mine = set(
-            await in_thread(
-                lambda: self._notes.claim(tag, context.run, keys, model=model, since=context.since)
-            )
+        keys, task = [row.key for row in rows], self._task
+        claimed = await asyncio.to_thread(
+            self._notes.claim, tag, task.run, keys, model=task.template.model, since=self._since
         )
+        mine = set(claimed)
         if len(mine) < len(keys):  # they are in a batch already, or another kernel claimed them first
             await self._watch_open()
             await self._load_known([key for key in keys if key not in mine])
         if not mine:
             return None
-        self._task.results.waiting = f"sending {counted(len(mine), 'row')}"
+        task.results.waiting = f"sending {counted(len(mine), 'row')}"
         self._on_change()
         try:
             await self._delivery.send(tag, [row for row in rows if row.key in mine])
@@ -277,7 +301,7 @@ class BatchEngine:
         if self._stop is not None:
             return 0.0
         try:
-            fresh = await in_thread(lambda: self._notes.get(note.tag))
+            fresh = await asyncio.to_thread(self._notes.get, note.tag)
             if fresh is None or fresh.state in ("merged", "dropped"):
                 await self._unwatch(note, is_dropped=fresh is not None and fresh.state == "dropped")
                 return 0.0
@@ -288,7 +312,7 @@ class BatchEngine:
                 self._status = "another kernel is sending it"
                 return HEARTBEAT_INTERVAL
             if fresh.state == "claimed":  # its process died before sending anything
-                await in_thread(lambda: self._notes.drop(fresh))
+                await asyncio.to_thread(self._notes.drop, fresh)
                 return 0.0
             seconds, self._status = await self._delivery.search(fresh)
             return self._poll_interval(fresh) if seconds is None else seconds
@@ -300,32 +324,32 @@ class BatchEngine:
             return max(self._poll_interval(note), error.retry_after or 0.0)
 
     async def _poll_sent(self, note: BatchNote) -> float:
-        observer, batches = self._context.observer, self._context.client.batches
+        observer = self._observer
         try:
-            batch = await batches.retrieve(note.id or "", is_poll=True, observer=observer)
+            batch = await self._client.batches.retrieve(note.id or "", is_poll=True, observer=observer)
         except NotFoundError:
             raise ConfigurationError(
                 f"This key finds no batch {note.id}, which was sent to {note.server} with rows of this map. Use a key of the "
                 f"workspace it was sent to, or, if the batch was deleted, let its rows be asked again with `%claude batches forget {note.id}`. "
                 "Nothing was sent."
             ) from None
-        if batch.has_ended:
-            if note.tag in _merging:
-                self._status = "another run is fetching the answers"
-                return HEARTBEAT_INTERVAL
+        if not batch.has_ended:
+            self._status = batch.processing_status.replace("_", " ")
+        elif note.tag in _merging:
+            self._status = "another run is fetching the answers"
+            return HEARTBEAT_INTERVAL
+        else:
             _merging.add(note.tag)
             try:
                 if await self._merge(note, batch):
                     return 0.0
             finally:
                 _merging.discard(note.tag)
-        if not batch.has_ended:
-            self._status = batch.processing_status.replace("_", " ")
         return max(self._poll_interval(note), observer.retry_after or 0.0)
 
     def _poll_interval(self, note: BatchNote) -> float:
         """Return the seconds until the next poll, which grow with the age of the batch."""
-        first = _FIRST_POLL_SIMULATED if self._context.observer.is_simulated else FIRST_POLL
+        first = _FIRST_POLL_SIMULATED if self._observer.is_simulated else FIRST_POLL
         return min(MAX_POLL_INTERVAL, max(first, _SHARE_OF_AGE * (now() - note.claimed)))
 
     async def _unwatch(self, note: BatchNote, *, is_dropped: bool) -> None:
@@ -334,11 +358,11 @@ class BatchEngine:
         mine = [key for key in note.row_keys if key in self._places]
         found = await self._load_known(mine)
         # If this kernel holds the reservation, it books the answers that another kernel fetched.
-        if self._context.ledger.settle_batch(note.tag):
+        if self._ledger.settle_batch(note.tag):
             for answer in found:
                 usage = Usage(input_tokens=answer.tokens_in, output_tokens=answer.tokens_out)
                 line = BillLine(model=answer.model, usage=usage, cost=answer.cost)
-                self._context.ledger.book([line], is_simulated=answer.is_simulated)
+                self._ledger.book([line], is_simulated=answer.is_simulated)
         if not is_dropped:
             for key in mine:
                 self._set_problem(key, _MERGED_ELSEWHERE)
@@ -359,7 +383,7 @@ class BatchEngine:
         """
         left = set(note.row_keys)
         # A kernel that died may have stored some of them.
-        done = await in_thread(lambda: self._notes.answered(note.row_keys, note.claimed))
+        done = await asyncio.to_thread(self._notes.answered, note.row_keys, note.claimed)
         downloads, pause = 0, _DOWNLOAD_RETRY
         while left and downloads < _MAX_DOWNLOADS and self._stop is None:
             try:
@@ -367,7 +391,7 @@ class BatchEngine:
                     await self._handle_result(result, note, left, done)
                 downloads += 1
             except NotFoundError:
-                server_now = now() + (self._context.observer.clock_offset or 0.0)
+                server_now = now() + (self._observer.clock_offset or 0.0)
                 if batch.archived_at is None and server_now < (batch.created or server_now) + RESULTS_KEPT:
                     self._status = "ended, but the answers are not available yet"
                     return False
@@ -387,15 +411,15 @@ class BatchEngine:
             return True
         await self._load_known([key for key in done if key in self._places])
         # Settle first: another run books the answers of a merged batch that still has a reservation.
-        self._context.ledger.settle_batch(note.tag)
-        await in_thread(lambda: self._notes.merged(note.tag))
+        self._ledger.settle_batch(note.tag)
+        await asyncio.to_thread(self._notes.merged, note.tag)
         self._watched.pop(note.tag, None)
         return True
 
     async def _results(self, batch: MessageBatch) -> AsyncIterator[BatchResult]:
         self._task.results.waiting = f"fetching the answers of {batch.id}"
         self._on_change()
-        results = self._context.client.batches.results(batch.id, observer=self._context.observer)
+        results = self._client.batches.results(batch.id, observer=self._observer)
         async with contextlib.aclosing(results):
             async for result in results:
                 if self._stop is not None:
@@ -435,19 +459,19 @@ class BatchEngine:
         index, place = self._places.get(key, (None, 0))
         if index is None:
             return
-        request = self._task.request
+        request = self._task.template
         if not self._has_logged:
             self._has_logged = True
             with contextlib.suppress(Exception):  # the user's expression may fail by now
                 request = request.model_copy(update={"messages": self._task.rebuild(index, place).messages})
-        is_simulated = self._context.observer.is_simulated
-        self._context.accountant.log_batch(
+        is_simulated = self._observer.is_simulated
+        self._accountant.log_batch(
             request, key, message, bill, asked_at=note.claimed, error=error, is_simulated=is_simulated
         )
 
     def _store(self, key: bytes, message: Message) -> Sequence[BillLine]:
         """Write an answer to the journal, even if its row is not in this map, because it is paid for. Return its bill."""
-        usage, asked = message.usage, self._task.request.model
+        usage, asked = message.usage, self._task.template.model
         if usage.service_tier is None:
             usage = usage.model_copy(update={"service_tier": "batch"})
             message = message.model_copy(update={"usage": usage})
@@ -464,20 +488,19 @@ class BatchEngine:
             tokens_in=usage.total_input_tokens,
             tokens_out=usage.output_tokens,
             cost=total(line.cost for line in bill),
-            is_simulated=self._context.observer.is_simulated,
+            is_simulated=self._observer.is_simulated,
         )
         self._writer.put(answer, partial(self._count, bill))
         return bill
 
-    def _count(self, bill: Sequence[BillLine], answer: Answer) -> None:
-        """Book a durable answer, and count it if its row is in this map."""
-        self._context.ledger.book(bill, is_simulated=answer.is_simulated)
+    def _count(self, bill: Sequence[BillLine], answer: Answer, is_durable: bool) -> None:
+        """Book a durable answer, and count it if its row is in this map. The results at the server have one that could not be written."""
+        if not is_durable:
+            return
+        self._ledger.book(bill, is_simulated=answer.is_simulated)
         index, place = self._places.get(answer.key, (None, 0))
         if index is not None:
-            results = self._task.results
-            results.problems.pop(index, None)
-            results.take(index, answer)
-            results.count(place, answer)
+            self._task.results.add(index, place, answer)
 
     def _store_losses(self, note: BatchNote, batch: MessageBatch, keys: set[bytes]) -> None:
         """Store a problem for each row whose results were deleted at the server. They are paid for, so only `claude.retry` sends them again."""
@@ -490,7 +513,7 @@ class BatchEngine:
 
     def _store_loss(self, key: bytes, note: BatchNote, problem: str) -> None:
         """Store a problem in place of an answer that is paid for, but not available."""
-        lost = Answer(key, "", problem, note.model, None, 0, 0, None, self._context.observer.is_simulated)
+        lost = Answer(key, "", problem, note.model, None, 0, 0, None, self._observer.is_simulated)
         self._writer.put(lost, partial(self._count, ()))
 
     def _set_problem(self, key: bytes, problem: str) -> None:
@@ -502,19 +525,17 @@ class BatchEngine:
 
     async def _watch_open(self) -> None:
         """Start watching open batches with rows of this map."""
-        for note in await in_thread(lambda: self._notes.open(self._places)):
+        for note in await asyncio.to_thread(self._notes.open, self._places):
             self._watched.setdefault(note.tag, note)
 
     async def _load_known(self, keys: Sequence[bytes]) -> list[Answer]:
         """Load the answers that other kernels wrote to the journal, and return them."""
-        found = await in_thread(lambda: self._notes.journal.find(keys))
+        found = await asyncio.to_thread(self._task.journal.find, keys)
         results = self._task.results
         for key, answer in found.items():
             index, _ = self._places.get(key, (None, 0))
             if index is not None and results.texts[index] is None:
-                results.problems.pop(index, None)
-                results.take(index, answer)
-                results.known += answer.problem is None
+                results.load(index, answer)
         self._on_change()
         return list(found.values())
 

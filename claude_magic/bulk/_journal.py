@@ -3,21 +3,26 @@
 Answers are looked up by the key of the request (`RequestKeys`), so running the same map again asks only what has no answer yet.
 
 SQLite runs in WAL mode: several kernels can read and write concurrently, and neither `kill -9` nor a power failure loses committed answers.
+A thread writes the answers of a run: all that have arrived since the last commit share the next one, and its `fsync`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ..client import ClaudeError, as_sentence
+from ..client import KEY_BYTES, ClaudeError, as_sentence
 from ..runtime import FOLDER, make_folder
 
 FILE_NAME: Final = "journal.sqlite"
@@ -29,6 +34,11 @@ _KEYS_PER_QUERY: Final = 500
 _ROWS_PER_INSERT: Final = 64
 """Rows written by one statement: old versions of SQLite take 999 parameters. Each statement gives up the interpreter lock, and the event
 loop must wake the writer each time, so `executemany` slows a map by 6 %."""
+
+_COMMIT_INTERVAL: Final = 0.02
+"""Seconds between two commits. Answers that arrive in between share one."""
+_MAX_WAITING: Final = 2_000
+"""Number of unwritten answers at which the engine pauses requests and downloads."""
 
 _SCHEMA: Final = """
 CREATE TABLE answers (
@@ -81,6 +91,8 @@ class Answer(NamedTuple):
     is_simulated: bool
 
 
+NO_KEY: Final = bytes(KEY_BYTES)
+"""Placeholder in the key list of a run for a row that could not be sent."""
 _ANSWER: Final = ", ".join(Answer._fields)
 
 
@@ -140,6 +152,34 @@ class Journal:
                     f"INSERT OR REPLACE INTO answers (run, at, {_ANSWER}) VALUES {rows}",  # noqa: S608 (our names, and marks)
                     [value for each in part for value in (run, now, *each)],
                 )
+
+    def begin_run(self, *, prompt: str, model: str, rows: int, requests: int, keys: bytes) -> int:
+        """Record the start of a run, and return its number.
+
+        Args:
+            prompt: Prompt template, as typed.
+            model: Full name of the model.
+            rows: Number of rows, times the draws of each.
+            requests: Number of distinct requests.
+            keys: Keys of all rows, concatenated. Runs with the same requests share one list.
+        """
+        digest = blake2b(keys, digest_size=16).digest()
+        with self.transaction() as database:
+            database.execute("INSERT OR IGNORE INTO lists (digest, keys) VALUES (?, ?)", (digest, keys))
+            (number,) = database.execute("SELECT id FROM lists WHERE digest = ?", (digest,)).fetchone()
+            made = database.execute(
+                "INSERT INTO runs (started, state, prompt, model, rows, requests, failed, list) VALUES (?, 'running', ?, ?, ?, ?, 0, ?)",
+                (time.time(), _replace_surrogates(prompt), model, rows, requests, number),
+            )
+            return int(made.lastrowid or 0)
+
+    def end_run(self, run: int, *, state: str, failed: int) -> None:
+        """Record the end of a run: its state, and its number of failed requests."""
+        with self.transaction() as database:
+            database.execute(
+                "UPDATE runs SET ended = ?, state = ?, failed = ? WHERE id = ?",
+                (time.time(), state, failed, run),
+            )
 
     def size(self) -> int:
         """Return the size of the journal on disk in bytes; 0 if it is in memory."""
@@ -264,6 +304,11 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
     return None if state is None else (state.st_dev, state.st_ino)
 
 
+def _replace_surrogates(text: str) -> str:
+    """Return a text that SQLite can store: lone surrogates, as in file names and truncated texts, become question marks."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def open_journal(place: Journal | str | Path | bool | None) -> Journal:
     """Return an open journal.
 
@@ -343,3 +388,120 @@ def _error_message(path: Path | None, error: sqlite3.Error) -> str:
             "answers may be saved with the tool `sqlite3 FILE .recover`."
         )
     return f"The journal {path} failed: {as_sentence(reason)}"
+
+
+_Unwritten = tuple[Answer, Callable[[Answer, bool], None]]
+"""An answer to write, and what to call then."""
+
+
+class AnswerWriter:
+    """A writer of the answers of one run. Use it only on the event loop on which it was created.
+
+    Args:
+        journal: The journal to write to.
+        run: Number of the run in the journal.
+        on_change: Called after answers have become durable.
+        on_failure: Called with the error if writing fails. Answers that are not written end without being durable.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        run: int,
+        *,
+        on_change: Callable[[], None],
+        on_failure: Callable[[ClaudeError], None],
+    ) -> None:
+        self._journal = journal
+        self._run = run
+        self._on_change = on_change
+        self._on_failure = on_failure
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[_Unwritten] = deque()
+        self._unwritten = 0
+        self._has_room, self._is_idle = asyncio.Event(), asyncio.Event()
+        self._has_room.set()
+        self._is_idle.set()
+        self._has_failed = False
+        self._is_closing = threading.Event()
+        self._thread = threading.Thread(target=self._write_loop, name="claude-magic-journal", daemon=True)
+        self._thread.start()
+
+    def __len__(self) -> int:
+        """Return the number of answers not yet written."""
+        return self._unwritten
+
+    def put(self, answer: Answer, on_end: Callable[[Answer, bool], None]) -> None:
+        """Queue an answer, and return immediately.
+
+        Args:
+            answer: The answer.
+            on_end: Called with the answer and True once it is durable, or with False if it cannot be written.
+        """
+        if self._has_failed:
+            on_end(answer, False)
+            return
+        self._unwritten += 1
+        self._is_idle.clear()
+        if self._unwritten >= _MAX_WAITING:
+            self._has_room.clear()
+        self._queue.append((answer, on_end))
+
+    async def wait_for_room(self) -> None:
+        """Wait until the queue of unwritten answers is short enough."""
+        await self._has_room.wait()
+
+    async def wait_until_durable(self) -> None:
+        """Wait until all queued answers are durable."""
+        await self._is_idle.wait()
+
+    async def close(self) -> None:
+        """Write the remaining answers and stop the thread. All callbacks have run when this returns."""
+        self._is_closing.set()
+        await asyncio.to_thread(self._thread.join)
+        await asyncio.sleep(0)
+
+    def _on_commit(self, written: Sequence[_Unwritten]) -> None:
+        self._end(written, is_durable=True)
+        self._on_change()
+
+    def _fail(self, error: ClaudeError, failed: Sequence[_Unwritten]) -> None:
+        self._has_failed = True
+        self._end([*failed, *self._queue], is_durable=False)
+        self._queue.clear()
+        self._on_failure(error)
+
+    def _end(self, answers: Sequence[_Unwritten], *, is_durable: bool) -> None:
+        for answer, on_end in answers:
+            on_end(answer, is_durable)
+        self._unwritten -= len(answers)
+        if self._unwritten < _MAX_WAITING:
+            self._has_room.set()
+        if not self._unwritten:
+            self._is_idle.set()
+
+    # On the writer thread...
+
+    def _write_loop(self) -> None:
+        is_last = False
+        while not is_last:
+            is_last = self._is_closing.wait(_COMMIT_INTERVAL)
+            # The loop may append meanwhile; only this thread takes.
+            taken = [self._queue.popleft() for _ in range(len(self._queue))]
+            if not taken:
+                continue
+            try:
+                self._journal.add([answer for answer, _ in taken], self._run)
+            except ClaudeError as error:
+                self._call_on_loop(partial(self._fail, error, taken))
+                return
+            except Exception as error:  # any failure must reach the callers that wait for the writer
+                kind = type(error).__name__
+                failure = JournalError(f"The journal cannot take an answer ({kind}: {error}).")
+                self._call_on_loop(partial(self._fail, failure, taken))
+                return
+            self._call_on_loop(partial(self._on_commit, taken))
+
+    def _call_on_loop(self, callback: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so the run has ended
+            self._loop.call_soon_threadsafe(callback)

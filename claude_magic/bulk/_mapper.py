@@ -1,22 +1,30 @@
-"""A map as a picklable callable, for engines that distribute tables over processes: Dask, Ray, Spark."""
+"""A map as a picklable callable, for engines that distribute tables over processes: Dask, Ray, Spark.
+
+Engines concatenate partitions, so the type of a column must not depend on the answers in one of them: it depends on the schema alone. A
+column of nulls, an empty list, and an integer beyond 64 bits do not change it.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from ..client import ConfigurationError, read_limiter_url
 from ..runtime import get_runtime
-from ._columns import narwhals_column, pandas_column, pandas_type
 from ._plan import ANSWER_COLUMN, ERROR_COLUMN, answer_columns, make_plan
-from ._request import Request
+from ._requests import Request
 from ._rows import check_not_lazy, wrap_arrow
 from ._shards import open_shards
 
 _Answers = tuple[dict[str, list[Any]], list[str | None]]
 _TEXT: Final = {"type": "string"}
+_PANDAS_DTYPES: Final = {"integer": "Int64", "number": "float64", "boolean": "boolean"}
+"""Nullable pandas dtypes by JSON type. Text has pandas' default string dtype; everything else is `object`."""
+_MAX_DEPTH: Final = 20
+_INT_BITS: Final = 63
 
 
 class Mapper:
@@ -57,7 +65,7 @@ class Mapper:
         import pandas
 
         columns = {
-            name: pandas.Series([], dtype=pandas_type(schema)) for name, schema in self._columns().items()
+            name: pandas.Series([], dtype=_pandas_type(schema)) for name, schema in self._columns().items()
         }
         kept = {name: self._kept[name] for name in self._kept.columns}
         return pandas.DataFrame({**kept, **columns})
@@ -120,8 +128,8 @@ class Mapper:
 
         def column(name: str, of: list[Any]) -> tuple[Any, list[int]]:
             if is_pandas:
-                return pandas_column(schemas[name], of, index)
-            return narwhals_column(name, schemas[name], of, backend)
+                return _pandas_column(schemas[name], of, index)
+            return _narwhals_column(name, schemas[name], of, backend)
 
         made, problems = {}, list(errors)
         for name in names:
@@ -209,3 +217,123 @@ def _empty_frame(keep: Any) -> Any:
     if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
         raise ConfigurationError("keep= is a list of names of columns, or a table that has them.")
     return pandas.DataFrame({name: pandas.Series([], dtype=object) for name in names})
+
+
+def _pandas_type(schema: Mapping[str, Any]) -> Any:
+    """Return the dtype of a pandas column.
+
+    Args:
+        schema: JSON schema of the field, without `$ref`.
+    """
+    import pandas
+
+    kind = _json_type(schema)[0]
+    return pandas.Series(["text"]).dtype if kind == "string" else _PANDAS_DTYPES.get(kind, "object")
+
+
+def _pandas_column(schema: Mapping[str, Any], values: Sequence[Any], index: Any) -> tuple[Any, list[int]]:
+    """Return a pandas column, and the positions of values that do not fit its dtype and became null."""
+    import pandas
+
+    converted = [_convert(schema, value) for value in values]
+    column = pandas.Series(converted, index=index, dtype=_pandas_type(schema))
+    return column, _lost_positions(values, converted)
+
+
+def _narwhals_type(schema: Mapping[str, Any], depth: int = 0) -> Any:
+    """Return the dtype of a narwhals column (polars, pyarrow and others). Values without a single type are stored as JSON text."""
+    import narwhals.stable.v2 as nw
+
+    kind, schema = _json_type(schema)
+    if depth > _MAX_DEPTH:
+        return nw.String()
+    if kind == "array" and isinstance(items := schema.get("items"), Mapping):
+        return nw.List(_narwhals_type(items, depth + 1))
+    if kind == "object" and (fields := schema.get("properties")) and not schema.get("additionalProperties"):
+        return nw.Struct({name: _narwhals_type(field, depth + 1) for name, field in fields.items()})
+    simple = {"integer": nw.Int64(), "number": nw.Float64(), "boolean": nw.Boolean()}
+    return simple.get(kind, nw.String())
+
+
+def _narwhals_column(
+    name: str, schema: Mapping[str, Any], values: Sequence[Any], backend: Any
+) -> tuple[Any, list[int]]:
+    """Return a native column (polars, pyarrow and others), and the positions of values that do not fit its dtype and became null."""
+    import narwhals.stable.v2 as nw
+
+    dtype = _narwhals_type(schema)
+    converted = [_convert_nested(dtype, _convert(schema, value)) for value in values]
+
+    def column(of: list[Any]) -> Any:
+        return nw.new_series(name, of, dtype, backend=backend)
+
+    try:
+        made = column(converted)
+    except Exception:  # each library raises its own exception for a value that does not fit
+        converted = [value if _fits(column, value) else None for value in converted]
+        made = column(converted)
+    return made, _lost_positions(values, converted)
+
+
+def _fits(column: Any, value: Any) -> bool:
+    try:
+        column([value])
+    except Exception:
+        return False
+    return True
+
+
+def _lost_positions(values: Sequence[Any], converted: Sequence[Any]) -> list[int]:
+    pairs = zip(values, converted, strict=True)
+    return [place for place, (value, made) in enumerate(pairs) if made is None and value is not None]
+
+
+def _convert(schema: Mapping[str, Any], value: Any) -> Any:
+    """Return a value converted to the type of its column; None for a number that does not fit a numeric column."""
+    kind = _json_type(schema)[0]
+    if value is None:
+        return None
+    if kind == "string":
+        return _as_text(value)
+    if kind == "integer":
+        return value if isinstance(value, int) and value.bit_length() <= _INT_BITS else None
+    try:
+        return float(value) if kind == "number" else value
+    except (OverflowError, ValueError, TypeError):
+        return None
+
+
+def _convert_nested(dtype: Any, value: Any) -> Any:
+    """Return a value converted to a narwhals dtype, with parts that have no single type as text."""
+    import narwhals.stable.v2 as nw
+
+    if value is None:
+        return None
+    if isinstance(dtype, nw.List):
+        return [_convert_nested(dtype.inner, item) for item in value] if isinstance(value, list) else value
+    if isinstance(dtype, nw.Struct):
+        return {field.name: _convert_nested(field.dtype, value.get(field.name)) for field in dtype.fields}
+    if dtype == nw.Float64():
+        return float(value)
+    return _as_text(value) if dtype == nw.String() else value
+
+
+def _as_text(value: Any) -> str:
+    """Return a value as text; lists and dicts become JSON."""
+    if isinstance(value, str):
+        return value
+    return (
+        json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+    )
+
+
+def _json_type(schema: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return the JSON type other than null, and the schema that declares it; "" if several types are possible."""
+    choices: Iterable[Any] = schema.get("anyOf") or (schema,)
+    found = [each for each in choices if each.get("type") != "null"]
+    if len(found) != 1:
+        kinds = {_json_type(each)[0] for each in found}
+        return (kinds.pop(), schema) if len(kinds) == 1 and not kinds & {"array", "object"} else ("", schema)
+    kind = found[0].get("type")
+    names = [name for name in (kind if isinstance(kind, list) else [kind]) if name not in (None, "null")]
+    return (names[0], found[0]) if len(names) == 1 else ("", schema)

@@ -53,6 +53,10 @@ class MapColumns:
         """Names of all added columns."""
         return (*self.answers, self.error)
 
+    def empty(self) -> MapColumns:
+        """Return the same columns, without fingerprints."""
+        return MapColumns(self.answers, self.error, self.read)
+
     def is_like(self, other: MapColumns) -> bool:
         """Return whether both read and add the same columns."""
         return (self.answers, self.error, self.read) == (other.answers, other.error, other.read)
@@ -202,7 +206,7 @@ def _joined_by_columns(results: Iterable[MapColumns]) -> list[MapColumns]:
     joined: list[MapColumns] = []
     for made in results:
         if (same := next((each for each in joined if each.is_like(made)), None)) is None:
-            joined.append(same := MapColumns(made.answers, made.error, made.read))
+            joined.append(same := made.empty())
         same.rows.extend(made.rows)
         same.values.extend(made.values)
     return joined

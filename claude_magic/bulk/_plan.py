@@ -5,26 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, Final
 
-from ..client import ClaudeClient, ConfigurationError, Usage
+from ..client import ConfigurationError, Usage
 from ..context import CHARS_PER_TOKEN, exposed_in, refusal
 from ..display import FrontEnd
-from ..runtime import NO_BATCHES, SENT_AS_IT_IS, Runtime, TurnAccountant, cost_of, table_id
+from ..runtime import NO_BATCHES, SENT_AS_IT_IS, Runtime, Settings, cost_of, table_id
 from ..schema import AnswerError
-from ._batch_delivery import BatchContext, HeaderObserver, max_batch_cost
+from ._batch_delivery import max_batch_cost
 from ._batch_notes import BatchNotes, demo_server, describe_held, held_rows, name_server, now
 from ._batches import BatchEngine
-from ._engine import MAX_IN_FLIGHT, OnlineEngine, Results, RowJob, Task
+from ._display import Preview, approve_price
 from ._journal import Answer, Journal, open_journal
+from ._online import OnlineEngine
 from ._origins import MapColumns, check_columns, remember_origin
-from ._preview import Preview, approve_price
-from ._request import Request
-from ._row_requests import RowIndex, RowRequests, joined_text
+from ._requests import Request, RowIndex, RowJob, RowRequests, joined_text
 from ._rows import DRAW, Rows, as_rows, field_values, read_once, register_accessors
-from ._run import MapRun
-from ._runs import Runs
+from ._run import MapRun, Results, Task
 
 _CHUNK: Final = 256
 """Rows read at a time."""
@@ -82,7 +80,7 @@ class MapPlan:
         self._options = {**request.settings, "model": model}
         self._rows: Rows = as_rows(self._request.items)
         self._row_requests = RowRequests(self._request, self._rows, runtime, self._options)
-        self._names = self._column_names()
+        self._columns = self._add_columns()
         self._index = RowIndex()
         self._totals = _ReadTotals()
         self.results = Results(0)
@@ -119,8 +117,7 @@ class MapPlan:
             self._refuse_exposed(fresh)
 
     def _load_known(self, number: int, answer: Answer) -> None:
-        self.results.take(number, answer)
-        self.results.known += answer.problem is None
+        self.results.load(number, answer)
         self._totals.failed += answer.problem is not None
         self._totals.tokens_out += answer.tokens_out
 
@@ -190,7 +187,7 @@ class MapPlan:
 
     def _preview_notes(self, to_ask: int, held: Mapping[str, int]) -> Iterator[str]:
         yield from self._row_requests.notes(to_ask)
-        if to_ask and self._replay == "only":
+        if to_ask and self._settings.replay == "only":
             yield "Replay is only: rows that are not in the cassette are not sent, and fail."
         if held and not self._request.is_batch:
             yield describe_held(held)
@@ -206,7 +203,7 @@ class MapPlan:
         Raises:
             ConfigurationError: The price is above `max_cost`, or was not approved. Nothing was sent.
         """
-        if self._replay == "only":  # nothing is sent
+        if self._settings.replay == "only":  # nothing is sent
             return
         above = self._runtime.settings().values.map_ask_above
         approve_price(self.preview(), self._request.max_cost, asks_above=above, front_end=front_end)
@@ -224,26 +221,28 @@ class MapPlan:
 
     def _places(self) -> dict[bytes, tuple[int, int]]:
         """Return the unanswered requests: number and place, by key."""
-        return self._index.places(lambda number: self.results.texts[number] is None)
+        index, texts = self._index, self.results.texts
+        unanswered = ((number, place) for number, place in index.first_places() if texts[number] is None)
+        return {index.key_at(place): (number, place) for number, place in unanswered}
 
     @property
     def _server(self) -> str:
         """The name of the server. Each process with the demo has a server of its own, which ends with the process."""
-        base_url = self._runtime.settings(self._options).values.base_url
-        return demo_server() if self._runtime.is_demo else name_server(str(base_url))
+        return demo_server() if self._runtime.is_demo else name_server(str(self._settings.base_url))
+
+    @property
+    def _settings(self) -> Settings:
+        return self._runtime.settings(self._options).values
 
     # Running...
 
     @property
-    def _replay(self) -> str:
-        return self._runtime.settings(self._options).values.replay
-
-    @property
     def _again(self) -> str | None:
         """How the same line asks only the rest, as `MapRun` takes it."""
-        if self.journal.path is not None or self._replay == "auto":
+        replay = self._settings.replay
+        if self.journal.path is not None or replay == "auto":
             return ""
-        return None if self._replay == "off" else " with --replay auto"
+        return None if replay == "off" else " with --replay auto"
 
     def start(self) -> MapRun:
         """Start the requests that have no answer yet, and return immediately.
@@ -256,7 +255,7 @@ class MapPlan:
         if not request.is_batch and (held := self._rows_in_batches()):
             raise ConfigurationError(f"{describe_held(held)} Nothing was sent.")
         template, jobs = self._row_requests.template, self._jobs()
-        number = Runs(self.journal).begin(
+        number = self.journal.begin_run(
             prompt=request.prompt,
             model=template.model,
             rows=len(self._index),
@@ -264,49 +263,34 @@ class MapPlan:
             keys=bytes(self._index.keys),
         )
         task = Task(
-            request=template,
-            schema=request.schema,
+            request=request,
+            template=template,
             feed=lambda: next(jobs, []),
             rebuild=self._row_requests.rebuild_job,
             results=self.results,
+            journal=self.journal,
+            run=number,
             rows=len(self._index),
             unasked=self._unasked,
-            max_in_flight=request.concurrency or MAX_IN_FLIGHT,
-            max_cost=request.max_cost,
             warms_cache=self._row_requests.is_cached,
-            asks_again=self._runtime.settings(self._options).values.max_retries > 0,
+            asks_again=self._settings.max_retries > 0,
         )
-        run = MapRun(task, request, self.result, again=self._again)
+        run = MapRun(task, self.result, again=self._again)
         self._has_started = True
         run.start(
-            self.journal,
-            number,
-            lambda work, *, on_end: self._runtime.spawn(work, self._options, on_end=on_end),
-            make_engine=partial(self._batch_engine, number) if request.is_batch else OnlineEngine,
+            partial(self._runtime.spawn, options=self._options),
+            self._make_batch_engine() if request.is_batch else OnlineEngine,
         )
         return run
 
-    def _batch_engine(
-        self,
-        run: int,
-        task: Task,
-        client: ClaudeClient,
-        make_accountant: Callable[[], TurnAccountant],
-        on_change: Callable[[], None],
-    ) -> BatchEngine:
-        accountant = make_accountant()
-        context = BatchContext(
-            task=task,
-            client=client,
-            notes=BatchNotes(self.journal),
-            run=run,
-            since=self._read_at,
+    def _make_batch_engine(self) -> Callable[..., BatchEngine]:
+        return partial(
+            BatchEngine,
             server=self._server,
             ledger=self._runtime.ledger,
-            accountant=accountant,
-            observer=HeaderObserver(is_simulated=accountant.is_simulated),
+            since=self._read_at,
+            find_places=self._places,
         )
-        return BatchEngine(context, on_change, self._places)
 
     def close(self) -> None:
         """Close the journal, unless a run was started: the run closes it at its end."""
@@ -315,23 +299,17 @@ class MapPlan:
 
     def _jobs(self) -> Iterator[list[RowJob]]:
         """Yield the requests that have no answer, in chunks. Each request is sent for the first row that needs it."""
-        repeat, number = self._request.repeat, 0
-        for start in range(0, self._rows.count, _CHUNK):
-            stop = min(start + _CHUNK, self._rows.count)
-            wanted = []
-            for place in range(start * repeat, stop * repeat):
-                if self._index.numbers[place] == number:
-                    if self.results.is_open(number):
-                        wanted.append((number, place))
-                    number += 1
-            filled = self._row_requests.read(start, stop) if wanted else []
-            jobs = []
-            for asked, place in wanted:
+        repeat, results = self._request.repeat, self.results
+        wanted = (found for found in self._index.first_places() if results.is_open(found[0]))
+        for chunk, requests in groupby(wanted, lambda found: found[1] // repeat // _CHUNK):
+            start = chunk * _CHUNK
+            filled, jobs = self._row_requests.read(start, start + _CHUNK), []
+            for number, place in requests:
                 parts = filled[place // repeat - start]
                 if isinstance(parts, str):  # the expression returned a value before, and now fails
-                    self.results.problems[asked] = parts
+                    results.problems[number] = parts
                 else:
-                    jobs.append(self._row_requests.job(asked, place, parts))
+                    jobs.append(self._row_requests.job(number, place, parts))
             if jobs:
                 yield jobs
 
@@ -341,24 +319,25 @@ class MapPlan:
         The error column has the reason for each missing answer.
         """
         columns, errors = self.answers()
-        result = self._rows.build(columns, errors, error_name=self._names[1], repeat=self._request.repeat)
+        result = self._rows.build(
+            columns, errors, error_name=self._columns.error, repeat=self._request.repeat
+        )
         # Answers kept in memory only are found in the open journal.
         journal = self.journal if self.journal.path is None else self._request.journal
         request = replace(self._request, journal=journal, outlives_cell=False)
-        remember_origin(result, request, self.map_columns)
+        remember_origin(result, request, self._columns.empty() if self._rows.columns else None)
         register_accessors(result)
         return result
 
     def answers(self) -> tuple[dict[str, list[Any]], list[str | None]]:
         """Return the available answers by column name, and the reasons for missing answers by row."""
-        names, *_ = self._names
-        fields = self._fields()
+        names, fields = self._columns.answers, self._fields()
         columns: list[list[Any]] = [[] for _ in names]
         errors: list[str | None] = []
         made: dict[int, tuple[list[Any], str | None]] = {}
         is_repeated = len(self.results.texts) < len(self._index.numbers)
         for place, index in enumerate(self._index.numbers):
-            if (found := made.get(index)) is None or index < 0:
+            if (found := made.get(index)) is None:
                 found = self._values(index, place, fields)
                 if is_repeated and index >= 0:
                     made[index] = found
@@ -389,32 +368,25 @@ class MapPlan:
         schema = self._request.schema
         return schema.fields if schema is not None and self._rows.columns else ()
 
-    def _column_names(self) -> tuple[list[str], str]:
-        """Return the names of the answer columns and of the error column.
+    def _add_columns(self) -> MapColumns:
+        """Return the columns that the map adds; those of an earlier map they replace.
 
         Raises:
             ConfigurationError: A column that was not made by an earlier map has one of these names.
         """
-        request = self._request
+        request, rows = self._request, self._rows
         names, error = answer_columns(request, self._fields())
+        read = {*self._row_requests.prompt.columns}
+        if not read <= {*rows.columns}:  # the whole row
+            read |= {*rows.columns} - {rows.answer_columns.get(name) for name in (*names, error)}
+        columns = MapColumns(tuple(names), error, tuple(name for name in rows.columns if name in read))
         if request.keeps_columns:
             extra = [DRAW] if request.repeat > 1 else []
-            added = MapColumns((*names, *extra), error, self._row_requests.prompt.columns)
-            check_columns(added, self._rows, request.items, is_extended=bool(extra))
-            made = self._rows.answer_columns
-            self._rows.replaced = {made[name] for name in added.columns if name in made}
-        return names, error
-
-    @property
-    def map_columns(self) -> MapColumns | None:
-        """The columns that the map adds to a table; None if the input is not a table."""
-        columns, (names, error) = self._rows.columns, self._names
-        if not columns:
-            return None
-        needed = set(self._row_requests.prompt.columns)
-        if not needed <= {*columns}:  # the whole row
-            needed = {*columns} - {self._rows.answer_columns.get(name) for name in (*names, error)}
-        return MapColumns(tuple(names), error, tuple(name for name in columns if name in needed))
+            added = replace(columns, answers=(*names, *extra))
+            check_columns(added, rows, request.items, is_extended=bool(extra))
+            made = rows.answer_columns
+            rows.replaced = {made[name] for name in added.columns if name in made}
+        return columns
 
 
 def answer_columns(request: Request, fields: Sequence[str]) -> tuple[list[str], str]:

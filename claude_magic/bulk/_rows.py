@@ -178,7 +178,18 @@ def as_rows(items: Any) -> Rows:
     Raises:
         ConfigurationError: The input is of another type, or has no rows. Nothing was sent.
     """
-    rows = _as_rows(items)
+    check_not_lazy(items)
+    if isinstance(items, str | bytes | bytearray | memoryview):
+        raise ConfigurationError(
+            "A map asks about each of several items, and this is one text. Put it into a list, or use claude.ask. Nothing was sent."
+        )
+    rows: Rows | None
+    if isinstance(items, Mapping):
+        rows = _DictRows(items)
+    elif isinstance(items, list | tuple | range):
+        rows = _ListRows(items)
+    elif (rows := _as_table(wrap_arrow(items))) is None:
+        rows = _ListRows(_read_all(items))
     if not rows.count:
         raise ConfigurationError("There are no rows to map, so nothing was sent.")
     return rows
@@ -203,28 +214,16 @@ def check_not_lazy(items: Any) -> None:
             raise ConfigurationError(f"This {kind.__name__} ({library}) {why}: {how}. Nothing was sent.")
 
 
-def _as_rows(items: Any) -> Rows:
-    check_not_lazy(items)
-    if isinstance(items, str | bytes | bytearray | memoryview):
+def _read_all(items: Any) -> list[Any]:
+    """Read an iterable, which may run the user's code.
+
+    Raises:
+        ConfigurationError: It is not iterable, or raised an error.
+    """
+    if not isinstance(items, Iterable):
         raise ConfigurationError(
-            "A map asks about each of several items, and this is one text. Put it into a list, or use claude.ask. Nothing was sent."
+            f"A map takes a table, a column, a list, a dict or a generator, not {type(items).__name__}. Nothing was sent."
         )
-    if isinstance(items, Mapping):
-        return _DictRows(items)
-    if isinstance(items, list | tuple | range):
-        return _ListRows(items)
-    table = _as_table(wrap_arrow(items))
-    if table is not None:
-        return table
-    if isinstance(items, Iterable):
-        return _ListRows(_read_all(items))
-    raise ConfigurationError(
-        f"A map takes a table, a column, a list, a dict or a generator, not {type(items).__name__}. Nothing was sent."
-    )
-
-
-def _read_all(items: Iterable[Any]) -> list[Any]:
-    """Read an iterable, which may run the user's code."""
     read: list[Any] = []
     try:
         read.extend(items)
@@ -473,15 +472,11 @@ def plain(value: Any) -> Any:
 def register_accessors(result: Any) -> None:
     """Register the accessor `claude` on pandas or polars data frames, if the result is one and the accessor is missing."""
     pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
-    if (
-        pandas is not None
-        and isinstance(result, pandas.DataFrame)
-        and not hasattr(pandas.DataFrame, "claude")
-    ):
+    if pandas is not None and _lacks_accessor(result, pandas.DataFrame):
         pandas.api.extensions.register_dataframe_accessor("claude")(ClaudeAccessor)
-    if (
-        polars is not None
-        and isinstance(result, polars.DataFrame)
-        and not hasattr(polars.DataFrame, "claude")
-    ):
+    if polars is not None and _lacks_accessor(result, polars.DataFrame):
         polars.api.register_dataframe_namespace("claude")(ClaudeAccessor)
+
+
+def _lacks_accessor(result: Any, kind: Any) -> bool:
+    return isinstance(result, kind) and not hasattr(kind, "claude")

@@ -1,4 +1,4 @@
-"""A running or finished map: its progress, its result, and how to stop it."""
+"""A run of a map: its work, its results, and the handle that shows, stops and awaits it. Both engines, online and in batches, share it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,143 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Protocol
 
 from .._tracebacks import short_errors
-from ..client import ClaudeClient, ClaudeError
+from ..client import APIError, ClaudeClient, ClaudeError, ConfigurationError, Message, MessageRequest
 from ..render import counted
 from ..runtime import Phase, TurnAccountant
-from ._engine import MapEngine, OnlineEngine, Task, as_claude_error, in_one_line
-from ._journal import Journal
-from ._request import Request
-from ._runs import Runs
-from ._writer import AnswerWriter
+from ..schema import AnswerError
+from ._journal import Answer, AnswerWriter, Journal
+from ._requests import Request, RowJob
+
+_MAX_FIRST: Final = 5
+
+
+class Results:
+    """The answers and totals of a run. One thread writes them; any thread may read them.
+
+    Args:
+        requests: Number of distinct requests.
+
+    Attributes:
+        texts: Answer by number of the request, or None.
+        problems: Reasons for missing answers, by number of the request.
+        known: Requests that the journal already answered.
+        answered: Requests answered by this run.
+        unkept: Those of them whose answers could not be written.
+        tokens_in: Input tokens of this run's answers.
+        tokens_out: Output tokens of this run's answers.
+        cost: Cost of this run's answers in USD; None if unknown.
+        highest_cost: Cost of the most expensive answer in USD.
+        first: The first answers of this run, as pairs of row and text.
+        is_simulated: A simulator answered.
+        waiting: What the run is waiting for, as one line; empty if nothing.
+        batches: Ids of the batches that the run is waiting for.
+        replayed_cost: Original cost in USD of the answers replayed from a cassette.
+        recorded_on: Date of the oldest recording if all answers of this run are in the cassette; "" if some are not; None before the first.
+        remarks: Remarks about the cassette, as sentences.
+    """
+
+    def __init__(self, requests: int) -> None:
+        self.texts: list[str | None] = [None] * requests
+        self.problems: dict[int, str] = {}
+        self.known = self.answered = self.unkept = self.tokens_in = self.tokens_out = 0
+        self.cost: float | None = 0.0
+        self.highest_cost = 0.0
+        self.first: list[tuple[int, str]] = []
+        self.is_simulated = False
+        self.waiting = ""
+        self.batches: tuple[str, ...] = ()
+        self.replayed_cost = 0.0
+        self.recorded_on: str | None = None
+        self.remarks: dict[str, None] = {}
+
+    @property
+    def open_reason(self) -> str:
+        """The reason why a request has neither an answer nor a problem."""
+        if self.batches:
+            return f"no answer yet: {', '.join(self.batches[:3])} had not ended when the map was stopped"
+        return "not asked: the map was stopped before this row"
+
+    def is_open(self, index: int) -> bool:
+        """Whether a request has neither an answer nor a problem."""
+        return self.texts[index] is None and index not in self.problems
+
+    def load(self, index: int, answer: Answer) -> None:
+        """Store an answer that was in the journal already."""
+        self._store(index, answer)
+        self.known += answer.problem is None
+
+    def add(self, index: int, row: int, answer: Answer) -> None:
+        """Store an answer of this run, and add it to the totals."""
+        self._store(index, answer)
+        self.answered += answer.problem is None
+        self.tokens_in += answer.tokens_in
+        self.tokens_out += answer.tokens_out
+        self.cost = None if answer.cost is None or self.cost is None else self.cost + answer.cost
+        self.highest_cost = max(self.highest_cost, answer.cost or 0.0)
+        self.is_simulated |= answer.is_simulated
+        if len(self.first) < _MAX_FIRST and answer.problem is None:
+            self.first.append((row, answer.text))
+
+    def _store(self, index: int, answer: Answer) -> None:
+        """Store the text of an answer, or its problem."""
+        self.problems.pop(index, None)
+        if answer.problem is None:
+            self.texts[index] = answer.text
+        else:
+            self.problems[index] = answer.problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """The work of an engine.
+
+    Attributes:
+        request: Arguments of the map.
+        template: Request without messages, common to all rows.
+        feed: Function that returns the next jobs; an empty list at the end. Called on a worker thread, as it runs the user's expressions.
+        rebuild: Function that rebuilds a job from the number of the request and its place. Called on a worker thread, too.
+        results: Answers and totals of the run.
+        journal: Journal of the answers. It is closed at the end of the run.
+        run: Number of the run in the journal.
+        rows: Number of rows, times the draws of each.
+        unasked: Rows that cannot be sent: a value is null, or an expression fails.
+        warms_cache: Send one request before the others, to cache the shared prefix.
+        asks_again: Send requests that failed for a passing reason once more, after the others.
+    """
+
+    request: Request
+    template: MessageRequest
+    feed: Callable[[], Sequence[RowJob]]
+    rebuild: Callable[[int, int], RowJob]
+    results: Results
+    journal: Journal
+    run: int
+    rows: int
+    unasked: int = 0
+    warms_cache: bool = False
+    asks_again: bool = True
+
+
+class MapEngine(Protocol):
+    """An engine that sends the requests of a task on the bridge's event loop."""
+
+    @property
+    def error(self) -> ClaudeError | None:
+        """The error that stopped the engine, or None."""
+        ...
+
+    async def run(self, writer: AnswerWriter) -> None:
+        """Send all requests, and pass the answers to `writer`."""
+        ...
+
+    def stop(self, error: ClaudeError) -> None:
+        """Stop sending, because of `error`."""
+        ...
 
 
 class MapStoppedError(ClaudeError):
@@ -98,7 +222,6 @@ class MapRun:
 
     Args:
         task: Requests to send.
-        request: Arguments of the map.
         make_result: Function that builds the result from the answers so far.
         again: How to run the same line again so that it asks only the rest: words such as " with --replay auto", or "". None if the answers
             are kept nowhere.
@@ -113,12 +236,10 @@ class MapRun:
     pending_calls = None
     """Always None: maps have no tools, so there are no tool calls to run while waiting."""
 
-    def __init__(
-        self, task: Task, request: Request, make_result: Callable[[], Any], *, again: str | None = ""
-    ) -> None:
-        self.prompt = request.prompt
-        self.origin = request.origin
-        self.outlives_cell = request.outlives_cell
+    def __init__(self, task: Task, make_result: Callable[[], Any], *, again: str | None = "") -> None:
+        self.prompt = task.request.prompt
+        self.origin = task.request.origin
+        self.outlives_cell = task.request.outlives_cell
         self._task = task
         self._make_result = make_result
         self.again = again
@@ -131,25 +252,19 @@ class MapRun:
         self._started, self._ended = time.monotonic(), 0.0
         self.error: ClaudeError | None = None
 
-    def start(
-        self,
-        journal: Journal,
-        number: int,
-        spawn: Callable[..., Callable[[], None]],
-        make_engine: Callable[..., MapEngine] = OnlineEngine,
-    ) -> None:
+    def start(self, spawn: Callable[..., Callable[[], None]], make_engine: Callable[..., MapEngine]) -> None:
         """Start the engine in the background.
 
         Args:
-            journal: Journal of the answers. It is closed at the end of the run.
-            number: Number of the run in the journal.
             spawn: Function that starts a coroutine on the bridge, called with the work and `on_end`; returns a function that cancels it.
             make_engine: Factory of the engine, with the signature of `OnlineEngine`.
         """
 
         async def work(client: ClaudeClient, make_accountant: Callable[[], TurnAccountant]) -> None:
             engine = make_engine(self._task, client, make_accountant, self.note)
-            writer = AnswerWriter(journal, number, on_change=self.note, on_failure=engine.stop)
+            writer = AnswerWriter(
+                self._task.journal, self._task.run, on_change=self.note, on_failure=engine.stop
+            )
             try:
                 await engine.run(writer)
             finally:
@@ -160,12 +275,12 @@ class MapRun:
                 raise engine.error
 
         def on_end(task: asyncio.Task[None]) -> None:
-            failure = None if task.cancelled() else task.exception()
-            if failure is not None:
-                self._end(Phase.FAILED, as_claude_error(failure).with_traceback(None), journal, number)
+            if task.cancelled():
+                self._end(Phase.CANCELLED)
+            elif (failure := task.exception()) is not None:
+                self._end(Phase.FAILED, as_claude_error(failure).with_traceback(None))
             else:
-                phase = Phase.CANCELLED if task.cancelled() else Phase.COMPLETE
-                self._end(phase, None, journal, number)
+                self._end(Phase.COMPLETE)
 
         self._cancel = spawn(work, on_end=on_end)
 
@@ -190,7 +305,7 @@ class MapRun:
         return MapSnapshot(
             phase=self._phase,
             version=self._version,
-            model=self._task.request.model,
+            model=self._task.template.model,
             rows=self._task.rows,
             requests=len(results.texts),
             known=results.known,
@@ -320,13 +435,13 @@ class MapRun:
         error.result = self.so_far()
         return error
 
-    def _end(self, phase: Phase, error: ClaudeError | None, journal: Journal, number: int) -> None:
-        states = {Phase.COMPLETE: "done", Phase.CANCELLED: "stopped"}
+    def _end(self, phase: Phase, error: ClaudeError | None = None) -> None:
+        task, states = self._task, {Phase.COMPLETE: "done", Phase.CANCELLED: "stopped"}
         with contextlib.suppress(ClaudeError):  # such as a full disk; earlier answers are kept
-            Runs(journal).end(
-                number, state=states.get(phase, "failed"), failed=len(self._task.results.problems)
+            task.journal.end_run(
+                task.run, state=states.get(phase, "failed"), failed=len(task.results.problems)
             )
-        journal.close()
+        task.journal.close()
         with self._lock:
             self.error, self._ended, self._phase = error, time.monotonic(), phase
             ending, self._end_callbacks = tuple(self._end_callbacks.values()), {}
@@ -342,3 +457,41 @@ class MapRun:
     def _remove_callback(self, callbacks: dict[object, Any], mark: object) -> None:
         with self._lock:
             callbacks.pop(mark, None)
+
+
+def problem_of(message: Message, task: Task) -> tuple[str | None, str | None]:
+    """Return why a reply cannot be used, as a sentence, and how it violates the schema; at least one of them is None."""
+    if message.stop_reason == "max_tokens":
+        return (
+            f"The answer was cut at max_tokens ({task.template.max_tokens:,}). Raise it to ask again.",
+            None,
+        )
+    if message.stop_reason == "refusal":
+        return "Claude declined to answer this row.", None
+    if message.stop_reason == "model_context_window_exceeded":
+        return "The row fills the model's context window.", None
+    if (schema := task.request.schema) is None:
+        return (None if message.text.strip() else "The answer is empty."), None
+    try:
+        schema.parse(message.text)
+    except AnswerError as error:
+        problems = getattr(error, "problems", ()) or (str(error),)
+        return None, "; ".join(problem.rstrip(".") for problem in problems[:5])
+    return None, None
+
+
+def in_one_line(error: ClaudeError) -> str:
+    """Return an error as one line, for the error column."""
+    kind = type(error).__name__
+    text = " ".join(str(error).split())
+    status = f" {error.status}" if isinstance(error, APIError) and error.status else ""
+    return text if isinstance(error, ConfigurationError) else f"{kind}{status}: {text}"
+
+
+def as_claude_error(failure: BaseException) -> ClaudeError:
+    """Return a failure as a `ClaudeError`; any other exception is reported as a bug in claude_magic."""
+    if isinstance(failure, ClaudeError):
+        return failure
+    return ClaudeError(
+        f"The map failed because of a bug in claude_magic ({type(failure).__name__}: {failure}). Please report it."
+    )

@@ -19,7 +19,7 @@ import httpx2
 from loopback_server import loopback_server
 from measure import Cost, Figure, at_least, at_most, note, print_figures
 
-from claude_magic.bulk import Journal, MapPlan, Request, Runs, make_plan
+from claude_magic.bulk import Journal, MapPlan, Request, make_plan
 from claude_magic.bulk._journal import Answer
 from claude_magic.runtime import Runtime
 
@@ -92,7 +92,7 @@ def resumed(runtime: Runtime, folder: Path) -> tuple[float, float]:
     journal = Journal(folder / "many.sqlite")
     plan = plan_for(runtime, rows, folder / "many.sqlite")
     filled = [plan._row_requests.key(plan._row_requests.prompt.fill({"item": row}), 0) for row in rows]
-    run = Runs(journal).begin(prompt=PROMPT, model="m", rows=MANY, requests=MANY, keys=b"")
+    run = journal.begin_run(prompt=PROMPT, model="m", rows=MANY, requests=MANY, keys=b"")
     for start in range(0, MANY, 10_000):
         part = filled[start : start + 10_000]
         journal.add([Answer(key, "silt", None, "m", None, 1, 1, 0.0, False) for key in part], run)

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from claude_magic.bulk import Request, make_plan, origin_of
-from claude_magic.bulk._bar import describe_end
+from claude_magic.bulk._display import describe_end
 from claude_magic.client import ConfigurationError, InvalidRequestError, MessageRequest
 from claude_magic.notebook._line import Line
 from claude_magic.notebook._options import Options

@@ -14,7 +14,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -456,6 +456,19 @@ def test_null_cells_are_not_asked(sim: Simulator, capsys: pytest.CaptureFixture[
 
     out = claude.map("Say {{ text or 'nothing' }}", frame, prefix="m_")
     assert out["m_error"].isna().all()
+
+
+@pytest.mark.parametrize("via", ["online", "batch"])
+def test_rows_are_sent_in_the_context_in_which_they_were_read(sim: Simulator, via: str) -> None:
+    """Such as the precision of decimals. Otherwise the same line would not find its answers, and pay again."""
+    items = [Decimal(3), Decimal(7)]
+    with localcontext(prec=5):
+        out = claude.map("Say exactly: {{ 1 / item }}", items, via=via)
+        asked = len(sim.requests)
+        again = claude.map("Say exactly: {{ 1 / item }}", items, via=via)
+
+    assert out == again == ["0.33333", "0.14286"]
+    assert len(sim.requests) == asked
 
 
 def test_an_expression_that_fails_is_an_error_of_its_row(sim: Simulator) -> None:

@@ -882,7 +882,7 @@ def test_a_gateway_that_names_no_account_is_not_believed_to_have_lost_a_batch(
     monkeypatch.setattr(
         _batch_delivery.HeaderObserver,
         "account",
-        lambda _self, server: f"{server}|{_batch_delivery._NO_ACCOUNT}",
+        property(lambda self: f"{self.server}|{_batch_delivery._NO_ACCOUNT}"),
     )
     monkeypatch.setattr(_batch_delivery.HeaderObserver, "identifies_account", False)
     make_batch(sim, 1)

@@ -22,7 +22,7 @@ from claude_magic.bulk._batch_notes import (
     sending_batch,
 )
 from claude_magic.bulk._journal import Answer
-from claude_magic.bulk._runs import Runs
+from claude_magic.bulk._records import Runs
 
 
 class Clock:

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from claude_magic.bulk._journal import (
+    NO_KEY,
     Answer,
     Journal,
     JournalError,
     journal_path,
     open_journal,
 )
-from claude_magic.bulk._runs import NO_KEY, Runs, describe_pruning, render_difference
+from claude_magic.bulk._records import Runs, describe_pruning, render_difference
 
 
 def answer(number: int, text: str = "yes", problem: str | None = None) -> Answer:
@@ -30,7 +31,7 @@ def answer(number: int, text: str = "yes", problem: str | None = None) -> Answer
 def begun(journal: Journal, *numbers: int) -> int:
     """Start a run over the rows of these numbers, and return its number."""
     keys = b"".join(answer(number).key for number in numbers)
-    return Runs(journal).begin(
+    return journal.begin_run(
         prompt="{{ text }}", model="m", rows=len(numbers), requests=len(set(numbers)), keys=keys
     )
 
@@ -220,7 +221,7 @@ def test_answers_are_not_written_to_a_deleted_file(stands: str, journal: Journal
 
 def test_lone_surrogate_in_a_prompt_becomes_a_question_mark(journal: Journal) -> None:
     """Python decodes file names that are not UTF-8 to lone surrogates."""
-    Runs(journal).begin(prompt="About \udcff: {{ text }}", model="m", rows=1, requests=1, keys=b"")
+    journal.begin_run(prompt="About \udcff: {{ text }}", model="m", rows=1, requests=1, keys=b"")
 
     assert Runs(journal).all()[0].prompt == "About ?: {{ text }}"
 
@@ -282,7 +283,7 @@ def test_journals_created_concurrently_accept_each_other(path: Path, monkeypatch
 def test_runs_are_listed_with_their_cost(journal: Journal) -> None:
     first = begun(journal, 1, 2)
     journal.add([answer(1), answer(2)], first)
-    Runs(journal).end(first, state="done", failed=0)
+    journal.end_run(first, state="done", failed=0)
     begun(journal, 1, 2, 3)
 
     one, two = Runs(journal).all()
@@ -304,7 +305,7 @@ def test_rows_that_could_not_be_sent_match_no_others(journal: Journal) -> None:
     """They have no request: a value was null, or an expression failed."""
     keys = answer(1).key + NO_KEY
     runs = [
-        Runs(journal).begin(prompt="{{ text }}", model="m", rows=2, requests=1, keys=keys) for _ in range(2)
+        journal.begin_run(prompt="{{ text }}", model="m", rows=2, requests=1, keys=keys) for _ in range(2)
     ]
 
     difference = Runs(journal).compare(*runs)
@@ -334,7 +335,7 @@ def test_runs_over_the_same_rows_share_one_key_list(journal: Journal) -> None:
 def test_pruning_deletes_old_answers(journal: Journal) -> None:
     run = begun(journal, 1)
     journal.add([answer(number, "long" * 1_000) for number in range(100)], run)
-    Runs(journal).end(run, state="done", failed=0)
+    journal.end_run(run, state="done", failed=0)
 
     assert Runs(journal).prune(1)[0] == 0
     gone, freed = Runs(journal).prune(None)
@@ -351,7 +352,7 @@ def test_pruning_keeps_a_run_in_progress(journal: Journal, monkeypatch: pytest.M
 
     assert Runs(journal).prune(None)[0] == 1
     journal.add([answer(2)], run)
-    Runs(journal).end(run, state="done", failed=0)
+    journal.end_run(run, state="done", failed=0)
     assert [(each.id, each.state, each.answers) for each in Runs(journal).all()] == [(run, "done", 1)]
 
     begun(journal, 3)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from claude_magic.bulk import Journal, _writer
-from claude_magic.bulk._journal import Answer
-from claude_magic.bulk._writer import AnswerWriter
+from claude_magic.bulk import Journal, _journal
+from claude_magic.bulk._journal import Answer, AnswerWriter
 from claude_magic.client import ClaudeError
 
 
@@ -46,11 +45,15 @@ def write(
     """Write answers, waiting for room before each, and return the errors."""
     failures: list[ClaudeError] = []
 
+    def on_end(ended: Answer, is_durable: bool) -> None:
+        if is_durable:
+            on_durable(ended)
+
     async def main() -> None:
         writer = AnswerWriter(journal, 1, on_change=on_change, on_failure=failures.append)
         for each in answers:
             await writer.wait_for_room()
-            writer.put(each, on_durable)
+            writer.put(each, on_end)
         await writer.wait_until_durable()
         await writer.close()
 
@@ -102,7 +105,7 @@ def test_full_disk_is_reported(journal: Journal) -> None:
 
 def test_full_disk_blocks_no_waiter(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers that arrive after that are dropped: they are never kept, and would be waited for."""
-    monkeypatch.setattr(_writer, "_MAX_WAITING", 3)
+    monkeypatch.setattr(_journal, "_MAX_WAITING", 3)
     fill(journal)
 
     failures = write(journal, [answer(number, "long" * 1_000) for number in range(20)])

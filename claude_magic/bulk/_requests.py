@@ -1,19 +1,21 @@
-"""The requests of rows, and an index that maps rows to distinct requests."""
+"""What a map asks: its arguments, the request of each row, and an index from rows to distinct requests."""
 
 from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
 from typing import Any, Final
 
 from ..client import KEY_BYTES, ConfigurationError, RequestKeys, batch_params
-from ..context import CHARS_PER_TOKEN, NullValueError, Part, content_of, row_prompt
+from ..context import CHARS_PER_TOKEN, Collected, NullValueError, Part, content_of, row_prompt
 from ..runtime import Question, Runtime, facts_of
-from ._engine import RowJob
-from ._request import Request
+from ..schema import OutputSchema
+from ._journal import NO_KEY, Journal
 from ._rows import Rows
-from ._runs import NO_KEY
 
 _CACHE_MARGIN: Final = 1.1
 """Margin over the minimum length of a cached prefix. A mark on a prefix that is too short has no use, and still delays the other rows."""
@@ -22,6 +24,112 @@ _CACHE_CONTROL: Final = {"online": {"type": "ephemeral"}, "batch": {"type": "eph
 
 Filled = tuple[Part, ...] | str
 """The part of a row's prompt after the shared prefix; or, as a string, the reason why the row cannot be sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The arguments of one map.
+
+    Attributes:
+        prompt: Prompt template; `{{ expression }}` inserts values of a row.
+        items: The rows: a table, column, list, dict or generator.
+        names: Variables of the notebook that the prompt may use.
+        settings: Options that override settings, by name; None means not given.
+        journal: Where answers are kept: a file, a folder, or an open journal. None and True mean the journal beside the notebook, False
+            means memory only. With a cassette, None also means memory only, since the cassette has the answers.
+        schema: Schema that each answer must fit, or None.
+        attachments: Content before the prompt, the same for all rows.
+        stop_sequences: Strings at which an answer ends.
+        extra: Additional fields of the request.
+        is_raw: Send text that looks like a key or a password.
+        repeat: Number of answers (draws) for each row.
+        prefix: Prefix of the names of the answer columns.
+        concurrency: Maximum number of requests in flight; None adapts it to the server, up to 200.
+        max_cost: Maximum cost of the run in USD, or None.
+        asks_failed_again: Also ask requests whose earlier answer was truncated, declined, or did not fit the schema.
+        max_searches: Maximum number of web searches for each row.
+        origin: Short label of the caller, shown in lists of running requests.
+        outlives_cell: Run in the background, independent of the cell.
+        keeps_columns: The result includes the columns of the input, so no answer may replace one of them.
+        via: "online", or "batch" for half the price and answers within 24 hours.
+    """
+
+    prompt: str
+    items: Any
+    names: Mapping[str, object]
+    settings: Mapping[str, object]
+    journal: Journal | str | Path | bool | None = None
+    schema: OutputSchema | None = None
+    attachments: Sequence[Collected] = ()
+    stop_sequences: Sequence[str] | None = None
+    extra: Mapping[str, Any] | None = None
+    is_raw: bool = False
+    repeat: int = 1
+    prefix: str = ""
+    concurrency: int | None = None
+    max_cost: float | None = None
+    asks_failed_again: bool = False
+    max_searches: int = 0
+    origin: str = "Python"
+    outlives_cell: bool = False
+    keeps_columns: bool = True
+    via: str = "online"
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether the map uses message batches."""
+        return self.via == "batch"
+
+    def check(self) -> None:
+        """Validate the arguments that do not depend on the rows.
+
+        Raises:
+            ConfigurationError: An argument is invalid. Nothing was sent.
+        """
+        if not isinstance(self.prompt, str):
+            are_swapped = isinstance(self.items, str)
+            found = f"The prompt of a map is a text, not {type(self.prompt).__name__}."
+            raise ConfigurationError(
+                f"{found} {'The arguments are swapped: the' if are_swapped else 'The'} prompt comes first, then the rows: "
+                'claude.map("Classify: {{ text }}", df). Nothing was sent.'
+            )
+        _check_count("repeat", self.repeat)
+        if self.concurrency is not None:
+            _check_count("concurrency", self.concurrency)
+        if self.via not in ("online", "batch"):
+            raise ConfigurationError(f"via is 'online' or 'batch', not {self.via!r}. Nothing was sent.")
+        if not isinstance(self.prefix, str):
+            raise ConfigurationError(
+                f"prefix is a text that the names of the answer columns begin with, not {self.prefix!r}. Nothing was sent."
+            )
+        if self.max_cost is not None and not (isinstance(self.max_cost, Real) and self.max_cost >= 0):
+            raise ConfigurationError(
+                f"max_cost is an amount in USD, such as 2.50, not {self.max_cost!r}. Nothing was sent."
+            )
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} is a whole number from 1, not {value!r}. Nothing was sent.")
+
+
+@dataclass(frozen=True, slots=True)
+class RowJob:
+    """One request to send.
+
+    Attributes:
+        index: Number of the distinct request.
+        row: Place of its first occurrence among all draws of all rows.
+        key: Key of the request in the journal.
+        messages: Messages of the request.
+        draw: Number of the draw, starting at 0.
+    """
+
+    index: int
+    row: int
+    key: bytes
+    messages: list[dict[str, Any]]
+    draw: int = 0
 
 
 class RowRequests:
@@ -171,14 +279,17 @@ class RowIndex:
         """Free the lookup table that is needed only while rows are added."""
         self._known = {}
 
-    def places(self, is_wanted: Callable[[int], bool]) -> dict[bytes, tuple[int, int]]:
-        """Return the requests whose number satisfies `is_wanted`: number and first place, by key."""
-        found: dict[bytes, tuple[int, int]] = {}
-        for place, number in enumerate(self.numbers):
-            if number >= 0 and is_wanted(number):
-                key = bytes(self.keys[place * KEY_BYTES : (place + 1) * KEY_BYTES])
-                found.setdefault(key, (number, place))
-        return found
+    def first_places(self) -> Iterator[tuple[int, int]]:
+        """Yield the number and the first place of each distinct request, in order."""
+        number = 0
+        for place, found in enumerate(self.numbers):
+            if found == number:
+                yield number, place
+                number += 1
+
+    def key_at(self, place: int) -> bytes:
+        """Return the key of the request at a place."""
+        return bytes(self.keys[place * KEY_BYTES : (place + 1) * KEY_BYTES])
 
 
 def joined_text(parts: Sequence[Part]) -> str:

@@ -1,20 +1,23 @@
-"""The engine of a map, with a client that answers at once."""
+"""The engine of an online map, with a client that answers at once; and its limit on requests in flight."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
 import pytest
 
-from claude_magic.bulk._engine import OnlineEngine, Results, RowJob, Task
-from claude_magic.bulk._journal import Answer
+from claude_magic.bulk._journal import Answer, Journal
+from claude_magic.bulk._online import Concurrency, OnlineEngine
+from claude_magic.bulk._requests import Request, RowJob
+from claude_magic.bulk._run import Results, Task
 from claude_magic.client import InvalidRequestError, Message, MessageRequest, OverloadedError
 from claude_magic.runtime import BudgetExceededError
 
-REQUEST = MessageRequest(model="claude-sonnet-5-5", max_tokens=100, messages=[])
+TEMPLATE = MessageRequest(model="claude-sonnet-5-5", max_tokens=100, messages=[])
 
 
 class Accountant:
@@ -71,11 +74,9 @@ class Writer:
     async def wait_for_room(self) -> None:
         """Return immediately."""
 
-    def put(
-        self, answer: Answer, on_durable: Callable[[Answer], None], *, on_lost: Callable[[Answer], None]
-    ) -> None:
+    def put(self, answer: Answer, on_end: Callable[[Answer, bool], None]) -> None:
         """Report an answer as durable."""
-        on_durable(answer)
+        on_end(answer, True)
 
 
 def job(index: int) -> RowJob:
@@ -88,6 +89,8 @@ def run(
     answer: Callable[[Client, str], None] = lambda _client, _prompt: None,
     accountant: Any = None,
     at_a_time: int = 20,
+    concurrency: int | None = None,
+    rebuild: Callable[[int], RowJob] = job,
     **task: Any,
 ) -> tuple[Results, Client]:
     """Run a map of `rows` rows."""
@@ -99,11 +102,13 @@ def run(
 
     async def main() -> None:
         given = Task(
-            request=REQUEST,
-            schema=None,
+            request=Request(prompt="", items=(), names={}, settings={}, concurrency=concurrency),
+            template=TEMPLATE,
             feed=feed,
-            rebuild=lambda index, _row: job(index),
+            rebuild=lambda index, _row: rebuild(index),
             results=results,
+            journal=Journal(None),
+            run=1,
             rows=rows,
             **task,
         )
@@ -138,7 +143,7 @@ def test_all_rows_are_read_when_the_limit_falls_below_the_active_workers() -> No
 
 
 def test_requests_in_flight_never_exceed_the_maximum() -> None:
-    _, client = run(100, max_in_flight=3)
+    _, client = run(100, concurrency=3)
 
     assert client.most == 3
 
@@ -155,6 +160,24 @@ def test_transient_failures_are_retried_after_the_rest() -> None:
 
     assert None not in results.texts
     assert client.asked[-1] == "0"
+
+
+def test_retried_rows_are_read_again_off_the_loop() -> None:
+    """Their expressions are the user's code, which may take long."""
+    threads: set[int] = set()
+
+    def rebuild(index: int) -> RowJob:
+        threads.add(threading.get_ident())
+        return job(index)
+
+    def fail_at_first(client: Client, prompt: str) -> None:
+        if client.asked.count(prompt) == 1:
+            raise OverloadedError("busy", status=529)
+
+    results, _ = run(10, fail_at_first, rebuild=rebuild)
+
+    assert None not in results.texts
+    assert threading.get_ident() not in threads
 
 
 def test_permanent_failures_are_not_retried() -> None:
@@ -203,3 +226,70 @@ def test_exhausted_budget_ends_the_run() -> None:
 
     with pytest.raises(BudgetExceededError, match=r"No room\."):
         run(40, accountant=Empty)
+
+
+# The limit on requests in flight...
+
+
+def round_of(concurrency: Concurrency) -> int:
+    """Complete as many requests as the limit allows, and return the new limit."""
+    for _ in range(int(concurrency.limit)):
+        concurrency.grow(int(concurrency.limit))
+    return int(concurrency.limit)
+
+
+def test_limit_starts_low_and_doubles() -> None:
+    concurrency = Concurrency(100)
+
+    assert [int(concurrency.limit), *(round_of(concurrency) for _ in range(4))] == [8, 16, 32, 64, 100]
+
+
+def test_limit_falls_after_a_refusal_then_grows_by_one_a_round() -> None:
+    concurrency = Concurrency(100)
+    while concurrency.limit < 64:
+        concurrency.grow(64)
+
+    concurrency.shrink(sent_at=1.0, now=2.0)
+
+    assert 44 <= concurrency.limit < 45
+    assert [round_of(concurrency) for _ in range(2)] == [45, 46]
+
+
+def test_requests_sent_together_count_as_one_refusal() -> None:
+    """They were all sent under the old limit."""
+    concurrency = Concurrency(100)
+    concurrency.shrink(sent_at=1.0, now=2.0)
+    once = concurrency.limit
+
+    concurrency.shrink(sent_at=1.5, now=2.1)
+    assert concurrency.limit == once
+
+    concurrency.shrink(sent_at=2.5, now=3.0)
+    assert concurrency.limit < once
+
+
+def test_unused_limit_does_not_grow() -> None:
+    """Without enough requests in flight, a success is no evidence of spare capacity."""
+    concurrency = Concurrency(100)
+    for _ in range(50):
+        concurrency.grow(2)
+
+    assert concurrency.limit == 8
+
+
+def test_limit_never_falls_below_one() -> None:
+    concurrency = Concurrency(100)
+    for moment in range(50):
+        concurrency.shrink(sent_at=moment + 0.5, now=moment + 0.6)
+
+    assert concurrency.limit == 1
+
+
+def test_cap_bounds_the_limit() -> None:
+    """The budget covers three requests."""
+    concurrency = Concurrency(100)
+    concurrency.cap(3)
+    for _ in range(50):
+        concurrency.grow(3)
+
+    assert concurrency.limit == 3

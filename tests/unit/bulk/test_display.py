@@ -1,4 +1,4 @@
-"""The text of the progress bar, and the summary at the end."""
+"""What a map shows: the text of the progress bar, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tqdm.std import tqdm
 
-from claude_magic.bulk._bar import describe_end, describe_progress
+from claude_magic.bulk._display import describe_end, describe_progress
 from claude_magic.bulk._run import MapSnapshot
 from claude_magic.runtime import Phase
 

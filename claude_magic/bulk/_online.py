@@ -11,14 +11,13 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from itertools import islice
+from typing import Final
 
 from ..client import (
     AnswerRecorded,
-    APIError,
     AttemptFinished,
     AttemptStarted,
     BillingError,
@@ -26,7 +25,6 @@ from ..client import (
     ClaudeClient,
     ClaudeError,
     ClientEvent,
-    ConfigurationError,
     ForbiddenError,
     InvalidApiKeyError,
     LimiterWaiting,
@@ -39,11 +37,11 @@ from ..client import (
     as_sentence,
 )
 from ..runtime import BudgetExceededError, TurnAccountant, bill_of, format_usd, total
-from ..schema import AnswerError, OutputSchema
-from ._journal import Answer
-from ._writer import AnswerWriter
+from ._journal import Answer, AnswerWriter
+from ._requests import RowJob
+from ._run import Task, as_claude_error, in_one_line, problem_of
 
-MAX_IN_FLIGHT: Final = 200
+_MAX_IN_FLIGHT: Final = 200
 """Default maximum number of requests in flight."""
 _INITIAL_LIMIT: Final = 8
 _BACKOFF_FACTOR: Final = 0.7
@@ -53,32 +51,14 @@ _MIN_QUEUED: Final = 128
 """Number of queued jobs below which more are read."""
 _MAX_CONSECUTIVE_FAILURES: Final = 20
 """Number of consecutive failed rows after which the run stops."""
-_MAX_FIRST: Final = 5
+
+
 _BUDGET_INTERVAL: Final = 0.2
 """Seconds before a retry when the budget is reserved by requests of other processes."""
 
 _CORRECTION: Final = "Your answer does not fit what was asked for: {problems}. Answer again, with the JSON object alone, and nothing before or after it."
 _FATAL = (InvalidApiKeyError, ForbiddenError, BillingError, NotFoundError)
 """Errors that every other row would get, too."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowJob:
-    """One request to send.
-
-    Attributes:
-        index: Number of the distinct request.
-        row: Place of its first occurrence among all draws of all rows.
-        key: Key of the request in the journal.
-        messages: Messages of the request.
-        draw: Number of the draw, starting at 0.
-    """
-
-    index: int
-    row: int
-    key: bytes
-    messages: list[dict[str, Any]]
-    draw: int = 0
 
 
 class Concurrency:
@@ -88,7 +68,7 @@ class Concurrency:
         max_limit: Upper bound of the limit.
     """
 
-    def __init__(self, max_limit: int = MAX_IN_FLIGHT) -> None:
+    def __init__(self, max_limit: int) -> None:
         self.max_limit = max_limit
         self.limit = float(min(_INITIAL_LIMIT, max_limit))
         self._threshold = math.inf
@@ -122,123 +102,6 @@ class Concurrency:
         """Lower the upper bound, because the budget does not cover the worst case of more requests."""
         self.max_limit = max(1, max_limit)
         self.limit = min(self.limit, float(self.max_limit))
-
-
-class Results:
-    """The answers and totals of a run. One thread writes them; any thread may read them.
-
-    Args:
-        requests: Number of distinct requests.
-
-    Attributes:
-        texts: Answer by number of the request, or None.
-        problems: Reasons for missing answers, by number of the request.
-        known: Requests that the journal already answered.
-        answered: Requests answered by this run.
-        unkept: Those of them whose answers could not be written.
-        tokens_in: Input tokens of this run's answers.
-        tokens_out: Output tokens of this run's answers.
-        cost: Cost of this run's answers in USD; None if unknown.
-        highest_cost: Cost of the most expensive answer in USD.
-        first: The first answers of this run, as pairs of row and text.
-        is_simulated: A simulator answered.
-        waiting: What the run is waiting for, as one line; empty if nothing.
-        batches: Ids of the batches that the run is waiting for.
-        replayed_cost: Original cost in USD of the answers replayed from a cassette.
-        recorded_on: Date of the oldest recording if all answers of this run are in the cassette; "" if some are not; None before the first.
-        remarks: Remarks about the cassette, as sentences.
-    """
-
-    def __init__(self, requests: int) -> None:
-        self.texts: list[str | None] = [None] * requests
-        self.problems: dict[int, str] = {}
-        self.known = self.answered = self.unkept = self.tokens_in = self.tokens_out = 0
-        self.cost: float | None = 0.0
-        self.highest_cost = 0.0
-        self.first: list[tuple[int, str]] = []
-        self.is_simulated = False
-        self.waiting = ""
-        self.batches: tuple[str, ...] = ()
-        self.replayed_cost = 0.0
-        self.recorded_on: str | None = None
-        self.remarks: dict[str, None] = {}
-
-    @property
-    def open_reason(self) -> str:
-        """The reason why a request has neither an answer nor a problem."""
-        if self.batches:
-            return f"no answer yet: {', '.join(self.batches[:3])} had not ended when the map was stopped"
-        return "not asked: the map was stopped before this row"
-
-    def is_open(self, index: int) -> bool:
-        """Whether a request has neither an answer nor a problem."""
-        return self.texts[index] is None and index not in self.problems
-
-    def take(self, index: int, answer: Answer) -> None:
-        """Store a durable answer: its text, or its problem."""
-        if answer.problem is None:
-            self.texts[index] = answer.text
-        else:
-            self.problems[index] = answer.problem
-
-    def count(self, row: int, answer: Answer) -> None:
-        """Add an answer of this run to the totals."""
-        self.answered += answer.problem is None
-        self.tokens_in += answer.tokens_in
-        self.tokens_out += answer.tokens_out
-        self.cost = None if answer.cost is None or self.cost is None else self.cost + answer.cost
-        self.highest_cost = max(self.highest_cost, answer.cost or 0.0)
-        self.is_simulated |= answer.is_simulated
-        if len(self.first) < _MAX_FIRST and answer.problem is None:
-            self.first.append((row, answer.text))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """The work of an engine.
-
-    Attributes:
-        request: Request without messages, common to all rows.
-        schema: Schema that each answer must fit, or None.
-        feed: Function that returns the next jobs; an empty list at the end. Called on a worker thread, as it runs the user's expressions.
-        rebuild: Function that rebuilds a job from the number of the request and its place.
-        results: Answers and totals of the run.
-        rows: Number of rows, times the draws of each.
-        unasked: Rows that cannot be sent: a value is null, or an expression fails.
-        max_in_flight: Maximum number of requests in flight.
-        max_cost: Maximum cost of the run in USD, or None.
-        warms_cache: Send one request before the others, to cache the shared prefix.
-        asks_again: Send requests that failed for a passing reason once more, after the others.
-    """
-
-    request: MessageRequest
-    schema: OutputSchema | None
-    feed: Callable[[], Sequence[RowJob]]
-    rebuild: Callable[[int, int], RowJob]
-    results: Results
-    rows: int
-    unasked: int = 0
-    max_in_flight: int = MAX_IN_FLIGHT
-    max_cost: float | None = None
-    warms_cache: bool = False
-    asks_again: bool = True
-
-
-class MapEngine(Protocol):
-    """An engine that sends the requests of a task on the bridge's event loop."""
-
-    @property
-    def error(self) -> ClaudeError | None:
-        """The error that stopped the engine, or None."""
-        ...
-
-    async def run(self, writer: AnswerWriter) -> None:
-        """Send all requests, and pass the answers to `writer`."""
-        ...
-
-    def stop(self, error: ClaudeError) -> None:
-        """Stop sending, because of `error`."""
-        ...
 
 
 class _Worker:
@@ -287,13 +150,14 @@ class OnlineEngine:
         make_accountant: Callable[[], TurnAccountant],
         on_change: Callable[[], None],
     ) -> None:
-        self.concurrency = Concurrency(task.max_in_flight)
+        self.concurrency = Concurrency(task.request.concurrency or _MAX_IN_FLIGHT)
         self.results = task.results
         self._task = task
         self._client = client
         self._make_accountant = make_accountant
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
+        self._read = task.feed
         self._jobs: deque[RowJob] = deque()
         self._is_exhausted = False
         self._feeding: asyncio.Task[None] | None = None
@@ -317,8 +181,9 @@ class OnlineEngine:
                 await self._answer(job, _Worker(self, self._make_accountant()))
             await self._drain()
             if self._deferred and self.error is None:
-                self._may_defer = False
-                self._jobs.extend(self._task.rebuild(index, row) for index, row in self._deferred)
+                self._may_defer = self._is_exhausted = False
+                deferred = iter(self._deferred)
+                self._read = lambda: [self._task.rebuild(*found) for found in islice(deferred, _MIN_QUEUED)]
                 await self._drain()
         finally:
             if self._feeding is not None:
@@ -339,7 +204,7 @@ class OnlineEngine:
 
     async def _drain(self) -> None:
         """Run workers until no job is left, then wait for those still running."""
-        while self.error is None and (self._jobs or not self._is_exhausted or self._feeding is not None):
+        while self.error is None and (self._jobs or not self._is_exhausted):
             self._add_workers()
             await self._collect(asyncio.FIRST_COMPLETED)
         await self._collect(asyncio.ALL_COMPLETED)
@@ -372,9 +237,9 @@ class OnlineEngine:
             self._active -= 1
 
     async def _next_job(self) -> RowJob | None:
-        while not self._jobs and not (self._is_exhausted and self._feeding is None):
+        while not self._jobs and not self._is_exhausted:
             await asyncio.shield(self._start_feeding())
-        if len(self._jobs) < _MIN_QUEUED and not self._is_exhausted and self._feeding is None:
+        if len(self._jobs) < _MIN_QUEUED and not self._is_exhausted:
             self._start_feeding()
         return self._jobs.popleft() if self._jobs and self.error is None else None
 
@@ -386,7 +251,8 @@ class OnlineEngine:
     async def _feed(self) -> None:
         """Read more jobs. `_feeding` is reset before the task is done, so nothing waits for a finished task."""
         try:
-            jobs = await self._loop.run_in_executor(None, self._task.feed)
+            # In the context of the caller, on which expressions may depend: decimals have a precision there.
+            jobs = await asyncio.to_thread(self._read)
             self._is_exhausted = not jobs
             self._jobs.extend(jobs)
         except Exception as failure:  # an error in the user's expressions or table
@@ -417,22 +283,17 @@ class OnlineEngine:
         self._failures = 0
         self.concurrency.grow(self._in_flight + 1)
         self._add_workers()
-        self._writer.put(answer, partial(self._count, job), on_lost=partial(self._count_unkept, job))
+        self._writer.put(answer, partial(self._count, job))
         return True
 
-    def _count(self, job: RowJob, answer: Answer) -> None:
-        """Store and count an answer that has become durable."""
-        self.results.take(job.index, answer)
-        self.results.count(job.row, answer)
-
-    def _count_unkept(self, job: RowJob, answer: Answer) -> None:
-        """Store and count an answer that could not be written. It is paid for, so the result of this run has it."""
-        self.results.unkept += answer.problem is None
-        self._count(job, answer)
+    def _count(self, job: RowJob, answer: Answer, is_durable: bool) -> None:
+        """Store and count an answer. One that could not be written is paid for, so the result of this run has it."""
+        self.results.unkept += not is_durable and answer.problem is None
+        self.results.add(job.index, job.row, answer)
 
     async def _ask(self, job: RowJob, worker: _Worker) -> Answer:
         """Send a request; if the answer does not fit the schema, send it a second time with the validation errors."""
-        request = self._task.request.model_copy(update={"messages": job.messages, "draw": job.draw})
+        request = self._task.template.model_copy(update={"messages": job.messages, "draw": job.draw})
         message, cost = await self._send(request, worker, job.key)
         problem, mismatch = problem_of(message, self._task)
         usage = message.usage
@@ -501,7 +362,7 @@ class OnlineEngine:
         Raises:
             BudgetExceededError: The request could exceed `max_cost`.
         """
-        results, max_cost = self.results, self._task.max_cost
+        results, max_cost = self.results, self._task.request.max_cost
         if max_cost is None:
             return
         spent = max(0.0, (results.cost or 0.0) - results.replayed_cost)
@@ -514,10 +375,8 @@ class OnlineEngine:
     def _fail(self, job: RowJob, error: ClaudeError) -> None:
         """Record a failed row; stop the run if every other row would fail, too."""
         self._failures += 1
-        applies_to_all = isinstance(error, _FATAL) or (
-            isinstance(error, RateLimitError) and _applies_to_all(error)
-        )
-        if applies_to_all or self._failures >= max(_MAX_CONSECUTIVE_FAILURES, 2 * len(self._workers)):
+        max_failures = max(_MAX_CONSECUTIVE_FAILURES, 2 * len(self._workers))
+        if _applies_to_all(error) or self._failures >= max_failures:
             self.stop(error)
         if error.is_transient and self._may_defer and self.error is None:
             self._deferred.append((job.index, job.row))
@@ -526,41 +385,8 @@ class OnlineEngine:
         self._on_change()
 
 
-def problem_of(message: Message, task: Task) -> tuple[str | None, str | None]:
-    """Return why a reply cannot be used, as a sentence, and how it violates the schema; at least one of them is None."""
-    if message.stop_reason == "max_tokens":
-        return f"The answer was cut at max_tokens ({task.request.max_tokens:,}). Raise it to ask again.", None
-    if message.stop_reason == "refusal":
-        return "Claude declined to answer this row.", None
-    if message.stop_reason == "model_context_window_exceeded":
-        return "The row fills the model's context window.", None
-    if task.schema is None:
-        return (None if message.text.strip() else "The answer is empty."), None
-    try:
-        task.schema.parse(message.text)
-    except AnswerError as error:
-        problems = getattr(error, "problems", ()) or (str(error),)
-        return None, "; ".join(problem.rstrip(".") for problem in problems[:5])
-    return None, None
-
-
-def _applies_to_all(error: RateLimitError) -> bool:
-    """Whether a 429 applies to all rows: a spend limit is reached, or the client made no attempt."""
-    return error.is_spend_cap or error.attempts == 0
-
-
-def in_one_line(error: ClaudeError) -> str:
-    """Return an error as one line, for the error column."""
-    kind = type(error).__name__
-    text = " ".join(str(error).split())
-    status = f" {error.status}" if isinstance(error, APIError) and error.status else ""
-    return text if isinstance(error, ConfigurationError) else f"{kind}{status}: {text}"
-
-
-def as_claude_error(failure: BaseException) -> ClaudeError:
-    """Return a failure as a `ClaudeError`; any other exception is reported as a bug in claude_magic."""
-    if isinstance(failure, ClaudeError):
-        return failure
-    return ClaudeError(
-        f"The map failed because of a bug in claude_magic ({type(failure).__name__}: {failure}). Please report it."
-    )
+def _applies_to_all(error: ClaudeError) -> bool:
+    """Whether every other row would fail, too: also if a spend limit is reached, or the client made no attempt because of a 429."""
+    if isinstance(error, RateLimitError):
+        return error.is_spend_cap or error.attempts == 0
+    return isinstance(error, _FATAL)

@@ -1,6 +1,6 @@
 """The HTTP transport, which sends requests and converts exceptions to `ClaudeError`s.
 
-Only it and `_network` import the HTTP library. Errors are raised outside the `except` block that caught their cause,
+Only it and `_connections` import the HTTP library. Errors are raised outside the `except` block that caught their cause,
 so that they have no `__context__`: an exception of the HTTP library refers to its request, and that contains the key.
 """
 
@@ -11,16 +11,15 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from functools import cached_property
-from itertools import product
 from typing import Any, cast
 
 import httpx2
 
 from .._version import __version__
 from ._config import REDACTED, ClientConfig, Credential
-from ._connections import Connections
+from ._connections import Connections, EnvironmentProxy, Network, proxy_for
 from ._errors import (
     ClaudeError,
     ConfigurationError,
@@ -29,7 +28,6 @@ from ._errors import (
     StreamInterruptedError,
     as_sentence,
 )
-from ._proxy import EnvironmentProxy, proxy_for
 from ._retry import describe_seconds
 
 _KEEPALIVE_EXPIRY = 55.0
@@ -95,31 +93,29 @@ class HTTPTransport:
     redirects, and headers that are always the same.
     """
 
-    def __init__(self, config: ClientConfig, credential: Credential | None) -> None:
+    def __init__(self, config: ClientConfig, credential: Credential) -> None:
         self._config = config
         self.credential = credential
         self._timeouts = {"timeout": httpx2.Timeout(config.timeout).as_dict()}
         self._urls: dict[str, httpx2.URL] = {}
         self._clean_texts: set[str] = set()
-        self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._proxy = proxy_for(config.base_url)
         tls, options, proxied = _build_tls(), _socket_options(), _proxy_of(self._proxy)
-        self._connections = Connections(
+        self.connections = Connections(
             lambda: _Connection(tls, options, proxied),
             most=_MAX_CONNECTIONS,
             most_idle=config.max_idle_connections,
             expiry=_KEEPALIVE_EXPIRY,
             timeout=config.timeout,
         )
-        self._filters = [] if credential is None else [_KeyFilter(credential)]
-        for name, key_filter in product(_LOGGERS, self._filters):
-            logging.getLogger(name).addFilter(key_filter)
+        self._key_filter = _KeyFilter(credential)
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(self._key_filter)
 
     def redact(self, text: str) -> str:
         """Replace the key in text that came from the server."""
-        credential = self.credential
-        return text if credential is None or self._is_clean({text}) else credential.redact(text)
+        return text if self._is_clean({text}) else self.credential.redact(text)
 
     def headers_of(self, response: httpx2.Response) -> dict[str, str]:
         """Return the headers of a response, with the key replaced."""
@@ -132,7 +128,7 @@ class HTTPTransport:
     def _is_clean(self, texts: set[str]) -> bool:
         """Return whether none of the texts contains the key. Texts that are known to be clean are not searched again."""
         unknown = texts - self._clean_texts
-        if not unknown or self.credential is None:
+        if not unknown:
             return True
         together = "\n".join(unknown)
         if self.credential.redact(together) != together:
@@ -174,34 +170,23 @@ class HTTPTransport:
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request on a connection, which is released when the response is closed."""
         try:
-            connection = await self._connections.take()
+            connection = await self.connections.take()
         except TimeoutError:
             raise httpx2.PoolTimeout("all connections are in use") from None
         try:
             response = await connection.handle_async_request(request)
         except BaseException:
-            self._connections.give_back(connection, is_open=connection.is_open)
+            self.connections.give_back(connection, is_open=connection.is_open)
             raise
-        response.stream = _Body(
-            cast("httpx2.AsyncByteStream", response.stream), connection, self._connections
-        )
+        response.stream = _Body(cast("httpx2.AsyncByteStream", response.stream), connection, self.connections)
         return response
 
     async def aclose(self) -> None:
         """Close all connections. Open responses break off."""
-        if self._closing:
-            await asyncio.wait(self._closing)
         self._is_closed = True
-        await self._connections.aclose()
-        for name, key_filter in product(_LOGGERS, self._filters):
-            logging.getLogger(name).removeFilter(key_filter)
-
-    def run_closing(self, closing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a closing coroutine in a separate task, which continues if the caller is cancelled."""
-        task = asyncio.get_running_loop().create_task(closing)
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-        return task
+        await self.connections.aclose()
+        for name in _LOGGERS:
+            logging.getLogger(name).removeFilter(self._key_filter)
 
     def _request(self, method: str, path: str, body: bytes | None, betas: Sequence[str]) -> httpx2.Request:
         # With `stream` instead of `content`, the library adds no headers, which saves 30 µs.
@@ -223,10 +208,8 @@ class HTTPTransport:
     def _headers_with(self, betas: Sequence[str]) -> httpx2.Headers:
         """Return the headers of a request, including the key. Only a request with a body has an additional header."""
         host = httpx2.URL(self._config.base_url).netloc
-        headers: list[tuple[bytes, bytes]] = [(b"host", host), *request_headers(self._config, betas)]
-        if self.credential is not None:
-            headers.append(auth_header(self.credential, self._config.auth_header))
-        return httpx2.Headers(headers)
+        authorization = auth_header(self.credential, self._config.auth_header)
+        return httpx2.Headers([(b"host", host), *request_headers(self._config, betas), authorization])
 
     def _url_for(self, path: str) -> httpx2.URL:
         url = self._urls.get(path)
@@ -239,9 +222,7 @@ class HTTPTransport:
         host = self._config.base_url
         reason = self.redact(_reason_of(failure))
         match failure:
-            case (
-                httpx2.ConnectTimeout() | httpx2.PoolTimeout() | httpx2.ReadTimeout() | httpx2.WriteTimeout()
-            ):
+            case httpx2.TimeoutException():
                 return _timeout_error(failure, host, self._config.timeout)
             case httpx2.ConnectError():
                 return _connect_error(failure, host, reason, self._proxy)
@@ -321,8 +302,7 @@ class WireResponse:
 
     def spans_of_key(self, text: str) -> Sequence[tuple[int, int]]:
         """Return where the key is in a text; see `Credential.spans_in`."""
-        credential = self._transport.credential
-        return () if credential is None else credential.spans_in(text)
+        return self._transport.credential.spans_in(text)
 
     async def read_body(self) -> bytes:
         """Read the whole body, up to `_MAX_BODY_BYTES`, and close the response."""
@@ -346,7 +326,7 @@ class WireResponse:
 
     def close_soon(self) -> asyncio.Task[None]:
         """Start closing the response, without waiting for it."""
-        return self._transport.run_closing(self._close())
+        return self._transport.connections.run_closing(self._close())
 
     @property
     def is_closed(self) -> bool:
@@ -390,11 +370,10 @@ class _Connection(httpx2.AsyncHTTPTransport):
             max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEEPALIVE_EXPIRY
         )
         super().__init__(verify=tls, limits=limits, socket_options=options, proxy=proxy)
+        pool: Any = self._pool
         # A private attribute of the library. In a version without it, a request takes one more write.
-        if hasattr(self._pool, "_network_backend"):
-            from ._network import NETWORK  # late: httpcore2 is not needed before the first frame of a cell
-
-            self._pool._network_backend = NETWORK
+        if hasattr(pool, "_network_backend"):
+            pool._network_backend = Network(pool._network_backend)
 
     @property
     def is_open(self) -> bool:

@@ -567,7 +567,7 @@ def test_s2_the_pool_works_after_a_thousand_cancelled_streams(
             sim.clear()
             replies = await asyncio.gather(*(client.send_message(ask()) for _ in range(20)))
             assert all(message.text for message in replies)
-            connections = client._transport._connections
+            connections = client._transport.connections
             while sim.open_connections > 10:
                 await asyncio.sleep(0.01)
             assert "0 in use" in repr(connections)

@@ -15,9 +15,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from ._attempts import Observer
-from ._calls import Calls
-from ._error_reading import error_from_event
+from ._attempts import Calls, Observer
 from ._errors import (
     APIError,
     ClaudeError,
@@ -26,10 +24,11 @@ from ._errors import (
     OverloadedError,
     StreamInterruptedError,
 )
+from ._json import encode_json
 from ._messages import Message, Received
 from ._requests import MAX_BODY_BYTES, MessageRequest
+from ._responses import error_from_event, object_in, request_id_of, unexpected_body_error
 from ._retry import GiveUp, Retry, RetryPolicy
-from ._stream import object_in, parse_reply, request_id_of
 from ._transport import WireResponse
 
 BATCHES_PATH: Final = "/v1/messages/batches"
@@ -252,7 +251,7 @@ class MessageBatches:
                 elif invalid is None:
                     invalid = value
             if invalid is not None:
-                parse_reply(response, invalid, _reject)
+                raise unexpected_body_error(response, encode_json(invalid))
         except ClaudeError as error:
             failure = error.with_traceback(None)
         except BaseException:  # the caller stops iterating, or is cancelled
@@ -391,7 +390,3 @@ def _read_result(value: dict[str, Any]) -> BatchResult | None:
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return BatchResult(custom_id=custom_id, type="unreadable")
     return BatchResult(custom_id=custom_id, type=kind, error=failure)
-
-
-def _reject(value: dict[str, Any]) -> None:
-    raise ValueError(value)

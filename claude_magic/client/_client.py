@@ -12,9 +12,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from ._attempts import AttemptRules, Attempts, Observer
+from ._attempts import AttemptRules, Attempts, Calls, Observer
 from ._batches import MessageBatches
-from ._calls import Calls
 from ._config import REDACTED, ClientConfig, Credential
 from ._errors import APIError, ClaudeError, ForbiddenError, InvalidApiKeyError
 from ._json import decode_json, encode_json

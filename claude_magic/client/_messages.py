@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.functional_validators import ModelWrapValidatorHandler
+from pydantic_core import to_json
 
 _LONGEST_SHOWN = 60
 """Longest value in a repr, in characters: a cell that ends with a message shows its repr."""
@@ -243,6 +244,41 @@ def parse_block(
     if isinstance(block, ToolUseBlock):
         block._raw_input = raw_input
     return block
+
+
+def events_of(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the events of a stream that is equivalent to a whole message, as JSON objects.
+
+    Args:
+        message: The message as received; its content is a list of dicts.
+    """
+    content = message.get("content")
+    ending = {
+        name: message.get(name)
+        for name in ("stop_reason", "stop_sequence", "stop_details")
+        if name in message
+    }
+    yield {"type": "message_start", "message": {**message, "content": [], **dict.fromkeys(ending)}}
+    for index, block in enumerate(content if isinstance(content, list) else ()):
+        yield from _block_events(index, block)
+    yield {"type": "message_delta", "delta": ending, "usage": message.get("usage") or {}}
+    yield {"type": "message_stop"}
+
+
+def _block_events(index: int, block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    start, deltas = block, []
+    if (name := kind_of(block).pieces) is not None:
+        kind = DELTA_KINDS[name]
+        value, blank = block.get(kind.into), BLOCK_KINDS[kind.block].blank[kind.into]
+        if isinstance(value, type(blank)):
+            start = {**block, kind.into: blank}
+            deltas.append(
+                {"type": name, kind.field: value if kind.into != "input" else to_json(value).decode()}
+            )
+    yield {"type": "content_block_start", "index": index, "content_block": start}
+    for delta in deltas:
+        yield {"type": "content_block_delta", "index": index, "delta": delta}
+    yield {"type": "content_block_stop", "index": index}
 
 
 def can_be_sent_back(block: ContentBlock, answered: frozenset[str]) -> bool:

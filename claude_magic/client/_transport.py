@@ -306,15 +306,13 @@ class WireResponse:
 
     async def read_body(self) -> bytes:
         """Read the whole body, up to `_MAX_BODY_BYTES`, and close the response."""
-        parts: list[bytes] = []
-        size = 0
+        body = bytearray()
         try:
-            while size < _MAX_BODY_BYTES and (chunk := await self.read_chunk()):
-                parts.append(chunk)
-                size += len(chunk)
+            while len(body) < _MAX_BODY_BYTES and (chunk := await self.read_chunk()):
+                body += chunk
         finally:
             await self.aclose()
-        return b"".join(parts)[:_MAX_BODY_BYTES]
+        return bytes(body[:_MAX_BODY_BYTES])
 
     async def aclose(self) -> None:
         """Release the connection if the body was read to its end, else close it. May be called repeatedly.

@@ -1,35 +1,44 @@
-"""Conversion of error responses and `error` events to `APIError`s. Nothing here raises, whatever the server sent.
+"""Whole responses: the JSON object in a successful one, and the error in any other, or in an `error` event.
 
-Handles the API's own envelope, the formats of OpenAI and FastAPI, HTML pages, plain text, and bodies that are empty,
-truncated, or not UTF-8: edge proxies and compatible servers send all of these.
+An error is read from the API's own envelope, the formats of OpenAI and FastAPI, HTML pages, plain text, and bodies that are
+empty, truncated, or not UTF-8: edge proxies and compatible servers send all of these. None of them causes another error.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic_core import to_json
 
 from ._errors import (
     SPEND_CAP_CODES,
     APIError,
     BillingError,
+    ClaudeError,
     ForbiddenError,
     InvalidApiKeyError,
     InvalidRequestError,
+    NetworkError,
     NotFoundError,
     OverloadedError,
     RateLimitError,
     ServerError,
+    StreamInterruptedError,
     UnknownStatusError,
     as_sentence,
 )
 from ._json import decode_json
 from ._retry import describe_seconds, retry_after_from_headers
+
+if TYPE_CHECKING:
+    from ._transport import WireResponse
 
 _CLASS_BY_STATUS: Mapping[int, type[APIError]] = {
     400: InvalidRequestError,
@@ -109,6 +118,87 @@ class _Reading:
     """The body is a web page, which the Messages API never sends."""
 
 
+_Result = TypeVar("_Result")
+
+_MAX_ERROR_BYTES = 256 * 1024
+_ERROR_BODY_TIMEOUT = 10.0
+"""Seconds to read an error's body: the status matters most, and a slow body must not delay it."""
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """Return the server's request id; gateways send it as `x-request-id`."""
+    return headers.get("request-id") or headers.get("x-request-id")
+
+
+async def read_error(response: WireResponse) -> APIError:
+    """Read an error response and close it. A slow or truncated body is read as far as possible."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_ERROR_BODY_TIMEOUT):
+            while len(body) < _MAX_ERROR_BYTES and (chunk := await response.read_chunk()):
+                body += chunk
+    except (NetworkError, TimeoutError):
+        pass
+    finally:
+        await response.aclose()
+    return error_from_response(response.status, response.headers, response.redact(bytes(body)))
+
+
+async def read_object(response: WireResponse) -> dict[str, Any]:
+    """Read the JSON object of a successful response, and close the response.
+
+    Raises:
+        APIError: The body is an error envelope in spite of the status, or not JSON (a web page).
+        StreamInterruptedError: The JSON is truncated.
+    """
+    # Redacted at once, because servers quote keys, and the traceback of an error refers to this frame.
+    body = response.redact(await response.read_body())
+    value = object_in(body)
+    if value is not None and not _is_error(value):
+        return value
+    raise _body_error(response, body)
+
+
+def object_in(body: bytes) -> dict[str, Any] | None:
+    """Decode bytes as a JSON object; None if they are not one."""
+    try:
+        value = decode_json(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_error(value: Mapping[str, Any]) -> bool:
+    return value.get("type") == "error" or (isinstance(value.get("error"), dict) and "content" not in value)
+
+
+def _body_error(response: WireResponse, body: bytes) -> ClaudeError:
+    """Return the error for a body that is not the expected JSON object."""
+    request_id = request_id_of(response.headers)
+    value = object_in(body)
+    if value is not None:
+        return error_from_event(value, request_id)
+    if "json" in response.headers.get("content-type", "") and body.lstrip().startswith(b"{"):
+        return StreamInterruptedError(
+            f"The reply is not complete: its JSON ends after {len(body)} bytes. Send it again.",
+            request_id=request_id,
+        )
+    return unexpected_body_error(response, body)
+
+
+def parse_reply(
+    response: WireResponse, value: dict[str, Any], parse: Callable[[dict[str, Any]], _Result]
+) -> _Result:
+    """Parse the JSON object of a response.
+
+    Raises:
+        UnknownStatusError: The object is of another kind, so the response is probably from another server.
+    """
+    with contextlib.suppress(ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
+        return parse(value)
+    raise unexpected_body_error(response, to_json(value))
+
+
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
     """Return the error for an error response.
 
@@ -125,7 +215,7 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
         _class_of(status, reading),
         reading,
         status=status,
-        request_id=_string(headers.get("request-id") or headers.get("x-request-id")) or reading.request_id,
+        request_id=_string(request_id_of(headers)) or reading.request_id,
         retry_after=retry_after_from_headers(headers),
         should_retry={"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower()),
     )
@@ -147,21 +237,15 @@ def error_from_event(error: Mapping[str, Any], request_id: str | None = None) ->
     )
 
 
-def unexpected_body_error(status: int, url: str, content_type: str, body: bytes) -> UnknownStatusError:
-    """Return the error for a successful response that is not from the Messages API: usually a wrong port or base_url.
-
-    Args:
-        status: HTTP status, 2xx.
-        url: URL of the response.
-        content_type: Content type; may be empty.
-        body: Start of the body.
-    """
+def unexpected_body_error(response: WireResponse, body: bytes) -> UnknownStatusError:
+    """Return the error for a successful response that is not from the Messages API: usually a wrong port or base_url."""
+    content_type = response.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip() or "no content type"
-    excerpt = _read_body(content_type, body).text
+    excerpt = _read_body(content_type, body[:_MAX_PAGE_BYTES]).text
     return UnknownStatusError(
-        f"{url} answered {status} with {kind} ({excerpt}) where a reply of the Messages API was expected. "
+        f"{response.url} answered {response.status} with {kind} ({excerpt}) where a reply of the Messages API was expected. "
         "Check base_url: is this the right host and port? A proxy or a login page of the network may answer instead.",
-        status=status,
+        status=response.status,
     )
 
 

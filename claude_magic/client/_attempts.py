@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeAlias, TypeVar
@@ -184,9 +182,9 @@ class AttemptRules:
     bucket: TokenBucket
     pace: ServerPace
     policy: RetryPolicy
-    clock: Callable[[], float] = time.monotonic
-    random: Callable[[], float] = random.random
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    clock: Callable[[], float]
+    random: Callable[[], float]
+    sleep: Callable[[float], Awaitable[object]]
 
     def without_retries(self) -> AttemptRules:
         """Return the same rules without retries."""
@@ -248,16 +246,18 @@ class Attempts:
             del failure  # avoids a reference cycle: its traceback refers to this frame
             await self._rules.sleep(delay)
 
-    def response_started(self, status: int, request_id: str | None, headers: Mapping[str, str]) -> None:
+    def response_started(self, response: WireResponse) -> None:
         """Record that status and headers have arrived."""
-        self._status = status
-        self._request_id = request_id
+        status, headers = response.status, response.headers
+        self._status, self._request_id = status, request_id_of(headers)
         if self._ticket is not None:
             self._ticket.update_from_headers(headers, is_429=status == 429)
             self._rules.bucket.recheck()
         if self._observer is not None:
             self._notify(
-                ResponseStarted(attempt=self._attempt, status=status, request_id=request_id, headers=headers)
+                ResponseStarted(
+                    attempt=self._attempt, status=status, request_id=self._request_id, headers=headers
+                )
             )
 
     def succeed(self, usage: Usage | None = None) -> None:
@@ -267,12 +267,12 @@ class Attempts:
 
     def cancel(self) -> None:
         """Record that the caller cancelled the attempt. It is only logged: the observer already knows."""
-        self._finish_ticket(None)
+        self._finish_ticket()
         log_attempt(self._finished(None, give_up_reason="Cancelled by the caller."))
 
     def fail(self, error: ClaudeError, reason: str) -> NoReturn:
         """Record a failure that is not retried, and raise it."""
-        self._finish_ticket(None)
+        self._finish_ticket()
         error.attempts = self._attempt
         if error.is_transient:
             error.give_up_reason = reason
@@ -293,7 +293,7 @@ class Attempts:
                 self._report_expected_wait(ticket)
                 await bucket.acquire(gate=ticket, refusal=self._pause_error, on_wait=self._report_rate)
         except BaseException:
-            self._withdraw_ticket()
+            self._finish_ticket(was_sent=False)
             raise
         self._sent_at = self._rules.clock()
         if self._observer is not None:
@@ -352,13 +352,13 @@ class Attempts:
             self._first_failure_at = now
         self._pause_others(error)
         if isinstance(error, NetworkError) and not error.was_sent:
-            self._withdraw_ticket()
+            self._finish_ticket(was_sent=False)
         decision = rules.policy.decide(
             error, attempt=self._attempt, elapsed=now - self._first_failure_at, random=rules.random
         )
         if isinstance(decision, GiveUp):
             self.fail(error, decision.reason)
-        self._finish_ticket(None)
+        self._finish_ticket()
         error.attempts = self._attempt
         self._report_finished(self._finished(error, delay=decision.delay))
         return decision.delay
@@ -375,19 +375,16 @@ class Attempts:
             self._rules.bucket.pause_for(seconds, asked=error.retry_after)
         self._rules.bucket.ask_waiters()
 
-    def _finish_ticket(self, usage: Usage | None) -> None:
-        """Report the end of the attempt to the server's pace."""
+    def _finish_ticket(self, usage: Usage | None = None, *, was_sent: bool = True) -> None:
+        """Report to the server's pace that the attempt has ended, or never reached the server."""
         ticket, self._ticket = self._ticket, None
-        if ticket is not None:
+        if ticket is None:
+            return
+        if was_sent:
             ticket.finish(usage)
-            self._rules.bucket.recheck()
-
-    def _withdraw_ticket(self) -> None:
-        """Report to the server's pace that the attempt never reached the server."""
-        ticket, self._ticket = self._ticket, None
-        if ticket is not None:
+        else:
             ticket.withdraw()
-            self._rules.bucket.recheck()
+        self._rules.bucket.recheck()
 
     def _finished(
         self,
@@ -526,7 +523,7 @@ class Calls:
         betas: Sequence[str] = (),
     ) -> WireResponse:
         response = await deadline.bound(self._transport.open(method, path, body, betas))
-        attempts.response_started(response.status, request_id_of(response.headers), response.headers)
+        attempts.response_started(response)
         if response.status != 200:
             raise await read_error(response)
         return response

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -155,8 +155,7 @@ class MessageBatches:
             betas: Beta features that the requests need.
             observer: Called with a record of each step.
         """
-        policy = self._calls.rules.policy
-        certain = _CreatePolicy(**{name: getattr(policy, name) for name in RetryPolicy.__dataclass_fields__})
+        certain = _CreatePolicy(**asdict(self._calls.rules.policy))
         rules = replace(self._calls.rules, policy=certain)
         return await self._calls.call(
             "POST", BATCHES_PATH, MessageBatch.model_validate, body, observer, betas=betas, rules=rules

@@ -378,10 +378,7 @@ def preview_request(
     own = {name.lower() for name in config.headers}
     headers = [
         (name, REDACTED if name in own else value)
-        for name, value in (
-            (raw_name.decode("ascii"), raw_value.decode("ascii"))
-            for raw_name, raw_value in request_headers(config, request.betas)
-        )
+        for name, value in request_headers(config, request.betas).items()
     ]
     if credential is not None:
         is_bearer = credential.is_token or config.auth_header == "authorization"

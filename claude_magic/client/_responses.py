@@ -212,7 +212,6 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
     if 300 <= status < 400 and location:
         reading = _Reading(text=f"the server redirects to {_shorten(location)}")
     return _build_error(
-        _class_of(status, reading),
         reading,
         status=status,
         request_id=_string(request_id_of(headers)) or reading.request_id,
@@ -229,12 +228,7 @@ def error_from_event(error: Mapping[str, Any], request_id: str | None = None) ->
         request_id: Request id from the stream's headers, or None.
     """
     reading = _read_object(error if "error" in error else {"error": error})
-    return _build_error(
-        _class_of(_status_of(reading), reading),
-        reading,
-        status=None,
-        request_id=request_id or reading.request_id,
-    )
+    return _build_error(reading, status=None, request_id=request_id or reading.request_id)
 
 
 def unexpected_body_error(response: WireResponse, body: bytes) -> UnknownStatusError:
@@ -276,7 +270,6 @@ def _is_transient(status: int, *, is_spend_cap: bool, should_retry: bool | None)
 
 
 def _build_error(
-    error_class: type[APIError],
     reading: _Reading,
     *,
     status: int | None,
@@ -284,11 +277,12 @@ def _build_error(
     retry_after: float | None = None,
     should_retry: bool | None = None,
 ) -> APIError:
+    code = status or _status_of(reading)
+    error_class = _class_of(code, reading)
     is_spend_cap = reading.error_code in SPEND_CAP_CODES
-    label = " ".join(str(part) for part in (status, reading.error_type) if part)
-    title = _title_of(error_class)
-    words = _server_text(reading, title, status or _status_of(reading))
-    sentences = [f"{title} ({label or 'error event'}){f': {as_sentence(words)}' if words else '.'}"]
+    label = " ".join(str(part) for part in (status, reading.error_type) if part) or "error event"
+    words = _server_text(reading, error_class.title, code)
+    sentences = [f"{error_class.title} ({label}){f': {as_sentence(words)}' if words else '.'}"]
     if retry_after is not None:
         sentences.append(f"The server asks to wait {describe_seconds(retry_after)}.")
     hint = _SPEND_CAP_HINT if is_spend_cap else _hint_for(error_class, status, reading)
@@ -301,9 +295,7 @@ def _build_error(
         error_type=reading.error_type,
         error_code=reading.error_code,
         should_retry=should_retry,
-        is_transient=_is_transient(
-            status or _status_of(reading), is_spend_cap=is_spend_cap, should_retry=should_retry
-        ),
+        is_transient=_is_transient(code, is_spend_cap=is_spend_cap, should_retry=should_retry),
         request_id=request_id,
         retry_after=retry_after,
     )
@@ -320,19 +312,6 @@ def _server_text(reading: _Reading, title: str, status: int) -> str:
 
 def _letters(text: str) -> str:
     return "".join(char for char in text.casefold() if char.isalnum())
-
-
-def _title_of(error_class: type[APIError]) -> str:
-    return {
-        InvalidRequestError: "Invalid request",
-        InvalidApiKeyError: "API key not accepted",
-        BillingError: "Payment required",
-        ForbiddenError: "Not allowed",
-        NotFoundError: "Not found",
-        RateLimitError: "Rate limited",
-        ServerError: "Server error",
-        OverloadedError: "Overloaded",
-    }.get(error_class, "Unexpected answer")
 
 
 def _hint_for(error_class: type[APIError], status: int | None, reading: _Reading) -> str:

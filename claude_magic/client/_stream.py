@@ -89,7 +89,8 @@ class SSEDecoder:
         """
         if self._failure is not None:
             raise self._failure
-        data = self._normalised(data)
+        if b"\r" in data or self._is_after_cr:
+            data = self._with_line_feeds(data)
         if not data:
             return []
         pieces = self._pieces
@@ -102,6 +103,9 @@ class SSEDecoder:
             data = b"".join(pieces)
         blocks = data.split(_BLANK_LINE)
         rest = blocks.pop()
+        if blocks and self._is_at_start:
+            blocks[0] = blocks[0].removeprefix(_BOM)
+            self._is_at_start = False
         self._pieces = [rest] if rest else []
         self._pending_bytes = len(rest)
         return self._checked(blocks if len(data) <= self._max_event_bytes else self._before_oversized(blocks))
@@ -110,24 +114,6 @@ class SSEDecoder:
         """Mark the end of the stream. An event without a terminating blank line is dropped, as the standard requires."""
         self._pieces = []
         self._pending_bytes = 0
-
-    def _normalised(self, data: bytes) -> bytes:
-        """Return the data without a byte order mark, and with LF as the only line end."""
-        if self._is_at_start:
-            data = self._without_bom(data)
-        if b"\r" in data or self._is_after_cr:
-            data = self._with_line_feeds(data)
-        return data
-
-    def _without_bom(self, data: bytes) -> bytes:
-        """Drop a byte order mark; hold back the first bytes while they may still be the start of one."""
-        data = b"".join((*self._pieces, data))
-        self._pieces = []
-        if len(data) < len(_BOM) and _BOM.startswith(data):
-            self._pieces = [data] if data else []
-            return b""
-        self._is_at_start = False
-        return data.removeprefix(_BOM)
 
     def _with_line_feeds(self, data: bytes) -> bytes:
         """Turn CR LF and CR into LF. A CR ends its line at once; an LF at the start of the next chunk belongs to it."""
@@ -601,9 +587,11 @@ class MessageStream(ReplyStream):
         response = await self._deadline.bound(
             self._transport.open("POST", self._config.messages_path, self._body, self._betas)
         )
-        request_id = request_id_of(response.headers)
-        self.response = ResponseInfo(status=response.status, request_id=request_id, headers=response.headers)
-        self._attempts.response_started(response.status, request_id, response.headers)
+        headers = response.headers
+        self.response = ResponseInfo(
+            status=response.status, request_id=request_id_of(headers), headers=headers
+        )
+        self._attempts.response_started(response)
         return EventReader(response, self._config, self._deadline)
 
     async def _complete(self) -> None:

@@ -208,8 +208,10 @@ class HTTPTransport:
     def _headers_with(self, betas: Sequence[str]) -> httpx2.Headers:
         """Return the headers of a request, including the key. Only a request with a body has an additional header."""
         host = httpx2.URL(self._config.base_url).netloc
+        own = request_headers(self._config, betas)
+        encoded = [(name.encode("ascii"), value.encode("ascii")) for name, value in own.items()]
         authorization = auth_header(self.credential, self._config.auth_header)
-        return httpx2.Headers([(b"host", host), *request_headers(self._config, betas), authorization])
+        return httpx2.Headers([(b"host", host), *encoded, authorization])
 
     def _url_for(self, path: str) -> httpx2.URL:
         url = self._urls.get(path)
@@ -440,7 +442,7 @@ def _proxy_of(proxy: EnvironmentProxy | None) -> httpx2.Proxy | None:
     )
 
 
-def request_headers(config: ClientConfig, betas: Sequence[str]) -> list[tuple[bytes, bytes]]:
+def request_headers(config: ClientConfig, betas: Sequence[str]) -> dict[str, str]:
     """Return the headers of a request, without the key."""
     headers = {
         "accept": "application/json",
@@ -451,8 +453,7 @@ def request_headers(config: ClientConfig, betas: Sequence[str]) -> list[tuple[by
     }
     if all_betas := dict.fromkeys((*config.betas, *betas)):
         headers["anthropic-beta"] = ",".join(all_betas)
-    headers |= {name.lower(): value for name, value in config.headers.items()}
-    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+    return headers | {name.lower(): value for name, value in config.headers.items()}
 
 
 def _socket_options() -> list[tuple[int, int, int]]:
@@ -462,17 +463,14 @@ def _socket_options() -> list[tuple[int, int, int]]:
     for name, value in probing.items():  # macOS calls the first of them TCP_KEEPALIVE; Windows has few
         if hasattr(socket, name) and not (name == "TCP_KEEPALIVE" and hasattr(socket, "TCP_KEEPIDLE")):
             wanted.append((socket.IPPROTO_TCP, getattr(socket, name), value))
-    # A sandbox may define an option but reject it, which would make every connection fail.
+    accepted: list[tuple[int, int, int]] = []
     with socket.socket() as trial:
-        return [option for option in wanted if _is_accepted(trial, option)]
-
-
-def _is_accepted(trial: socket.socket, option: tuple[int, int, int]) -> bool:
-    try:
-        trial.setsockopt(*option)
-    except OSError:
-        return False
-    return True
+        for option in wanted:
+            # A sandbox may define an option but reject it, which would make every connection fail.
+            with contextlib.suppress(OSError):
+                trial.setsockopt(*option)
+                accepted.append(option)
+    return accepted
 
 
 def _timeout_error(failure: Exception, host: str, timeout: float) -> RequestTimeoutError:

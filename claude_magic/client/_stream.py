@@ -98,8 +98,8 @@ class SSEDecoder:
             is_end = _BLANK_LINE in data or (data[0] == _LF and pieces[-1][-1] == _LF)
             pieces.append(data)
             self._pending_bytes += len(data)
-            if not is_end:
-                return self._checked([])
+            if not is_end and self._pending_bytes <= self._max_event_bytes:
+                return []
             data = b"".join(pieces)
         blocks = data.split(_BLANK_LINE)
         rest = blocks.pop()
@@ -108,7 +108,7 @@ class SSEDecoder:
             self._is_at_start = False
         self._pieces = [rest] if rest else []
         self._pending_bytes = len(rest)
-        return self._checked(blocks if len(data) <= self._max_event_bytes else self._before_oversized(blocks))
+        return blocks if len(data) <= self._max_event_bytes else self._before_oversized([*blocks, rest])
 
     def close(self) -> None:
         """Mark the end of the stream. An event without a terminating blank line is dropped, as the standard requires."""
@@ -125,27 +125,20 @@ class SSEDecoder:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _before_oversized(self, blocks: list[bytes]) -> list[bytes]:
-        """Return the events before the first one that is too large, and record the failure if there is one."""
-        for number, block in enumerate(blocks):
-            if len(block) > self._max_event_bytes:
-                self._fail()
-                return blocks[:number]
-        return blocks
-
-    def _checked(self, blocks: list[bytes]) -> list[bytes]:
-        if self._pending_bytes > self._max_event_bytes:
-            self._fail()
-        if self._failure is not None and not any(map(read_block, blocks)):
-            raise self._failure
-        return blocks
-
-    def _fail(self) -> None:
+        """Return the events before the first one that is too large, or raise if there are none. The last block is incomplete."""
+        sizes = map(len, blocks)
+        large = next((number for number, size in enumerate(sizes) if size > self._max_event_bytes), None)
+        if large is None:
+            return blocks[:-1]
         self.close()
         self._failure = StreamInterruptedError(
             f"The server sent an event of more than {self._max_event_bytes:,} bytes, the most that is read into "
             "memory. If such an event is expected, raise max_event_bytes.",
             is_transient=False,
         )
+        if not any(map(read_block, blocks[:large])):
+            raise self._failure
+        return blocks[:large]
 
 
 def read_block(block: bytes) -> ServerSentEvent | None:

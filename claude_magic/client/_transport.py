@@ -11,7 +11,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -159,15 +159,12 @@ class HTTPTransport:
             raise ConfigurationError("This client is closed; create another one.")
         try:
             request = self._request(method, path, body, betas)
-            response = await self._send(request)
+            return await self._send(request)
         except Exception as failure:  # whatever the HTTP library raises is converted
             error = self._translate(failure)
-        else:
-            response.request = request
-            return WireResponse(response, self)
         raise error
 
-    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+    async def _send(self, request: httpx2.Request) -> WireResponse:
         """Send a request on a connection, which is released when the response is closed."""
         try:
             connection = await self.connections.take()
@@ -178,8 +175,8 @@ class HTTPTransport:
         except BaseException:
             self.connections.give_back(connection, is_open=connection.is_open)
             raise
-        response.stream = _Body(cast("httpx2.AsyncByteStream", response.stream), connection, self.connections)
-        return response
+        response.request = request
+        return WireResponse(response, connection, self)
 
     async def aclose(self) -> None:
         """Close all connections. Open responses break off."""
@@ -221,11 +218,27 @@ class HTTPTransport:
 
     def _translate(self, failure: Exception) -> ClaudeError:
         """Convert an exception from before the response had started."""
-        host = self._config.base_url
+        host, limit = self._config.base_url, describe_seconds(self._config.timeout)
         reason = self.redact(_reason_of(failure))
         match failure:
+            case httpx2.ConnectTimeout():
+                return RequestTimeoutError(
+                    f"No connection to {host} within {limit}. Is the address right?", was_sent=False
+                )
+            case httpx2.PoolTimeout():
+                return RequestTimeoutError(
+                    f"No free connection to {host} within {limit}: {_MAX_CONNECTIONS} requests are in flight. "
+                    "Wait for some of them.",
+                    was_sent=False,
+                )
+            case httpx2.WriteTimeout():
+                return RequestTimeoutError(
+                    f"{host} did not accept the request within {limit}. {_MAY_HAVE_RUN}"
+                )
             case httpx2.TimeoutException():
-                return _timeout_error(failure, host, self._config.timeout)
+                return RequestTimeoutError(
+                    f"{host} did not answer within {limit}. {_MAY_HAVE_RUN} Raise timeout if it needs more."
+                )
             case httpx2.ConnectError():
                 return _connect_error(failure, host, reason, self._proxy)
             case httpx2.ProxyError():
@@ -252,13 +265,25 @@ class WireResponse:
     Attributes:
         status: HTTP status.
         headers: Response headers with lower-case names; repeated ones are joined with a comma.
+        is_closed: The connection was released or closed.
     """
 
-    __slots__ = ("_chunks", "_peeked", "_response", "_transport", "headers", "status")
+    __slots__ = (
+        "_chunks",
+        "_connection",
+        "_peeked",
+        "_response",
+        "_transport",
+        "headers",
+        "is_closed",
+        "status",
+    )
 
-    def __init__(self, response: httpx2.Response, transport: HTTPTransport) -> None:
+    def __init__(self, response: httpx2.Response, connection: _Connection, transport: HTTPTransport) -> None:
         self._response = response
+        self._connection = connection
         self._transport = transport
+        self.is_closed = False
         self.status = response.status_code
         self.headers = transport.headers_of(response)
         self._chunks = _chunks_of(response, self.headers)
@@ -282,7 +307,7 @@ class WireResponse:
         try:
             chunk = await anext(self._chunks, b"")
             if not chunk:
-                await self._response.aclose()
+                await self._release()
         except Exception as failure:  # converted as in HTTPTransport.open
             error = self._translate(failure)
         else:
@@ -321,23 +346,31 @@ class WireResponse:
 
         Completes even if the caller is cancelled, because a half-closed response would keep its place in the pool.
         """
-        if not self._response.is_closed:
+        if not self.is_closed:
             await asyncio.shield(self.close_soon())
 
     def close_soon(self) -> asyncio.Task[None]:
         """Start closing the response, without waiting for it."""
         return self._transport.connections.run_closing(self._close())
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether the connection was released or closed."""
-        return self._response.is_closed
-
     async def _close(self) -> None:
         # Close both, even if the first fails: while another task reads, `_chunks` cannot be closed, but the connection can.
-        for close in (self._chunks.aclose, self._response.aclose):
+        for close in (self._chunks.aclose, self._release):
             with contextlib.suppress(Exception):  # an error while closing leaves the connection closed
                 await close()
+
+    async def _release(self) -> None:
+        """Close the response, and give its connection back: open if the body was read to its end."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        connection = self._connection
+        try:
+            await self._response.aclose()
+            if connection.has_surplus:
+                await connection.aclose()
+        finally:
+            self._transport.connections.give_back(connection, is_open=connection.is_open)
 
     def _translate(self, failure: Exception) -> ClaudeError:
         """Convert an exception in the middle of a response."""
@@ -391,35 +424,6 @@ class _Connection(httpx2.AsyncHTTPTransport):
         return found is not None and bool(found._h11_state.trailing_data[0])
 
 
-class _Body(httpx2.AsyncByteStream):
-    """The body of a response. Closing it releases the connection."""
-
-    def __init__(
-        self,
-        stream: httpx2.AsyncByteStream,
-        connection: _Connection,
-        connections: Connections[_Connection],
-    ) -> None:
-        self._stream = stream
-        self._connection = connection
-        self._connections = connections
-        self._is_closed = False
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._stream.__aiter__()
-
-    async def aclose(self) -> None:
-        if self._is_closed:
-            return
-        self._is_closed = True
-        try:
-            await self._stream.aclose()
-            if self._connection.has_surplus:
-                await self._connection.aclose()
-        finally:
-            self._connections.give_back(self._connection, is_open=self._connection.is_open)
-
-
 def _build_tls() -> ssl.SSLContext:
     try:
         return httpx2.create_ssl_context()
@@ -471,26 +475,6 @@ def _socket_options() -> list[tuple[int, int, int]]:
                 trial.setsockopt(*option)
                 accepted.append(option)
     return accepted
-
-
-def _timeout_error(failure: Exception, host: str, timeout: float) -> RequestTimeoutError:
-    limit = describe_seconds(timeout)
-    match failure:
-        case httpx2.ConnectTimeout():
-            return RequestTimeoutError(
-                f"No connection to {host} within {limit}. Is the address right?", was_sent=False
-            )
-        case httpx2.PoolTimeout():
-            return RequestTimeoutError(
-                f"No free connection to {host} within {limit}: {_MAX_CONNECTIONS} requests are in flight. "
-                "Wait for some of them.",
-                was_sent=False,
-            )
-        case httpx2.WriteTimeout():
-            return RequestTimeoutError(f"{host} did not accept the request within {limit}. {_MAY_HAVE_RUN}")
-    return RequestTimeoutError(
-        f"{host} did not answer within {limit}. {_MAY_HAVE_RUN} Raise timeout if it needs more."
-    )
 
 
 def _describe_proxy(proxy: EnvironmentProxy | None) -> str:

@@ -284,7 +284,7 @@ class Attempts:
         self._attempt += 1
         self._status = self._request_id = None
         if self._need is not None:
-            self._ticket = self._rules.pace.ticket(self._need, self._report_wait_reason)
+            self._ticket = self._rules.pace.ticket(self._need, self._report_wait)
         bucket, ticket = self._rules.bucket, self._ticket
         try:
             if (refusal := self._pause_error()) is not None:
@@ -336,13 +336,10 @@ class Attempts:
             self._report_rate(seconds)
 
     def _report_rate(self, seconds: float) -> None:
-        self._report_wait(seconds, "paused" if self._rules.bucket.state.paused_for else "rate")
+        self._report_wait(WaitReason("paused" if self._rules.bucket.state.paused_for else "rate", seconds))
 
-    def _report_wait_reason(self, wait_reason: WaitReason) -> None:
-        self._report_wait(wait_reason.seconds, wait_reason.reason)
-
-    def _report_wait(self, seconds: float, reason: LimiterReason) -> None:
-        self._notify(LimiterWaiting(attempt=self._attempt, expected_wait=seconds, reason=reason))
+    def _report_wait(self, wait: WaitReason) -> None:
+        self._notify(LimiterWaiting(attempt=self._attempt, expected_wait=wait.seconds, reason=wait.reason))
 
     def _decide(self, error: ClaudeError) -> float:
         """Return the seconds to wait before the next attempt, or raise the error."""

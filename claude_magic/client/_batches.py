@@ -220,7 +220,7 @@ class MessageBatches:
             InvalidRequestError: The batch has not ended.
             NotFoundError: The key's workspace has no such batch.
         """
-        await self._calls.call("DELETE", _path(batch_id), _ignore)
+        await self._calls.call("DELETE", _path(batch_id), dict)
 
     async def results(
         self, batch_id: str, *, observer: Observer | None = None
@@ -336,10 +336,6 @@ def _seconds(moment: str | None) -> float | None:
         return None if moment is None else datetime.fromisoformat(moment).timestamp()
     except (ValueError, OverflowError):
         return None
-
-
-def _ignore(_reply: dict[str, Any]) -> None:
-    """Ignore the response to a deletion."""
 
 
 async def _lines(response: WireResponse) -> AsyncIterator[tuple[bytes, bool]]:

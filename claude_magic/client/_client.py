@@ -131,7 +131,8 @@ async def check_health(calls: Calls) -> Health:
 
 async def _try(calls: Calls, method: str, path: str, body: bytes | None) -> ClaudeError | None:
     try:
-        await calls.call(method, path, _ignore, body, rules=calls.rules.without_retries())
+        # Any JSON object is accepted: servers list their models in different forms.
+        await calls.call(method, path, dict, body, rules=calls.rules.without_retries())
     except ClaudeError as error:
         return error.with_traceback(None)
     return None
@@ -139,10 +140,6 @@ async def _try(calls: Calls, method: str, path: str, body: bytes | None) -> Clau
 
 def _status_of(error: ClaudeError | None) -> int | None:
     return error.status if isinstance(error, APIError) else None
-
-
-def _ignore(reply: dict[str, Any]) -> None:
-    """Accept any JSON object: servers list their models in different forms."""
 
 
 def _describe(error: ClaudeError | None, latency: float) -> Health:

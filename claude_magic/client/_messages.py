@@ -46,21 +46,15 @@ class Received(ShortReprModel):
     @model_validator(mode="wrap")
     @classmethod
     def _tolerate(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Validate the value; if that fails, validate it again with defaults for the invalid fields."""
+        """Validate the value; if that fails, validate it again without the invalid fields."""
         try:
             return handler(value)
         except ValidationError as invalid:
-            wrong = {name: cls.model_fields.get(str(name)) for name in _wrong_fields(invalid)}
-            if not isinstance(value, Mapping) or any(f is None or f.is_required() for f in wrong.values()):
+            if not isinstance(value, Mapping):
                 raise
-        defaults = {name: f.get_default(call_default_factory=True) for name, f in wrong.items() if f}
-        return handler({**value, **defaults})
-
-
-def _wrong_fields(invalid: ValidationError) -> Iterator[str | int]:
-    """Yield the names of the invalid fields; an empty name if the whole object is invalid."""
-    for problem in invalid.errors(include_url=False, include_context=False, include_input=False):
-        yield (*problem["loc"], "")[0]
+            problems = invalid.errors(include_url=False, include_context=False, include_input=False)
+        wrong = {name for problem in problems for name in problem["loc"][:1]}
+        return handler({name: item for name, item in value.items() if name not in wrong})
 
 
 class _Shown(str):

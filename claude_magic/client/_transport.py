@@ -268,17 +268,6 @@ class WireResponse:
         is_closed: The connection was released or closed.
     """
 
-    __slots__ = (
-        "_chunks",
-        "_connection",
-        "_peeked",
-        "_response",
-        "_transport",
-        "headers",
-        "is_closed",
-        "status",
-    )
-
     def __init__(self, response: httpx2.Response, connection: _Connection, transport: HTTPTransport) -> None:
         self._response = response
         self._connection = connection

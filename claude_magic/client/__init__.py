@@ -31,7 +31,6 @@ from ._batches import (
 )
 from ._client import ClaudeClient, Health, HTTPClaudeClient, RequestPreview, preview_request
 from ._config import OFFICIAL_BASE_URL, REDACTED, ClientConfig, Credential, is_loopback, normalise_base_url
-from ._error_reading import error_from_event, error_from_response
 from ._errors import (
     APIError,
     BillingError,
@@ -61,6 +60,7 @@ from ._events import (
     MessageStart,
     MessageStop,
     Ping,
+    ServerSentEvent,
     StreamEvent,
     UnknownEvent,
     decode_event,
@@ -86,10 +86,10 @@ from ._rate_limit import BucketState, LimiterReason, TokenBucket
 from ._redis import RedisLink, RedisScript, SharingLostError, account_name, read_limiter_url
 from ._redis_bucket import RedisBucket
 from ._requests import KEY_BYTES, MessageRequest, RequestKeys, request_key, split_keys
+from ._responses import error_from_event, error_from_response
 from ._retry import GiveUp, Retry, RetryPolicy, parse_retry_after, retry_after_from_headers
 from ._server_limits import PacedLimit, ServerLimit, distinct_limits, model_class, read_limits
-from ._sse import ServerSentEvent, SSEDecoder
-from ._stream import MessageStream, ReplyStream, ResponseInfo, StreamRecorder
+from ._stream import MessageStream, ReplyStream, ResponseInfo, SSEDecoder, StreamRecorder
 
 __all__ = [
     "BatchResult",

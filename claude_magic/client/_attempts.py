@@ -1,24 +1,25 @@
-"""The attempts of one call (rate limit, send, retry or give up), and the events that report them to observers."""
+"""Calls, and the attempts of each: rate limit, send, retry or give up. Records of each step go to observers.
+
+`Calls` makes those with a single response. `MessageStream` in `_stream` makes the attempts of a streamed reply.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
-from ._errors import APIError, ClaudeError, NetworkError, RateLimitError
-from ._pace import ServerPace
+from ._config import ClientConfig
+from ._errors import APIError, ClaudeError, ConfigurationError, NetworkError, RateLimitError
+from ._messages import Message, Usage
+from ._pace import ServerPace, Ticket
 from ._rate_limit import LimiterReason, TokenBucket
-from ._retry import GiveUp, RetryPolicy, describe_seconds
-
-if TYPE_CHECKING:
-    from ._messages import Usage
-    from ._pace import Ticket
-    from ._server_limits import Need, WaitReason
+from ._responses import parse_reply, read_error, read_object, request_id_of
+from ._retry import Deadline, GiveUp, RetryPolicy, describe_seconds
+from ._server_limits import Need, WaitReason
+from ._transport import HTTPTransport, WireResponse
 
 logger = logging.getLogger("claude_magic.client")
 
@@ -181,9 +182,9 @@ class AttemptRules:
     bucket: TokenBucket
     pace: ServerPace
     policy: RetryPolicy
-    clock: Callable[[], float] = time.monotonic
-    random: Callable[[], float] = random.random
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    clock: Callable[[], float]
+    random: Callable[[], float]
+    sleep: Callable[[float], Awaitable[object]]
 
     def without_retries(self) -> AttemptRules:
         """Return the same rules without retries."""
@@ -245,16 +246,18 @@ class Attempts:
             del failure  # avoids a reference cycle: its traceback refers to this frame
             await self._rules.sleep(delay)
 
-    def response_started(self, status: int, request_id: str | None, headers: Mapping[str, str]) -> None:
+    def response_started(self, response: WireResponse) -> None:
         """Record that status and headers have arrived."""
-        self._status = status
-        self._request_id = request_id
+        status, headers = response.status, response.headers
+        self._status, self._request_id = status, request_id_of(headers)
         if self._ticket is not None:
             self._ticket.update_from_headers(headers, is_429=status == 429)
             self._rules.bucket.recheck()
         if self._observer is not None:
             self._notify(
-                ResponseStarted(attempt=self._attempt, status=status, request_id=request_id, headers=headers)
+                ResponseStarted(
+                    attempt=self._attempt, status=status, request_id=self._request_id, headers=headers
+                )
             )
 
     def succeed(self, usage: Usage | None = None) -> None:
@@ -264,12 +267,12 @@ class Attempts:
 
     def cancel(self) -> None:
         """Record that the caller cancelled the attempt. It is only logged: the observer already knows."""
-        self._finish_ticket(None)
+        self._finish_ticket()
         log_attempt(self._finished(None, give_up_reason="Cancelled by the caller."))
 
     def fail(self, error: ClaudeError, reason: str) -> NoReturn:
         """Record a failure that is not retried, and raise it."""
-        self._finish_ticket(None)
+        self._finish_ticket()
         error.attempts = self._attempt
         if error.is_transient:
             error.give_up_reason = reason
@@ -281,7 +284,7 @@ class Attempts:
         self._attempt += 1
         self._status = self._request_id = None
         if self._need is not None:
-            self._ticket = self._rules.pace.ticket(self._need, self._report_wait_reason)
+            self._ticket = self._rules.pace.ticket(self._need, self._report_wait)
         bucket, ticket = self._rules.bucket, self._ticket
         try:
             if (refusal := self._pause_error()) is not None:
@@ -290,7 +293,7 @@ class Attempts:
                 self._report_expected_wait(ticket)
                 await bucket.acquire(gate=ticket, refusal=self._pause_error, on_wait=self._report_rate)
         except BaseException:
-            self._withdraw_ticket()
+            self._finish_ticket(was_sent=False)
             raise
         self._sent_at = self._rules.clock()
         if self._observer is not None:
@@ -333,13 +336,10 @@ class Attempts:
             self._report_rate(seconds)
 
     def _report_rate(self, seconds: float) -> None:
-        self._report_wait(seconds, "paused" if self._rules.bucket.state.paused_for else "rate")
+        self._report_wait(WaitReason("paused" if self._rules.bucket.state.paused_for else "rate", seconds))
 
-    def _report_wait_reason(self, wait_reason: WaitReason) -> None:
-        self._report_wait(wait_reason.seconds, wait_reason.reason)
-
-    def _report_wait(self, seconds: float, reason: LimiterReason) -> None:
-        self._notify(LimiterWaiting(attempt=self._attempt, expected_wait=seconds, reason=reason))
+    def _report_wait(self, wait: WaitReason) -> None:
+        self._notify(LimiterWaiting(attempt=self._attempt, expected_wait=wait.seconds, reason=wait.reason))
 
     def _decide(self, error: ClaudeError) -> float:
         """Return the seconds to wait before the next attempt, or raise the error."""
@@ -349,13 +349,13 @@ class Attempts:
             self._first_failure_at = now
         self._pause_others(error)
         if isinstance(error, NetworkError) and not error.was_sent:
-            self._withdraw_ticket()
+            self._finish_ticket(was_sent=False)
         decision = rules.policy.decide(
             error, attempt=self._attempt, elapsed=now - self._first_failure_at, random=rules.random
         )
         if isinstance(decision, GiveUp):
             self.fail(error, decision.reason)
-        self._finish_ticket(None)
+        self._finish_ticket()
         error.attempts = self._attempt
         self._report_finished(self._finished(error, delay=decision.delay))
         return decision.delay
@@ -372,19 +372,16 @@ class Attempts:
             self._rules.bucket.pause_for(seconds, asked=error.retry_after)
         self._rules.bucket.ask_waiters()
 
-    def _finish_ticket(self, usage: Usage | None) -> None:
-        """Report the end of the attempt to the server's pace."""
+    def _finish_ticket(self, usage: Usage | None = None, *, was_sent: bool = True) -> None:
+        """Report to the server's pace that the attempt has ended, or never reached the server."""
         ticket, self._ticket = self._ticket, None
-        if ticket is not None:
+        if ticket is None:
+            return
+        if was_sent:
             ticket.finish(usage)
-            self._rules.bucket.recheck()
-
-    def _withdraw_ticket(self) -> None:
-        """Report to the server's pace that the attempt never reached the server."""
-        ticket, self._ticket = self._ticket, None
-        if ticket is not None:
+        else:
             ticket.withdraw()
-            self._rules.bucket.recheck()
+        self._rules.bucket.recheck()
 
     def _finished(
         self,
@@ -424,3 +421,106 @@ class Attempts:
             self._observer(event)
         except Exception:  # an observer's error must not lose the reply
             logger.exception("an observer failed on %s", type(event).__name__)
+
+
+class Calls:
+    """A sender of requests that also reads their responses.
+
+    All methods must run on the client's event loop, and raise `ClaudeError`s.
+
+    Args:
+        config: The client's settings.
+        transport: Opens responses.
+        rules: The client's limiter and retry policy.
+        is_lacking_key: The server requires a key, and none is set.
+
+    Attributes:
+        rules: The client's limiter and retry policy.
+    """
+
+    def __init__(
+        self, config: ClientConfig, transport: HTTPTransport, rules: AttemptRules, *, is_lacking_key: bool
+    ) -> None:
+        self.rules = rules
+        self._transport = transport
+        self._base_url = config.base_url
+        self._is_lacking_key = is_lacking_key
+        # Once the timeout for the response, and once for everything else.
+        self._timeout = min(2 * config.timeout, config.stream_timeout)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        parse: Callable[[dict[str, Any]], _Result],
+        body: bytes | None = None,
+        observer: Observer | None = None,
+        *,
+        betas: Sequence[str] = (),
+        need: Need | None = None,
+        rules: AttemptRules | None = None,
+    ) -> _Result:
+        """Send a request, and return the result of `parse` for the JSON object in the response.
+
+        Args:
+            method: HTTP method.
+            path: Path, with query.
+            parse: Raises a `ValueError` or `KeyError` for an object of the wrong kind.
+            body: Request body, or None.
+            observer: Called with a record of each step.
+            betas: Beta features that the request needs.
+            need: What the request uses of the server's rate limits, or None.
+            rules: Rules to use instead of the client's.
+        """
+        self.require_key()
+        attempts = Attempts(rules or self.rules, method, path.partition("?")[0], observer, need)
+
+        async def once() -> _Result:
+            with self._deadline() as deadline:
+                response = await self._open(attempts, deadline, method, path, body, betas)
+                return parse_reply(response, await deadline.bound(read_object(response)), parse)
+
+        result = await attempts.run(once)
+        attempts.succeed(result.usage if isinstance(result, Message) else None)
+        return result
+
+    async def open(self, path: str, observer: Observer | None = None) -> tuple[WireResponse, Attempts]:
+        """Send a GET request and return the open response. The caller closes it, and reports how the attempt ended."""
+        self.require_key()
+        attempts = Attempts(self.rules, "GET", path, observer)
+
+        async def once() -> WireResponse:
+            with self._deadline() as deadline:
+                return await self._open(attempts, deadline, "GET", path)
+
+        return await attempts.run(once), attempts
+
+    def require_key(self) -> None:
+        """Check that there is a key if the server requires one.
+
+        Raises:
+            ConfigurationError: The server requires a key, and none is set.
+        """
+        if self._is_lacking_key:
+            raise ConfigurationError(
+                f"No API key: {self._base_url} needs one. Set ANTHROPIC_API_KEY where Jupyter starts, "
+                "or type `%claude login`."
+            )
+
+    def _deadline(self) -> Deadline:
+        return Deadline(self._timeout, setting="timeout", is_transient=True)
+
+    async def _open(
+        self,
+        attempts: Attempts,
+        deadline: Deadline,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        betas: Sequence[str] = (),
+    ) -> WireResponse:
+        response = await deadline.bound(self._transport.open(method, path, body, betas))
+        attempts.response_started(response)
+        if response.status != 200:
+            raise await read_error(response)
+        return response

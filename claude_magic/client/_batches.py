@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
 from pydantic import Field
 
-from ._attempts import Observer
-from ._calls import Calls
-from ._error_reading import error_from_event
+from ._attempts import Calls, Observer
 from ._errors import (
     APIError,
     ClaudeError,
@@ -26,10 +24,11 @@ from ._errors import (
     OverloadedError,
     StreamInterruptedError,
 )
+from ._json import encode_json
 from ._messages import Message, Received
 from ._requests import MAX_BODY_BYTES, MessageRequest
+from ._responses import error_from_event, object_in, request_id_of, unexpected_body_error
 from ._retry import GiveUp, Retry, RetryPolicy
-from ._stream import object_in, parse_reply, request_id_of
 from ._transport import WireResponse
 
 BATCHES_PATH: Final = "/v1/messages/batches"
@@ -156,8 +155,7 @@ class MessageBatches:
             betas: Beta features that the requests need.
             observer: Called with a record of each step.
         """
-        policy = self._calls.rules.policy
-        certain = _CreatePolicy(**{name: getattr(policy, name) for name in RetryPolicy.__dataclass_fields__})
+        certain = _CreatePolicy(**asdict(self._calls.rules.policy))
         rules = replace(self._calls.rules, policy=certain)
         return await self._calls.call(
             "POST", BATCHES_PATH, MessageBatch.model_validate, body, observer, betas=betas, rules=rules
@@ -222,7 +220,7 @@ class MessageBatches:
             InvalidRequestError: The batch has not ended.
             NotFoundError: The key's workspace has no such batch.
         """
-        await self._calls.call("DELETE", _path(batch_id), _ignore)
+        await self._calls.call("DELETE", _path(batch_id), dict)
 
     async def results(
         self, batch_id: str, *, observer: Observer | None = None
@@ -252,7 +250,7 @@ class MessageBatches:
                 elif invalid is None:
                     invalid = value
             if invalid is not None:
-                parse_reply(response, invalid, _reject)
+                raise unexpected_body_error(response, encode_json(invalid))
         except ClaudeError as error:
             failure = error.with_traceback(None)
         except BaseException:  # the caller stops iterating, or is cancelled
@@ -340,10 +338,6 @@ def _seconds(moment: str | None) -> float | None:
         return None
 
 
-def _ignore(_reply: dict[str, Any]) -> None:
-    """Ignore the response to a deletion."""
-
-
 async def _lines(response: WireResponse) -> AsyncIterator[tuple[bytes, bool]]:
     """Yield the lines of a body, each with a flag that a newline ends it; the last line may lack one."""
     pending = b""
@@ -391,7 +385,3 @@ def _read_result(value: dict[str, Any]) -> BatchResult | None:
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return BatchResult(custom_id=custom_id, type="unreadable")
     return BatchResult(custom_id=custom_id, type=kind, error=failure)
-
-
-def _reject(value: dict[str, Any]) -> None:
-    raise ValueError(value)

@@ -12,9 +12,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from ._attempts import AttemptRules, Attempts, Observer
+from ._attempts import AttemptRules, Attempts, Calls, Observer
 from ._batches import MessageBatches
-from ._calls import Calls
 from ._config import REDACTED, ClientConfig, Credential
 from ._errors import APIError, ClaudeError, ForbiddenError, InvalidApiKeyError
 from ._json import decode_json, encode_json
@@ -132,7 +131,8 @@ async def check_health(calls: Calls) -> Health:
 
 async def _try(calls: Calls, method: str, path: str, body: bytes | None) -> ClaudeError | None:
     try:
-        await calls.call(method, path, _ignore, body, rules=calls.rules.without_retries())
+        # Any JSON object is accepted: servers list their models in different forms.
+        await calls.call(method, path, dict, body, rules=calls.rules.without_retries())
     except ClaudeError as error:
         return error.with_traceback(None)
     return None
@@ -140,10 +140,6 @@ async def _try(calls: Calls, method: str, path: str, body: bytes | None) -> Clau
 
 def _status_of(error: ClaudeError | None) -> int | None:
     return error.status if isinstance(error, APIError) else None
-
-
-def _ignore(reply: dict[str, Any]) -> None:
-    """Accept any JSON object: servers list their models in different forms."""
 
 
 def _describe(error: ClaudeError | None, latency: float) -> Health:
@@ -379,10 +375,7 @@ def preview_request(
     own = {name.lower() for name in config.headers}
     headers = [
         (name, REDACTED if name in own else value)
-        for name, value in (
-            (raw_name.decode("ascii"), raw_value.decode("ascii"))
-            for raw_name, raw_value in request_headers(config, request.betas)
-        )
+        for name, value in request_headers(config, request.betas).items()
     ]
     if credential is not None:
         is_bearer = credential.is_token or config.auth_header == "authorization"

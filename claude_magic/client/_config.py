@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ._errors import ConfigurationError, as_sentence
+from ._errors import ConfigurationError, first_problem
 from ._redis import read_limiter_url
 from ._retry import RetryPolicy
 
@@ -82,11 +82,10 @@ class ClientConfig(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as invalid:
-            problem = invalid.errors(include_url=False, include_input=False, include_context=False)[0]
+            field, problem = first_problem(invalid)
         else:
             return
-        field = ".".join(str(part) for part in problem["loc"])
-        raise ConfigurationError(f"The setting {field} is not valid: {as_sentence(problem['msg'])}")
+        raise ConfigurationError(f"The setting {field} is not valid: {problem}")
 
     @field_validator("base_url")
     @classmethod
@@ -342,25 +341,21 @@ class _SecretFinder:
             self._add(form, 0, min(_SHORTEST_BASE64, len(form)))
 
     def redact(self, text: str) -> str:
-        """Return the text with the secret replaced."""
-        plain, origins = _unescaped(text)
-        spans = sorted([*(match.span() for match in _KEY_PATTERN.finditer(plain)), *self._find(plain)])
-        if not spans:
-            return text
+        """Return the text with the secret, and all that looks like a key, replaced."""
         parts: list[str] = []
         done = 0
-        for start, end in _merged(spans):
-            parts += [text[done : _origin(start, origins)], REDACTED]
-            done = _origin(end, origins)
+        for start, end in self.spans(text, other_keys=True):
+            parts += [text[done:start], REDACTED]
+            done = end
         return "".join([*parts, text[done:]])
 
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Return where the secret is in the text, in order."""
+    def spans(self, text: str, *, other_keys: bool = False) -> list[tuple[int, int]]:
+        """Return where the secret is in the text, in order; with `other_keys`, also what looks like a key."""
         plain, origins = _unescaped(text)
-        return [
-            (_origin(start, origins), _origin(end, origins))
-            for start, end in _merged(sorted(self._find(plain)))
-        ]
+        found = [*self._find(plain)]
+        if other_keys:
+            found += [match.span() for match in _KEY_PATTERN.finditer(plain)]
+        return [(_origin(start, origins), _origin(end, origins)) for start, end in _merged(found)]
 
     def _add(self, form: str, public: int, shortest: int) -> None:
         for at in range(public, len(form) - _PIECE + 1):
@@ -432,15 +427,13 @@ def _count_equal(form: str, text: str, at: int, place: int, step: int) -> int:
         count += 1
 
 
-def _merged(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Merge sorted spans that overlap or touch."""
-    first, last = -1, -1
-    for start, end in spans:
-        if start > last:
-            if first >= 0:
-                yield first, last
-            first, last = start, end
+def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sort spans, and merge those that overlap or touch."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            first, last = merged.pop()
+            merged.append((first, max(last, end)))
         else:
-            last = max(last, end)
-    if first >= 0:
-        yield first, last
+            merged.append((start, end))
+    return merged

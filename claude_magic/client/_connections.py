@@ -1,13 +1,35 @@
-"""The connection pool of one client: bounded in size, with the most recently used idle connection first."""
+"""Connections to the server: the pool that lends them, what they write and check, and the proxy that they go through.
+
+The HTTP library reads and writes. Its pool and its network streams are replaced here, because with many requests in flight they
+cost more than the whole client. Proxy variables are read here too, only for the server that the client uses: an invalid proxy for
+other hosts does not matter.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
+import ipaddress
+import os
+import re
+import select
+import socket
+import ssl
 import time
+import urllib.request
 from collections import deque
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+from ._config import is_loopback
+from ._errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import httpcore2
 
 
 class Closable(Protocol):
@@ -92,15 +114,26 @@ class Connections(Generic[_Connection]):
         if is_open and len(self._idle) < self._most_idle:
             self._idle.append((connection, self._clock()))
         elif is_open:
-            self._close_soon(connection)
+            self.run_closing(_close(connection))
 
     async def aclose(self) -> None:
         """Close all connections, including those in use."""
+        await self._finish_closing()
         self._most_idle = 0  # connections that are returned later are closed
         for connection in (*self._in_use, *(connection for connection, _ in self._idle)):
-            self._close_soon(connection)
+            self.run_closing(_close(connection))
         self._in_use.clear()
         self._idle.clear()
+        await self._finish_closing()
+
+    def run_closing(self, closing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a closing coroutine in a separate task, which continues if the caller is cancelled. `aclose` waits for it."""
+        task = asyncio.get_running_loop().create_task(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        return task
+
+    async def _finish_closing(self) -> None:
         if self._closing:
             await asyncio.wait(self._closing)
 
@@ -119,14 +152,218 @@ class Connections(Generic[_Connection]):
         """Close connections that have been idle for too long. They would stay open as long as fewer are needed."""
         oldest = self._clock() - self._expiry
         while self._idle and self._idle[0][1] < oldest:
-            self._close_soon(self._idle.popleft()[0])
-
-    def _close_soon(self, connection: _Connection) -> None:
-        task = asyncio.get_running_loop().create_task(_close(connection))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+            self.run_closing(_close(self._idle.popleft()[0]))
 
 
 async def _close(connection: Closable) -> None:
     with contextlib.suppress(Exception):  # an error while closing leaves the connection closed
         await connection.aclose()
+
+
+class Network:
+    """The HTTP library's way to connect, but with `WholeWrites`."""
+
+    def __init__(self, backend: httpcore2.AsyncNetworkBackend) -> None:
+        self._backend = backend
+
+    async def connect_tcp(self, *args: Any, **kwargs: Any) -> WholeWrites:
+        return WholeWrites(await self._backend.connect_tcp(*args, **kwargs))
+
+
+class WholeWrites:
+    """A network stream that buffers writes until the next read.
+
+    The library writes the head and the body of a request separately, and a write is the most expensive step of a short
+    request. This is no subclass of the library's stream, because importing that takes 30 ms, and the first frame of a cell does
+    not need it.
+    """
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._socket = stream.get_extra_info("socket")
+        self._held: list[bytes] = []
+        self._timeout: float | None = None
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if buffer:
+            self._held.append(buffer)
+            self._timeout = timeout
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._held:
+            import httpcore2
+
+            whole = b"".join(self._held)
+            self._held.clear()
+            # Ignored as in the library: a server that closes the connection early may have sent a response.
+            with contextlib.suppress(httpcore2.WriteError):
+                await self._stream.write(whole, self._timeout)
+        return await self._stream.read(max_bytes, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> WholeWrites:
+        return WholeWrites(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable" and self._socket is not None:
+            return _is_readable(self._socket)
+        return self._stream.get_extra_info(info)
+
+
+def _is_readable(connection: socket.socket) -> bool:
+    """Return whether the server has closed an idle connection, or sent data unasked. The library checks twice per request."""
+    number = connection.fileno()
+    if number < 0:
+        return True
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([number], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
+_SOCKS = ("socks5", "socks5h")
+_ENTRY = re.compile(r"(?:(?P<scheme>[a-z]+)://)?(?P<host>\[[^\]]*\]|[^:/]*)(?::(?P<port>\d{1,5}))?/?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentProxy:
+    """The proxy that the environment configures for a server.
+
+    Attributes:
+        variable: Name of the environment variable, for messages.
+        url: URL of the proxy; not in the repr, because it may contain a password.
+        address: Host and port, for messages.
+    """
+
+    variable: str
+    url: str = field(repr=False)
+    address: str
+
+
+def proxy_for(base_url: str) -> EnvironmentProxy | None:
+    """Return the proxy for requests to a server; None if they are sent directly.
+
+    This machine is always reached directly. Otherwise HTTP_PROXY or HTTPS_PROXY applies, by the server's scheme, or else
+    ALL_PROXY, unless NO_PROXY matches the server. NO_PROXY lists `*`, host names (which include their subdomains),
+    addresses and networks, optionally with a port. Lower-case variables take precedence. If no variable is set, the
+    settings of Windows or macOS apply.
+
+    Raises:
+        ConfigurationError: The proxy for this server is not usable. The message does not contain its password.
+    """
+    server = urlsplit(base_url)
+    host = (server.hostname or "").rstrip(".").lower()
+    if _is_this_machine(host):
+        return None
+    proxies = urllib.request.getproxies()
+    kind = server.scheme if proxies.get(server.scheme) else "all"
+    address = proxies.get(kind, "").strip()
+    if not address or is_exempt(proxies.get("no", ""), server.scheme, host, server.port):
+        return None
+    variable = _name_of(kind)
+    url = address if "://" in address else f"http://{address}"
+    return EnvironmentProxy(variable=variable, url=url, address=_checked(url, variable, host))
+
+
+def is_exempt(no_proxy: str, scheme: str, host: str, port: int | None) -> bool:
+    """Return whether NO_PROXY matches a server. Invalid entries are ignored.
+
+    Args:
+        no_proxy: Value of the variable.
+        scheme: The server's scheme.
+        host: The server's host, in lower case, IPv6 without brackets.
+        port: The server's port; None for the scheme's default.
+    """
+    server = (scheme, host, port or _PORTS.get(scheme, 0))
+    return any(_matches(entry, *server) for entry in re.split(r"[,;\s]+", no_proxy.lower()) if entry)
+
+
+def _matches(entry: str, scheme: str, host: str, port: int) -> bool:
+    if entry == "*":
+        return True
+    network, name = _network(entry), ""
+    if network is None:
+        parts = _ENTRY.fullmatch(entry)
+        if parts is None or parts["scheme"] not in (None, scheme, "all"):
+            return False
+        if parts["port"] and int(parts["port"]) != port:
+            return False
+        name = parts["host"].strip("[]").rstrip(".")
+        network = _network(name)
+    if network is not None:
+        address = _ip(host)
+        return address is not None and address in network
+    name = name.removeprefix("*").lstrip(".")
+    return bool(name) and (host == name or fnmatchcase(host, name) or fnmatchcase(host, f"*.{name}"))
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(text.strip("[]"), strict=False)
+    except ValueError:
+        return None
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _is_this_machine(host: str) -> bool:
+    address = _ip(host)
+    return is_loopback(host) or (address is not None and (address.is_loopback or address.is_unspecified))
+
+
+def _name_of(kind: str) -> str:
+    name = f"{kind}_proxy"
+    found = (variable for variable in (name, name.upper(), *os.environ) if variable.lower() == name)
+    return next((variable for variable in found if os.environ.get(variable)), "the system's proxy setting")
+
+
+def _checked(url: str, variable: str, host: str) -> str:
+    """Return host and port of a proxy.
+
+    Raises:
+        ConfigurationError: The proxy is not usable.
+    """
+    advice = f"To reach {host} without it, add {host} to NO_PROXY."
+    try:
+        parts = urlsplit(url)
+        address = _address_of(parts)
+    except ValueError:
+        address = ""
+    if not address:
+        raise ConfigurationError(
+            f"{variable} is not the address of a proxy. Write it as http://host:port, with special characters of a "
+            f"password encoded as in a URL (%40 for @). {advice}"
+        )
+    if parts.scheme not in (*_PORTS, *_SOCKS):
+        raise ConfigurationError(
+            f"{variable} names a proxy of the kind {parts.scheme[:20]!r} ({address}), which cannot be used; http, https and "
+            f"socks5 can. {advice}"
+        )
+    importlib.invalidate_caches()  # socksio may have just been installed
+    if parts.scheme in _SOCKS and importlib.util.find_spec("socksio") is None:
+        raise ConfigurationError(
+            f"{variable} names a SOCKS proxy ({address}), which needs the package socksio: run `%pip install socksio`, "
+            f"then run this again. {advice}"
+        )
+    return address
+
+
+def _address_of(parts: SplitResult) -> str:
+    """Return host and port for messages; empty if there is no valid host. Raises ValueError for an invalid port."""
+    host = parts.hostname or ""
+    if not host.isprintable() or any(char in host for char in " \"'<>\\^`{|}"):
+        return ""
+    name = f"[{host}]" if ":" in host else host
+    return f"{name}:{parts.port}" if parts.port else name

@@ -28,6 +28,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from ._messages import Message
 
 SPEND_CAP_CODES = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached"})
@@ -91,6 +93,12 @@ def as_sentence(text: str) -> str:
     return text if text.rstrip("”’\"'`").endswith((".", "!", "?", "…")) else f"{text}."
 
 
+def first_problem(invalid: ValidationError) -> tuple[str, str]:
+    """Return the first invalid field of a model, and what is wrong, as a sentence. The value is left out, because it may be secret."""
+    problem = invalid.errors(include_url=False, include_input=False, include_context=False)[0]
+    return ".".join(str(part) for part in problem["loc"]), as_sentence(problem["msg"])
+
+
 def _make_again(kind: type[ClaudeError], args: tuple[object, ...]) -> ClaudeError:
     return kind.__new__(kind, *args)
 
@@ -140,6 +148,8 @@ class APIError(ClaudeError):
         should_retry: Value of the server's `x-should-retry` header, or None.
     """
 
+    title: ClassVar[str] = "Unexpected answer"
+    """Name of the error for people; the beginning of the message."""
     hint: ClassVar[str] = ""
     """What the user can do, as a sentence; the end of the message."""
 
@@ -167,30 +177,35 @@ class APIError(ClaudeError):
 class InvalidRequestError(APIError):
     """400: the request breaks a rule of the API. The same request fails again."""
 
+    title = "Invalid request"
     hint = "Change the request as described; the same one would fail again."
 
 
 class InvalidApiKeyError(APIError):
     """401: the API key is missing, wrong, revoked or expired."""
 
+    title = "API key not accepted"
     hint = "Check ANTHROPIC_API_KEY, or enter another one with `%claude login`."
 
 
 class BillingError(APIError):
     """402: the key's account cannot pay. The same request fails until the account's owner resolves that."""
 
+    title = "Payment required"
     hint = "Update plan, credit or payment method of the account behind this key, or use another key."
 
 
 class ForbiddenError(APIError):
     """403: the key is valid, but has no permission for the request."""
 
+    title = "Not allowed"
     hint = "Use a key that may do this, or ask the owner of this one."
 
 
 class NotFoundError(APIError):
     """404: no such model, or no such path at this base_url."""
 
+    title = "Not found"
     hint = "Check the model name and base_url."
 
 
@@ -202,6 +217,7 @@ class RateLimitError(APIError):
     """
 
     transient_by_default = True
+    title = "Rate limited"
     hint = "Try again later. A lower rate_limit_rps stays below the limit."
 
     @property
@@ -213,12 +229,14 @@ class ServerError(APIError):
     """500, 502, 503, 504: the server, or a proxy in front of it, failed. The request may have been executed."""
 
     transient_by_default = True
+    title = "Server error"
     hint = "Try again later."
 
 
 class OverloadedError(ServerError):
     """529: the API is overloaded for everyone, independent of your own limits."""
 
+    title = "Overloaded"
     hint = "This affects all users: your quota is not the reason. Try again later."
 
 

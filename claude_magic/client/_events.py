@@ -28,7 +28,18 @@ from ._messages import (
     kind_of,
     parse_block,
 )
-from ._sse import ServerSentEvent
+
+
+class ServerSentEvent(NamedTuple):
+    """One event of a stream.
+
+    Attributes:
+        event: The event's name; empty if the stream gives none.
+        data: The data lines, joined with a line feed; UTF-8, not decoded.
+    """
+
+    event: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,14 +257,14 @@ class SplitCharacters:
 
     def join(self, event: StreamEvent) -> Sequence[StreamEvent]:
         """Return the events to pass on for the next event of the stream, in order."""
-        if isinstance(event, ContentBlockDelta):
-            return (self._join_delta(event) if self.held or has_surrogate(event.text) else event,)
         match event:
+            case ContentBlockDelta():
+                return (self._join_delta(event),)
             case ContentBlockStart():
                 return (self._split_start(event),)
-            case ContentBlockStop() if self.held:
+            case ContentBlockStop():
                 return (*self._released(event.index), event)
-            case MessageStop() if self.held:
+            case MessageStop():
                 return (*self.flush(), event)
         return (event,)
 
@@ -560,11 +571,11 @@ class MessageAccumulator:
         elif not builder.apply(event):
             self.unknown.append(event)
 
-    def add_deltas(self, deltas: Sequence[StreamEvent], texts: Sequence[str]) -> None:
+    def add_deltas(self, deltas: Sequence[ContentBlockDelta], texts: Sequence[str]) -> None:
         """Add deltas of the same block and kind, with their texts: nearly all events of a stream."""
         first = deltas[0]
-        builder = self._open.get(first.index) if isinstance(first, ContentBlockDelta) else None
-        if builder is None or not isinstance(first, ContentBlockDelta) or first.kind != builder.piece_kind:
+        builder = self._open.get(first.index)
+        if builder is None or first.kind != builder.piece_kind:
             for delta in deltas:
                 self.add(delta)
             return

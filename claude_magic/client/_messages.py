@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.functional_validators import ModelWrapValidatorHandler
+from pydantic_core import to_json
 
 _LONGEST_SHOWN = 60
 """Longest value in a repr, in characters: a cell that ends with a message shows its repr."""
@@ -45,21 +46,15 @@ class Received(ShortReprModel):
     @model_validator(mode="wrap")
     @classmethod
     def _tolerate(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Validate the value; if that fails, validate it again with defaults for the invalid fields."""
+        """Validate the value; if that fails, validate it again without the invalid fields."""
         try:
             return handler(value)
         except ValidationError as invalid:
-            wrong = {name: cls.model_fields.get(str(name)) for name in _wrong_fields(invalid)}
-            if not isinstance(value, Mapping) or any(f is None or f.is_required() for f in wrong.values()):
+            if not isinstance(value, Mapping):
                 raise
-        defaults = {name: f.get_default(call_default_factory=True) for name, f in wrong.items() if f}
-        return handler({**value, **defaults})
-
-
-def _wrong_fields(invalid: ValidationError) -> Iterator[str | int]:
-    """Yield the names of the invalid fields; an empty name if the whole object is invalid."""
-    for problem in invalid.errors(include_url=False, include_context=False, include_input=False):
-        yield (*problem["loc"], "")[0]
+            problems = invalid.errors(include_url=False, include_context=False, include_input=False)
+        wrong = {name for problem in problems for name in problem["loc"][:1]}
+        return handler({name: item for name, item in value.items() if name not in wrong})
 
 
 class _Shown(str):
@@ -243,6 +238,41 @@ def parse_block(
     if isinstance(block, ToolUseBlock):
         block._raw_input = raw_input
     return block
+
+
+def events_of(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the events of a stream that is equivalent to a whole message, as JSON objects.
+
+    Args:
+        message: The message as received; its content is a list of dicts.
+    """
+    content = message.get("content")
+    ending = {
+        name: message.get(name)
+        for name in ("stop_reason", "stop_sequence", "stop_details")
+        if name in message
+    }
+    yield {"type": "message_start", "message": {**message, "content": [], **dict.fromkeys(ending)}}
+    for index, block in enumerate(content if isinstance(content, list) else ()):
+        yield from _block_events(index, block)
+    yield {"type": "message_delta", "delta": ending, "usage": message.get("usage") or {}}
+    yield {"type": "message_stop"}
+
+
+def _block_events(index: int, block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    start, deltas = block, []
+    if (name := kind_of(block).pieces) is not None:
+        kind = DELTA_KINDS[name]
+        value, blank = block.get(kind.into), BLOCK_KINDS[kind.block].blank[kind.into]
+        if isinstance(value, type(blank)):
+            start = {**block, kind.into: blank}
+            deltas.append(
+                {"type": name, kind.field: value if kind.into != "input" else to_json(value).decode()}
+            )
+    yield {"type": "content_block_start", "index": index, "content_block": start}
+    for delta in deltas:
+        yield {"type": "content_block_delta", "index": index, "delta": delta}
+    yield {"type": "content_block_stop", "index": index}
 
 
 def can_be_sent_back(block: ContentBlock, answered: frozenset[str]) -> bool:

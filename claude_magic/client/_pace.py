@@ -153,7 +153,7 @@ class ClassPace:
 
     def _refresh_forecast(self, now: float) -> None:
         """Renew the forecast if it is old or was made without limits, and report it to all but the first in line."""
-        is_blind = not self._forecast.knows_limits and self.limits.is_known(now)
+        is_blind = not self._forecast.mirrors and self.limits.is_known(now)
         if now - self._forecast.made_at < _FORECAST_INTERVAL and not is_blind:
             return
         self._forecast = self.limits.forecast(now)
@@ -173,82 +173,78 @@ class ClassPace:
         return self.limits.or_paused(wait_reason, now)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Ticket:
     """The place of an attempt in line: it waits, `enter`s, and ends with `finish` or `withdraw`.
 
-    Args:
-        pace: Pace of the class of models.
+    Attributes:
+        group: Pace of the class of models. The order of its tickets is preserved.
         need: What the attempt uses of the limits.
         on_wait: Called with the reason for the wait, and again when that changes.
+        forecast: The last forecast, and the wait in it.
     """
 
-    __slots__ = ("_admission", "_on_wait", "_pace", "_reason", "_until", "forecast", "need")
+    group: ClassPace
+    need: Need
+    on_wait: OnWait
+    forecast: tuple[Forecast, WaitReason | None] | None = None
+    _admission: Admission | None = None
+    _reason: str | None = None
+    _until: float = 0.0
 
-    def __init__(self, pace: ClassPace, need: Need, on_wait: OnWait) -> None:
-        self.need = need
-        self.forecast: tuple[Forecast, WaitReason | None] | None = None
-        self._pace = pace
-        self._on_wait = on_wait
-        self._admission: Admission | None = None
-        self._reason: str | None = None
-        self._until = 0.0
-        pace.join(self)
+    def __post_init__(self) -> None:
+        self.group.join(self)
 
     # For the bucket's queue...
 
-    @property
-    def group(self) -> object:
-        """The group of tickets whose order is preserved."""
-        return self._pace
-
     def closed_for(self) -> float:
         """Return the seconds until the ticket may enter; 0.0 if it may now. The ticket must be the first of its group."""
-        return self._pace.closed_for(self)
+        return self.group.closed_for(self)
 
     def enter(self) -> None:
         """Leave the line, because the attempt is sent now."""
-        self._pace.leave(self)
-        self._admission = self._pace.limits.let_through(self.need, self._pace.clock())
+        self.group.leave(self)
+        self._admission = self.group.limits.let_through(self.need, self.group.clock())
 
     # For the attempt...
 
     def expect(self) -> WaitReason | None:
         """Return why the attempt must wait, including for those ahead of it; None if it need not."""
-        return self._pace.expect(self)
+        return self.group.expect(self)
 
     def report(self, wait_reason: WaitReason) -> None:
         """Report the reason for the wait if it has changed."""
-        until = self._pace.clock() + wait_reason.seconds
+        until = self.group.clock() + wait_reason.seconds
         tolerance = max(1.0, _TOLERANCE * wait_reason.seconds)
         if wait_reason.reason != self._reason or abs(until - self._until) > tolerance:
             self._reason, self._until = wait_reason.reason, until
-            self._on_wait(wait_reason)
+            self.on_wait(wait_reason)
 
     def update_from_headers(self, headers: Mapping[str, str], *, is_429: bool) -> None:
         """Update the limits from the response's headers; header names are lower-case."""
         if self._admission is not None:
-            self._pace.limits.update_from_headers(self._admission, headers, self._pace.clock(), is_429=is_429)
-            self._pace.publish()
+            self.group.limits.update_from_headers(self._admission, headers, self.group.clock(), is_429=is_429)
+            self.group.publish()
 
     def pause_others(self, seconds: float, *, asked: float = 0.0) -> bool:
         """Pause the class of models; return False if the server reports no limits, so that classes do not matter."""
-        return self._pace.pause(seconds, asked=asked)
+        return self.group.pause(seconds, asked=asked)
 
     def asked_for(self) -> float:
         """Return the remaining seconds of the wait that the server requested for the class; 0.0 if not paused."""
-        return self._pace.limits.learnt.pause.asked_left(self._pace.clock())
+        return self.group.limits.learnt.pause.asked_left(self.group.clock())
 
     def finish(self, usage: Usage | None) -> None:
         """Record the end of the attempt; `usage` is that of a complete reply, or None."""
         if self._admission is not None:
-            self._pace.limits.finish(self._admission, usage, self._pace.clock())
-            self._pace.publish()
+            self.group.limits.finish(self._admission, usage, self.group.clock())
+            self.group.publish()
 
     def withdraw(self) -> None:
         """Record that the attempt never reached the server."""
-        self._pace.leave(self)
+        self.group.leave(self)
         if self._admission is not None:
-            self._pace.limits.withdraw(self._admission)
+            self.group.limits.withdraw(self._admission)
 
 
 class ServerPace:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import importlib
 import importlib.resources
 import json
 import logging
@@ -345,12 +344,12 @@ class RedisLink:
 
 def _redis() -> Any:
     try:
-        importlib.import_module("redis.asyncio")
+        import redis.asyncio
     except ImportError:
         raise ConfigurationError(
             "The setting limiter needs the package redis, which is not installed: pip install 'claude_magic[redis]'. Nothing was sent."
         ) from None
-    return importlib.import_module("redis")
+    return redis
 
 
 def _make_client(redis: Any, address: RedisAddress) -> Any:

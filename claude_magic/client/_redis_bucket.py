@@ -134,16 +134,14 @@ class RedisBucket(TokenBucket):
         if self._link is None:
             self._link = RedisLink(self._address, self.account, lambda sentence: self.say(sentence))
             self._link.subscribe(self._on_message, self._on_change)
-            if self._pace is not None:
-                self._shared_pace = SharedPace(self._link, self._pace, self.ask_waiters)
+            self._share_pace()
         return self._link
 
     def share(self, pace: ServerPace) -> None:
         """Share the state of the server's limits with other processes, in both directions."""
-        is_new, self._pace = pace is not self._pace, pace
-        if self._link is not None and is_new:
-            self._close_pace()
-            self._shared_pace = SharedPace(self._link, pace, self.ask_waiters)
+        if pace is not self._pace:
+            self._pace = pace
+            self._share_pace()
 
     @property
     def problem(self) -> str | None:
@@ -196,7 +194,7 @@ class RedisBucket(TokenBucket):
     async def aclose(self) -> None:
         """Close the connection, and give up all tickets. The next acquire connects again."""
         link, self._link = self._link, None
-        self._close_pace()
+        self._share_pace()
         if self._sending is not None:
             self._sending.cancel()
         self._reset()
@@ -228,8 +226,8 @@ class RedisBucket(TokenBucket):
         self._gated: set[object] = set()
 
     def _loop_changed(self) -> None:
-        self._close_pace()
         self._link = None  # it was bound to the previous loop
+        self._share_pace()
         self._reset()
 
     def _joined(self, waiter: Waiter) -> None:
@@ -440,10 +438,13 @@ class RedisBucket(TokenBucket):
         if self._tickets and message["moved"]:
             self._set_check(_TIMES_DELAY)
 
-    def _close_pace(self) -> None:
+    def _share_pace(self) -> None:
+        """Connect the pace to the link, instead of the previous ones; does nothing more if one of them is missing."""
         if self._shared_pace is not None:
             self._shared_pace.close()
             self._shared_pace = None
+        if self._link is not None and self._pace is not None:
+            self._shared_pace = SharedPace(self._link, self._pace, self.ask_waiters)
 
     def _set_check(self, delay: float | None) -> None:
         if self._check is not None:

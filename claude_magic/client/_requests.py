@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from ._errors import ConfigurationError, as_sentence
+from ._errors import ConfigurationError, first_problem
 from ._json import encode_json
 from ._messages import ContentBlock, Message, ShortReprModel
 
@@ -93,13 +93,10 @@ class MessageRequest(ShortReprModel):
         try:
             super().__init__(**values)
         except ValidationError as invalid:
-            problem = invalid.errors(include_url=False, include_input=False, include_context=False)[0]
+            field, problem = first_problem(invalid)
         else:
             return
-        field = ".".join(str(part) for part in problem["loc"])
-        raise ConfigurationError(
-            f"The request's {field} is not valid: {as_sentence(problem['msg'])} Nothing was sent."
-        )
+        raise ConfigurationError(f"The request's {field} is not valid: {problem} Nothing was sent.")
 
     def to_body(self, *, stream: bool) -> dict[str, Any]:
         """Return the request as the API's JSON object.

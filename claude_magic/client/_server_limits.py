@@ -451,8 +451,13 @@ class LearntLimits:
     def forecast(self, now: float) -> Forecast:
         """Return a forecast of the waits of requests in line."""
         mirrors = self.learnt.limits if self.is_known(now) else {}
-        wanted = {kind: self._pending(kind, now) for kind in mirrors}
-        return Forecast(mirrors, wanted, self._amount, now, processes=1 + self._others_waiting(now))
+        return Forecast(
+            made_at=now,
+            mirrors=mirrors,
+            wanted={kind: self._pending(kind, now) for kind in mirrors},
+            amount=self._amount,
+            processes=1 + self._others_waiting(now),
+        )
 
     def let_through(self, need: Need, now: float) -> Admission:
         """Record that a request is being sent."""
@@ -657,40 +662,31 @@ class LearntLimits:
             self.learnt.limits[_REQUESTS].on_429(admission.admitted_at, now, is_used_up=False)
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
 class Forecast:
     """A forecast of the waits of requests that are served in the order in which they are added.
 
-    Args:
-        mirrors: Mirrors of the limits.
+    Attributes:
+        made_at: Time of the forecast.
+        mirrors: Mirrors of the limits; empty if they are not known.
         wanted: Amounts of each limit that are already in use.
         amount: Returns the expected amount of a limit that a request uses.
-        now: Current time.
         processes: Number of processes that wait for the same limits, including this one. Each is assumed to use the same amount
             at the same time.
     """
 
-    def __init__(
-        self,
-        mirrors: Mapping[LimiterReason, MirroredLimit],
-        wanted: dict[LimiterReason, float],
-        amount: Callable[[LimiterReason, Need], float],
-        now: float,
-        *,
-        processes: int,
-    ) -> None:
-        self.made_at = now
-        self._processes = processes
-        self.knows_limits = bool(mirrors)
-        self._mirrors = mirrors
-        self._wanted = wanted
-        self._amount = amount
+    made_at: float
+    mirrors: Mapping[LimiterReason, MirroredLimit]
+    wanted: dict[LimiterReason, float]
+    amount: Callable[[LimiterReason, Need], float]
+    processes: int
 
     def add(self, need: Need) -> WaitReason | None:
         """Add the next request, and return why it must wait, from the time of the forecast; None if it need not."""
         longest: WaitReason | None = None
-        for kind, mirror in self._mirrors.items():
-            self._wanted[kind] += mirror.fitting(self._processes * mirror.fitting(self._amount(kind, need)))
-            seconds = mirror.seconds_until(self._wanted[kind], self.made_at)
+        for kind, mirror in self.mirrors.items():
+            self.wanted[kind] += mirror.fitting(self.processes * mirror.fitting(self.amount(kind, need)))
+            seconds = mirror.seconds_until(self.wanted[kind], self.made_at)
             if seconds > (_GRAIN if longest is None else longest.seconds):
                 longest = WaitReason(kind, seconds)
         return longest

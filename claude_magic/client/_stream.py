@@ -1,4 +1,9 @@
-"""`MessageStream`, an async iterator over the events of a reply, and functions that read whole responses.
+"""Streamed replies, from bytes to typed events: `SSEDecoder`, `EventReader` for one response, `MessageStream` for one reply.
+
+The SSE decoder follows the WHATWG rules for interpreting an event stream (HTML standard, section 9.2.6), on bytes: lines end at
+CR LF, LF or CR only. Decoding to text first would corrupt data, because text also counts U+2028 and others as line ends. It takes
+linear time, however the stream is cut into chunks: an incomplete event is kept as a list of chunks, which are joined when its end
+arrives.
 
 The stream also makes the attempts. It holds events back until the first content, so that an earlier failure can be
 retried invisibly. After that nothing is replayed into the same output, and a failure raises an error with the partial
@@ -10,15 +15,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import Protocol, Self, cast
 
-from pydantic_core import to_json
-
-from ._config import REDACTED
-from ._error_reading import error_from_event, error_from_response, unexpected_body_error
-from ._errors import APIError, ClaudeError, NetworkError, StreamInterruptedError
+from ._attempts import Attempts
+from ._config import REDACTED, ClientConfig
+from ._errors import ClaudeError, StreamInterruptedError
 from ._events import (
     ContentBlockDelta,
     ErrorEvent,
@@ -26,141 +29,136 @@ from ._events import (
     MessageStop,
     Ping,
     PlainDeltas,
+    ServerSentEvent,
     SplitCharacters,
     StreamEvent,
     decode_event,
     event_of,
 )
-from ._json import decode_json
-from ._messages import BLOCK_KINDS, DELTA_KINDS, Message, kind_of
+from ._messages import Message, events_of
+from ._responses import error_from_event, parse_reply, read_error, read_object, request_id_of
 from ._retry import Deadline
-from ._sse import ServerSentEvent, SSEDecoder, read_block
+from ._transport import HTTPTransport, WireResponse
 
-if TYPE_CHECKING:
-    from ._attempts import Attempts
-    from ._config import ClientConfig
-    from ._transport import HTTPTransport, WireResponse
+DEFAULT_MAX_EVENT_BYTES = 16 * 1024 * 1024
+
+_BOM = b"\xef\xbb\xbf"
+_LF = ord("\n")
+_BLANK_LINE = b"\n\n"
+_EVENT = b"event: "
 
 
-def events_of(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the events of a stream that is equivalent to a whole message, as JSON objects.
+class SSEDecoder:
+    """A decoder that splits a stream of bytes into events.
+
+    Ids and reconnection times are ignored: a reply cannot be resumed.
 
     Args:
-        message: The message as received; its content is a list of dicts.
+        max_event_bytes: Largest event in bytes, including field names and comments.
     """
-    content = message.get("content")
-    ending = {
-        name: message.get(name)
-        for name in ("stop_reason", "stop_sequence", "stop_details")
-        if name in message
-    }
-    yield {"type": "message_start", "message": {**message, "content": [], **dict.fromkeys(ending)}}
-    for index, block in enumerate(content if isinstance(content, list) else ()):
-        yield from _block_events(index, block)
-    yield {"type": "message_delta", "delta": ending, "usage": message.get("usage") or {}}
-    yield {"type": "message_stop"}
 
+    def __init__(self, max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> None:
+        self._max_event_bytes = max_event_bytes
+        self._is_at_start = True
+        self._is_after_cr = False
+        self._pieces: list[bytes] = []
+        self._pending_bytes = 0
+        self._failure: StreamInterruptedError | None = None
 
-def _block_events(index: int, block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    start, deltas = block, []
-    if (name := kind_of(block).pieces) is not None:
-        kind = DELTA_KINDS[name]
-        value, blank = block.get(kind.into), BLOCK_KINDS[kind.block].blank[kind.into]
-        if isinstance(value, type(blank)):
-            start = {**block, kind.into: blank}
-            deltas.append(
-                {"type": name, kind.field: value if kind.into != "input" else to_json(value).decode()}
-            )
-    yield {"type": "content_block_start", "index": index, "content_block": start}
-    for delta in deltas:
-        yield {"type": "content_block_delta", "index": index, "delta": delta}
-    yield {"type": "content_block_stop", "index": index}
+    @property
+    def has_pending(self) -> bool:
+        """Whether part of an event has arrived, but not yet the blank line that completes it."""
+        return any(piece.strip(b"\n") for piece in self._pieces)
 
+    def feed(self, data: bytes) -> list[ServerSentEvent]:
+        """Consume the next bytes and return the events they complete, in order.
 
-_Result = TypeVar("_Result")
+        A blank line completes an event; an event without one is never returned.
 
-_MAX_ERROR_BYTES = 256 * 1024
-_ERROR_BODY_TIMEOUT = 10.0
-"""Seconds to read an error's body: the status matters most, and a slow body must not delay it."""
+        Raises:
+            StreamInterruptedError: An event is larger than `max_event_bytes`. Events that precede it in the same bytes
+                are returned first, and the next call raises. The decoder cannot be used afterwards.
+        """
+        return [event for block in self.split(data) if (event := read_block(block)) is not None]
 
+    def split(self, data: bytes) -> list[bytes]:
+        """Consume the next bytes like `feed`, but return each event's raw lines, separated by LF, for `read_block`.
 
-def request_id_of(headers: Mapping[str, str]) -> str | None:
-    """Return the server's request id; gateways send it as `x-request-id`."""
-    return headers.get("request-id") or headers.get("x-request-id")
+        Raises:
+            StreamInterruptedError: See `feed`.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if b"\r" in data or self._is_after_cr:
+            data = self._with_line_feeds(data)
+        if not data:
+            return []
+        pieces = self._pieces
+        if pieces:
+            is_end = _BLANK_LINE in data or (data[0] == _LF and pieces[-1][-1] == _LF)
+            pieces.append(data)
+            self._pending_bytes += len(data)
+            if not is_end and self._pending_bytes <= self._max_event_bytes:
+                return []
+            data = b"".join(pieces)
+        blocks = data.split(_BLANK_LINE)
+        rest = blocks.pop()
+        if blocks and self._is_at_start:
+            blocks[0] = blocks[0].removeprefix(_BOM)
+            self._is_at_start = False
+        self._pieces = [rest] if rest else []
+        self._pending_bytes = len(rest)
+        return blocks if len(data) <= self._max_event_bytes else self._before_oversized([*blocks, rest])
 
+    def close(self) -> None:
+        """Mark the end of the stream. An event without a terminating blank line is dropped, as the standard requires."""
+        self._pieces = []
+        self._pending_bytes = 0
 
-async def read_error(response: WireResponse) -> APIError:
-    """Read an error response and close it. A slow or truncated body is read as far as possible."""
-    parts: list[bytes] = []
-    received_bytes = 0
-    try:
-        async with asyncio.timeout(_ERROR_BODY_TIMEOUT):
-            while received_bytes < _MAX_ERROR_BYTES and (chunk := await response.read_chunk()):
-                parts.append(chunk)
-                received_bytes += len(chunk)
-    except (NetworkError, TimeoutError):
-        pass
-    finally:
-        await response.aclose()
-    return error_from_response(response.status, response.headers, response.redact(b"".join(parts)))
+    def _with_line_feeds(self, data: bytes) -> bytes:
+        """Turn CR LF and CR into LF. A CR ends its line at once; an LF at the start of the next chunk belongs to it."""
+        if not data:
+            return data
+        if self._is_after_cr:
+            data = data.removeprefix(b"\n")
+        self._is_after_cr = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-
-async def read_object(response: WireResponse) -> dict[str, Any]:
-    """Read the JSON object of a successful response, and close the response.
-
-    Raises:
-        APIError: The body is an error envelope in spite of the status, or not JSON (a web page).
-        StreamInterruptedError: The JSON is truncated.
-    """
-    # Redacted at once, because servers quote keys, and the traceback of an error refers to this frame.
-    body = response.redact(await response.read_body())
-    value = object_in(body)
-    if value is not None and not _is_error(value):
-        return value
-    raise _body_error(response, body)
-
-
-def object_in(body: bytes) -> dict[str, Any] | None:
-    """Decode bytes as a JSON object; None if they are not one."""
-    try:
-        value = decode_json(body)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _is_error(value: Mapping[str, Any]) -> bool:
-    return value.get("type") == "error" or (isinstance(value.get("error"), dict) and "content" not in value)
-
-
-def _body_error(response: WireResponse, body: bytes) -> ClaudeError:
-    """Return the error for a body that is not the expected JSON object."""
-    request_id = request_id_of(response.headers)
-    value = object_in(body)
-    if value is not None:
-        return error_from_event(value, request_id)
-    content_type = response.headers.get("content-type", "")
-    if "json" in content_type and body.lstrip().startswith(b"{"):
-        return StreamInterruptedError(
-            f"The reply is not complete: its JSON ends after {len(body)} bytes. Send it again.",
-            request_id=request_id,
+    def _before_oversized(self, blocks: list[bytes]) -> list[bytes]:
+        """Return the events before the first one that is too large, or raise if there are none. The last block is incomplete."""
+        sizes = map(len, blocks)
+        large = next((number for number, size in enumerate(sizes) if size > self._max_event_bytes), None)
+        if large is None:
+            return blocks[:-1]
+        self.close()
+        self._failure = StreamInterruptedError(
+            f"The server sent an event of more than {self._max_event_bytes:,} bytes, the most that is read into "
+            "memory. If such an event is expected, raise max_event_bytes.",
+            is_transient=False,
         )
-    return unexpected_body_error(response.status, response.url, content_type, body[:65_536])
+        if not any(map(read_block, blocks[:large])):
+            raise self._failure
+        return blocks[:large]
 
 
-def parse_reply(
-    response: WireResponse, value: dict[str, Any], parse: Callable[[dict[str, Any]], _Result]
-) -> _Result:
-    """Parse the JSON object of a response.
+def read_block(block: bytes) -> ServerSentEvent | None:
+    """Parse the lines of one event as the standard requires; None if it has no data.
 
-    Raises:
-        UnknownStatusError: The object is of another kind, so the response is probably from another server.
+    Args:
+        block: The lines, separated by LF.
     """
-    try:
-        return parse(value)
-    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
-        body = to_json(value)[:65_536]
-    raise unexpected_body_error(response.status, response.url, response.headers.get("content-type", ""), body)
+    line, separator, data = block.partition(b"\ndata: ")
+    if separator and line.startswith(_EVENT) and _LF not in line and _LF not in data:  # the usual form
+        return ServerSentEvent(line.removeprefix(_EVENT).decode("utf-8", "replace"), data)
+    name = b""
+    values: list[bytes] = []
+    for line in block.split(b"\n"):
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            values.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.removeprefix(b" ")
+    return ServerSentEvent(name.decode("utf-8", "replace"), b"\n".join(values)) if values else None
 
 
 _KEY_CHARS = 256
@@ -222,12 +220,13 @@ class EventReader:
     Attributes:
         accumulator: The reply so far. It may be ahead of the last event that was returned.
         is_complete: The reply is complete.
+        response: The response.
     """
 
     def __init__(self, response: WireResponse, config: ClientConfig, deadline: Deadline) -> None:
         self.accumulator = MessageAccumulator()
         self.is_complete = False
-        self._response = response
+        self.response = response
         self._plain = PlainDeltas()
         self._characters = SplitCharacters()
         self._key = KeyInDeltas(response.spans_of_key)
@@ -245,7 +244,7 @@ class EventReader:
         Raises:
             ClaudeError: The response is an error, or not a reply of the Messages API.
         """
-        response = self._response
+        response = self.response
         if response.status != 200:
             raise await read_error(response)
         if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
@@ -281,31 +280,22 @@ class EventReader:
         """Read the rest of the body after `message_stop`, so that the connection can be reused."""
         try:
             async with asyncio.timeout(_DRAIN_TIMEOUT):
-                while await self._response.read_chunk():
+                while await self.response.read_chunk():
                     pass
         except (ClaudeError, TimeoutError):
             pass
-        await self._response.aclose()
+        await self.response.aclose()
 
     async def aclose(self) -> None:
         """Close the response. Its connection is reused only if the body was read to its end."""
         self._decoder.close()  # its pending bytes may quote the key, and an error's traceback refers to it
         for event in self._key.redact(list(self._characters.flush())):
             self.accumulator.add(event)
-        await self._response.aclose()
-
-    def close_soon(self) -> None:
-        """Start closing the response, without waiting for it."""
-        self._response.close_soon()
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the connection was released or closed."""
-        return self._response.is_closed
+        await self.response.aclose()
 
     async def _next_chunk(self) -> bytes:
         try:
-            return await self._deadline.bound(self._response.read_chunk())
+            return await self._deadline.bound(self.response.read_chunk())
         except StreamInterruptedError:
             if not self._may_end_here():
                 raise
@@ -335,10 +325,10 @@ class EventReader:
         if self._key.is_in(texts):
             events, are_alike = self._key.redact(events), False
         if are_alike and texts:
-            self.accumulator.add_deltas(events, texts)
-            return events
-        for event in events:
-            self.accumulator.add(event)
+            self.accumulator.add_deltas(cast("list[ContentBlockDelta]", events), texts)
+        else:
+            for event in events:
+                self.accumulator.add(event)
         return events
 
     def _decode_any(self, block: bytes) -> Sequence[StreamEvent]:
@@ -348,7 +338,7 @@ class EventReader:
             return ()
         event = self._event_of(sse)
         if isinstance(event, ErrorEvent):
-            self._failure = self._error_of(event)
+            self._failure = error_from_event(event.error, request_id_of(self.response.headers))
             return ()
         self._plain.expect(event)
         self.is_complete = isinstance(event, MessageStop)
@@ -368,12 +358,9 @@ class EventReader:
         else:
             if type(event) is ContentBlockDelta and event.text:
                 return event
-        response = self._response
+        response = self.response
         clean = ServerSentEvent(response.redact_text(sse.event), response.redact(sse.data))
         return decode_event(clean, keeps_halves=True) if event is None or clean != sse else event
-
-    def _error_of(self, event: ErrorEvent) -> ClaudeError:
-        return error_from_event(event.error, request_id_of(self._response.headers))
 
     def _may_end_here(self) -> bool:
         return self._is_lenient and self.accumulator.has_stop_reason
@@ -384,7 +371,7 @@ class EventReader:
             size = len(self.accumulator.text)
             raise StreamInterruptedError(
                 f"The stream ended before the reply was complete (no message_stop after {size} characters).",
-                request_id=request_id_of(self._response.headers),
+                request_id=request_id_of(self.response.headers),
             )
         self.is_complete = True
 
@@ -519,9 +506,7 @@ class MessageStream(ReplyStream):
             return
         if reader.is_complete:
             await reader.finish()
-            self._attempts.succeed(reader.accumulator.usage)
-            if self._recorder is not None:
-                await self._recorder.finish(None, self)
+            await self._complete()
         else:
             self._attempts.cancel()
             if self._recorder is not None:
@@ -532,11 +517,11 @@ class MessageStream(ReplyStream):
         # A plain `async for` that ends with `break` does not call aclose, but the connection must be released.
         # The garbage collector may run in any thread.
         reader, loop, deadline = self._reader, self._loop, self._deadline
-        if reader is None or loop is None or deadline is None or reader.is_closed:
+        if reader is None or loop is None or deadline is None or reader.response.is_closed:
             return
         with contextlib.suppress(RuntimeError):  # the loop is closed, and so is the connection
             loop.call_soon_threadsafe(deadline.close)
-            loop.call_soon_threadsafe(reader.close_soon)
+            loop.call_soon_threadsafe(reader.response.close_soon)
 
     async def _fill(self) -> None:
         """Append the next events to `_ready`; none when the stream is over."""
@@ -554,10 +539,10 @@ class MessageStream(ReplyStream):
             raise
         else:
             self._ready.extend(events)
-            if self._recorder is not None and events:
-                self._recorder.take(events)
             if not events:
                 await self._complete()
+            elif self._recorder is not None:
+                self._recorder.take(events)
             return
         if not self._is_over:  # otherwise another task has closed the stream
             await self._fail(failure)
@@ -595,9 +580,11 @@ class MessageStream(ReplyStream):
         response = await self._deadline.bound(
             self._transport.open("POST", self._config.messages_path, self._body, self._betas)
         )
-        request_id = request_id_of(response.headers)
-        self.response = ResponseInfo(status=response.status, request_id=request_id, headers=response.headers)
-        self._attempts.response_started(response.status, request_id, response.headers)
+        headers = response.headers
+        self.response = ResponseInfo(
+            status=response.status, request_id=request_id_of(headers), headers=headers
+        )
+        self._attempts.response_started(response)
         return EventReader(response, self._config, self._deadline)
 
     async def _complete(self) -> None:

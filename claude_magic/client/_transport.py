@@ -1,6 +1,6 @@
 """The HTTP transport, which sends requests and converts exceptions to `ClaudeError`s.
 
-Only it and `_network` import the HTTP library. Errors are raised outside the `except` block that caught their cause,
+Only it and `_connections` import the HTTP library. Errors are raised outside the `except` block that caught their cause,
 so that they have no `__context__`: an exception of the HTTP library refers to its request, and that contains the key.
 """
 
@@ -11,16 +11,15 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cached_property
-from itertools import product
 from typing import Any, cast
 
 import httpx2
 
 from .._version import __version__
 from ._config import REDACTED, ClientConfig, Credential
-from ._connections import Connections
+from ._connections import Connections, EnvironmentProxy, Network, proxy_for
 from ._errors import (
     ClaudeError,
     ConfigurationError,
@@ -29,7 +28,6 @@ from ._errors import (
     StreamInterruptedError,
     as_sentence,
 )
-from ._proxy import EnvironmentProxy, proxy_for
 from ._retry import describe_seconds
 
 _KEEPALIVE_EXPIRY = 55.0
@@ -95,31 +93,29 @@ class HTTPTransport:
     redirects, and headers that are always the same.
     """
 
-    def __init__(self, config: ClientConfig, credential: Credential | None) -> None:
+    def __init__(self, config: ClientConfig, credential: Credential) -> None:
         self._config = config
         self.credential = credential
         self._timeouts = {"timeout": httpx2.Timeout(config.timeout).as_dict()}
         self._urls: dict[str, httpx2.URL] = {}
         self._clean_texts: set[str] = set()
-        self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._proxy = proxy_for(config.base_url)
         tls, options, proxied = _build_tls(), _socket_options(), _proxy_of(self._proxy)
-        self._connections = Connections(
+        self.connections = Connections(
             lambda: _Connection(tls, options, proxied),
             most=_MAX_CONNECTIONS,
             most_idle=config.max_idle_connections,
             expiry=_KEEPALIVE_EXPIRY,
             timeout=config.timeout,
         )
-        self._filters = [] if credential is None else [_KeyFilter(credential)]
-        for name, key_filter in product(_LOGGERS, self._filters):
-            logging.getLogger(name).addFilter(key_filter)
+        self._key_filter = _KeyFilter(credential)
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(self._key_filter)
 
     def redact(self, text: str) -> str:
         """Replace the key in text that came from the server."""
-        credential = self.credential
-        return text if credential is None or self._is_clean({text}) else credential.redact(text)
+        return text if self._is_clean({text}) else self.credential.redact(text)
 
     def headers_of(self, response: httpx2.Response) -> dict[str, str]:
         """Return the headers of a response, with the key replaced."""
@@ -132,7 +128,7 @@ class HTTPTransport:
     def _is_clean(self, texts: set[str]) -> bool:
         """Return whether none of the texts contains the key. Texts that are known to be clean are not searched again."""
         unknown = texts - self._clean_texts
-        if not unknown or self.credential is None:
+        if not unknown:
             return True
         together = "\n".join(unknown)
         if self.credential.redact(together) != together:
@@ -163,45 +159,31 @@ class HTTPTransport:
             raise ConfigurationError("This client is closed; create another one.")
         try:
             request = self._request(method, path, body, betas)
-            response = await self._send(request)
+            return await self._send(request)
         except Exception as failure:  # whatever the HTTP library raises is converted
             error = self._translate(failure)
-        else:
-            response.request = request
-            return WireResponse(response, self)
         raise error
 
-    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+    async def _send(self, request: httpx2.Request) -> WireResponse:
         """Send a request on a connection, which is released when the response is closed."""
         try:
-            connection = await self._connections.take()
+            connection = await self.connections.take()
         except TimeoutError:
             raise httpx2.PoolTimeout("all connections are in use") from None
         try:
             response = await connection.handle_async_request(request)
         except BaseException:
-            self._connections.give_back(connection, is_open=connection.is_open)
+            self.connections.give_back(connection, is_open=connection.is_open)
             raise
-        response.stream = _Body(
-            cast("httpx2.AsyncByteStream", response.stream), connection, self._connections
-        )
-        return response
+        response.request = request
+        return WireResponse(response, connection, self)
 
     async def aclose(self) -> None:
         """Close all connections. Open responses break off."""
-        if self._closing:
-            await asyncio.wait(self._closing)
         self._is_closed = True
-        await self._connections.aclose()
-        for name, key_filter in product(_LOGGERS, self._filters):
-            logging.getLogger(name).removeFilter(key_filter)
-
-    def run_closing(self, closing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a closing coroutine in a separate task, which continues if the caller is cancelled."""
-        task = asyncio.get_running_loop().create_task(closing)
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-        return task
+        await self.connections.aclose()
+        for name in _LOGGERS:
+            logging.getLogger(name).removeFilter(self._key_filter)
 
     def _request(self, method: str, path: str, body: bytes | None, betas: Sequence[str]) -> httpx2.Request:
         # With `stream` instead of `content`, the library adds no headers, which saves 30 µs.
@@ -223,10 +205,10 @@ class HTTPTransport:
     def _headers_with(self, betas: Sequence[str]) -> httpx2.Headers:
         """Return the headers of a request, including the key. Only a request with a body has an additional header."""
         host = httpx2.URL(self._config.base_url).netloc
-        headers: list[tuple[bytes, bytes]] = [(b"host", host), *request_headers(self._config, betas)]
-        if self.credential is not None:
-            headers.append(auth_header(self.credential, self._config.auth_header))
-        return httpx2.Headers(headers)
+        own = request_headers(self._config, betas)
+        encoded = [(name.encode("ascii"), value.encode("ascii")) for name, value in own.items()]
+        authorization = auth_header(self.credential, self._config.auth_header)
+        return httpx2.Headers([(b"host", host), *encoded, authorization])
 
     def _url_for(self, path: str) -> httpx2.URL:
         url = self._urls.get(path)
@@ -236,13 +218,27 @@ class HTTPTransport:
 
     def _translate(self, failure: Exception) -> ClaudeError:
         """Convert an exception from before the response had started."""
-        host = self._config.base_url
+        host, limit = self._config.base_url, describe_seconds(self._config.timeout)
         reason = self.redact(_reason_of(failure))
         match failure:
-            case (
-                httpx2.ConnectTimeout() | httpx2.PoolTimeout() | httpx2.ReadTimeout() | httpx2.WriteTimeout()
-            ):
-                return _timeout_error(failure, host, self._config.timeout)
+            case httpx2.ConnectTimeout():
+                return RequestTimeoutError(
+                    f"No connection to {host} within {limit}. Is the address right?", was_sent=False
+                )
+            case httpx2.PoolTimeout():
+                return RequestTimeoutError(
+                    f"No free connection to {host} within {limit}: {_MAX_CONNECTIONS} requests are in flight. "
+                    "Wait for some of them.",
+                    was_sent=False,
+                )
+            case httpx2.WriteTimeout():
+                return RequestTimeoutError(
+                    f"{host} did not accept the request within {limit}. {_MAY_HAVE_RUN}"
+                )
+            case httpx2.TimeoutException():
+                return RequestTimeoutError(
+                    f"{host} did not answer within {limit}. {_MAY_HAVE_RUN} Raise timeout if it needs more."
+                )
             case httpx2.ConnectError():
                 return _connect_error(failure, host, reason, self._proxy)
             case httpx2.ProxyError():
@@ -269,13 +265,14 @@ class WireResponse:
     Attributes:
         status: HTTP status.
         headers: Response headers with lower-case names; repeated ones are joined with a comma.
+        is_closed: The connection was released or closed.
     """
 
-    __slots__ = ("_chunks", "_peeked", "_response", "_transport", "headers", "status")
-
-    def __init__(self, response: httpx2.Response, transport: HTTPTransport) -> None:
+    def __init__(self, response: httpx2.Response, connection: _Connection, transport: HTTPTransport) -> None:
         self._response = response
+        self._connection = connection
         self._transport = transport
+        self.is_closed = False
         self.status = response.status_code
         self.headers = transport.headers_of(response)
         self._chunks = _chunks_of(response, self.headers)
@@ -299,7 +296,7 @@ class WireResponse:
         try:
             chunk = await anext(self._chunks, b"")
             if not chunk:
-                await self._response.aclose()
+                await self._release()
         except Exception as failure:  # converted as in HTTPTransport.open
             error = self._translate(failure)
         else:
@@ -321,43 +318,48 @@ class WireResponse:
 
     def spans_of_key(self, text: str) -> Sequence[tuple[int, int]]:
         """Return where the key is in a text; see `Credential.spans_in`."""
-        credential = self._transport.credential
-        return () if credential is None else credential.spans_in(text)
+        return self._transport.credential.spans_in(text)
 
     async def read_body(self) -> bytes:
         """Read the whole body, up to `_MAX_BODY_BYTES`, and close the response."""
-        parts: list[bytes] = []
-        size = 0
+        body = bytearray()
         try:
-            while size < _MAX_BODY_BYTES and (chunk := await self.read_chunk()):
-                parts.append(chunk)
-                size += len(chunk)
+            while len(body) < _MAX_BODY_BYTES and (chunk := await self.read_chunk()):
+                body += chunk
         finally:
             await self.aclose()
-        return b"".join(parts)[:_MAX_BODY_BYTES]
+        return bytes(body[:_MAX_BODY_BYTES])
 
     async def aclose(self) -> None:
         """Release the connection if the body was read to its end, else close it. May be called repeatedly.
 
         Completes even if the caller is cancelled, because a half-closed response would keep its place in the pool.
         """
-        if not self._response.is_closed:
+        if not self.is_closed:
             await asyncio.shield(self.close_soon())
 
     def close_soon(self) -> asyncio.Task[None]:
         """Start closing the response, without waiting for it."""
-        return self._transport.run_closing(self._close())
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the connection was released or closed."""
-        return self._response.is_closed
+        return self._transport.connections.run_closing(self._close())
 
     async def _close(self) -> None:
         # Close both, even if the first fails: while another task reads, `_chunks` cannot be closed, but the connection can.
-        for close in (self._chunks.aclose, self._response.aclose):
+        for close in (self._chunks.aclose, self._release):
             with contextlib.suppress(Exception):  # an error while closing leaves the connection closed
                 await close()
+
+    async def _release(self) -> None:
+        """Close the response, and give its connection back: open if the body was read to its end."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        connection = self._connection
+        try:
+            await self._response.aclose()
+            if connection.has_surplus:
+                await connection.aclose()
+        finally:
+            self._transport.connections.give_back(connection, is_open=connection.is_open)
 
     def _translate(self, failure: Exception) -> ClaudeError:
         """Convert an exception in the middle of a response."""
@@ -390,11 +392,10 @@ class _Connection(httpx2.AsyncHTTPTransport):
             max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEEPALIVE_EXPIRY
         )
         super().__init__(verify=tls, limits=limits, socket_options=options, proxy=proxy)
+        pool: Any = self._pool
         # A private attribute of the library. In a version without it, a request takes one more write.
-        if hasattr(self._pool, "_network_backend"):
-            from ._network import NETWORK  # late: httpcore2 is not needed before the first frame of a cell
-
-            self._pool._network_backend = NETWORK
+        if hasattr(pool, "_network_backend"):
+            pool._network_backend = Network(pool._network_backend)
 
     @property
     def is_open(self) -> bool:
@@ -410,35 +411,6 @@ class _Connection(httpx2.AsyncHTTPTransport):
         ):  # inside one or two others, also private
             found = getattr(found, "_connection", None)
         return found is not None and bool(found._h11_state.trailing_data[0])
-
-
-class _Body(httpx2.AsyncByteStream):
-    """The body of a response. Closing it releases the connection."""
-
-    def __init__(
-        self,
-        stream: httpx2.AsyncByteStream,
-        connection: _Connection,
-        connections: Connections[_Connection],
-    ) -> None:
-        self._stream = stream
-        self._connection = connection
-        self._connections = connections
-        self._is_closed = False
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._stream.__aiter__()
-
-    async def aclose(self) -> None:
-        if self._is_closed:
-            return
-        self._is_closed = True
-        try:
-            await self._stream.aclose()
-            if self._connection.has_surplus:
-                await self._connection.aclose()
-        finally:
-            self._connections.give_back(self._connection, is_open=self._connection.is_open)
 
 
 def _build_tls() -> ssl.SSLContext:
@@ -463,7 +435,7 @@ def _proxy_of(proxy: EnvironmentProxy | None) -> httpx2.Proxy | None:
     )
 
 
-def request_headers(config: ClientConfig, betas: Sequence[str]) -> list[tuple[bytes, bytes]]:
+def request_headers(config: ClientConfig, betas: Sequence[str]) -> dict[str, str]:
     """Return the headers of a request, without the key."""
     headers = {
         "accept": "application/json",
@@ -474,8 +446,7 @@ def request_headers(config: ClientConfig, betas: Sequence[str]) -> list[tuple[by
     }
     if all_betas := dict.fromkeys((*config.betas, *betas)):
         headers["anthropic-beta"] = ",".join(all_betas)
-    headers |= {name.lower(): value for name, value in config.headers.items()}
-    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+    return headers | {name.lower(): value for name, value in config.headers.items()}
 
 
 def _socket_options() -> list[tuple[int, int, int]]:
@@ -485,37 +456,14 @@ def _socket_options() -> list[tuple[int, int, int]]:
     for name, value in probing.items():  # macOS calls the first of them TCP_KEEPALIVE; Windows has few
         if hasattr(socket, name) and not (name == "TCP_KEEPALIVE" and hasattr(socket, "TCP_KEEPIDLE")):
             wanted.append((socket.IPPROTO_TCP, getattr(socket, name), value))
-    # A sandbox may define an option but reject it, which would make every connection fail.
+    accepted: list[tuple[int, int, int]] = []
     with socket.socket() as trial:
-        return [option for option in wanted if _is_accepted(trial, option)]
-
-
-def _is_accepted(trial: socket.socket, option: tuple[int, int, int]) -> bool:
-    try:
-        trial.setsockopt(*option)
-    except OSError:
-        return False
-    return True
-
-
-def _timeout_error(failure: Exception, host: str, timeout: float) -> RequestTimeoutError:
-    limit = describe_seconds(timeout)
-    match failure:
-        case httpx2.ConnectTimeout():
-            return RequestTimeoutError(
-                f"No connection to {host} within {limit}. Is the address right?", was_sent=False
-            )
-        case httpx2.PoolTimeout():
-            return RequestTimeoutError(
-                f"No free connection to {host} within {limit}: {_MAX_CONNECTIONS} requests are in flight. "
-                "Wait for some of them.",
-                was_sent=False,
-            )
-        case httpx2.WriteTimeout():
-            return RequestTimeoutError(f"{host} did not accept the request within {limit}. {_MAY_HAVE_RUN}")
-    return RequestTimeoutError(
-        f"{host} did not answer within {limit}. {_MAY_HAVE_RUN} Raise timeout if it needs more."
-    )
+        for option in wanted:
+            # A sandbox may define an option but reject it, which would make every connection fail.
+            with contextlib.suppress(OSError):
+                trial.setsockopt(*option)
+                accepted.append(option)
+    return accepted
 
 
 def _describe_proxy(proxy: EnvironmentProxy | None) -> str:

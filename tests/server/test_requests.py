@@ -564,7 +564,7 @@ def test_connections_are_reused_with_one_write_per_request(
         async with make_client(sim.url) as client:
             for _ in range(3):
                 assert (await client.send_message(ask())).text
-            assert repr(client._transport._connections) == "<Connections: 0 in use, 1 idle, 0 waited for>"
+            assert repr(client._transport.connections) == "<Connections: 0 in use, 1 idle, 0 waited for>"
 
     play(main)
 

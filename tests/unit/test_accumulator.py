@@ -23,7 +23,7 @@ from claude_magic.client import (
 )
 from claude_magic.client._events import event_of
 from claude_magic.client._json import encode_json
-from claude_magic.client._stream import events_of
+from claude_magic.client._messages import events_of
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none()

@@ -10,8 +10,7 @@ from typing import Any
 import httpcore2
 import pytest
 
-from claude_magic.client._connections import Connections
-from claude_magic.client._network import WholeWrites
+from claude_magic.client._connections import Connections, WholeWrites
 
 
 class Wire:

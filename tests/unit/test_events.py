@@ -28,7 +28,7 @@ from claude_magic.client import (
     decode_event,
 )
 from claude_magic.client._events import PlainDeltas, SplitCharacters
-from claude_magic.client._sse import read_block
+from claude_magic.client._stream import read_block
 
 EVENT_NAMES = (
     *("message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta"),

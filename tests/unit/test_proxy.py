@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_magic.client import ConfigurationError
-from claude_magic.client._proxy import is_exempt, proxy_for
+from claude_magic.client._connections import is_exempt, proxy_for
 
 API = "https://api.anthropic.com"
 PROXY = "http://proxy.test:3128"

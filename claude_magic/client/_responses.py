@@ -1,35 +1,44 @@
-"""Conversion of error responses and `error` events to `APIError`s. Nothing here raises, whatever the server sent.
+"""Whole responses: the JSON object in a successful one, and the error in any other, or in an `error` event.
 
-Handles the API's own envelope, the formats of OpenAI and FastAPI, HTML pages, plain text, and bodies that are empty,
-truncated, or not UTF-8: edge proxies and compatible servers send all of these.
+An error is read from the API's own envelope, the formats of OpenAI and FastAPI, HTML pages, plain text, and bodies that are
+empty, truncated, or not UTF-8: edge proxies and compatible servers send all of these. None of them causes another error.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic_core import to_json
 
 from ._errors import (
     SPEND_CAP_CODES,
     APIError,
     BillingError,
+    ClaudeError,
     ForbiddenError,
     InvalidApiKeyError,
     InvalidRequestError,
+    NetworkError,
     NotFoundError,
     OverloadedError,
     RateLimitError,
     ServerError,
+    StreamInterruptedError,
     UnknownStatusError,
     as_sentence,
 )
 from ._json import decode_json
 from ._retry import describe_seconds, retry_after_from_headers
+
+if TYPE_CHECKING:
+    from ._transport import WireResponse
 
 _CLASS_BY_STATUS: Mapping[int, type[APIError]] = {
     400: InvalidRequestError,
@@ -109,6 +118,87 @@ class _Reading:
     """The body is a web page, which the Messages API never sends."""
 
 
+_Result = TypeVar("_Result")
+
+_MAX_ERROR_BYTES = 256 * 1024
+_ERROR_BODY_TIMEOUT = 10.0
+"""Seconds to read an error's body: the status matters most, and a slow body must not delay it."""
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """Return the server's request id; gateways send it as `x-request-id`."""
+    return headers.get("request-id") or headers.get("x-request-id")
+
+
+async def read_error(response: WireResponse) -> APIError:
+    """Read an error response and close it. A slow or truncated body is read as far as possible."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_ERROR_BODY_TIMEOUT):
+            while len(body) < _MAX_ERROR_BYTES and (chunk := await response.read_chunk()):
+                body += chunk
+    except (NetworkError, TimeoutError):
+        pass
+    finally:
+        await response.aclose()
+    return error_from_response(response.status, response.headers, response.redact(bytes(body)))
+
+
+async def read_object(response: WireResponse) -> dict[str, Any]:
+    """Read the JSON object of a successful response, and close the response.
+
+    Raises:
+        APIError: The body is an error envelope in spite of the status, or not JSON (a web page).
+        StreamInterruptedError: The JSON is truncated.
+    """
+    # Redacted at once, because servers quote keys, and the traceback of an error refers to this frame.
+    body = response.redact(await response.read_body())
+    value = object_in(body)
+    if value is not None and not _is_error(value):
+        return value
+    raise _body_error(response, body)
+
+
+def object_in(body: bytes) -> dict[str, Any] | None:
+    """Decode bytes as a JSON object; None if they are not one."""
+    try:
+        value = decode_json(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_error(value: Mapping[str, Any]) -> bool:
+    return value.get("type") == "error" or (isinstance(value.get("error"), dict) and "content" not in value)
+
+
+def _body_error(response: WireResponse, body: bytes) -> ClaudeError:
+    """Return the error for a body that is not the expected JSON object."""
+    request_id = request_id_of(response.headers)
+    value = object_in(body)
+    if value is not None:
+        return error_from_event(value, request_id)
+    if "json" in response.headers.get("content-type", "") and body.lstrip().startswith(b"{"):
+        return StreamInterruptedError(
+            f"The reply is not complete: its JSON ends after {len(body)} bytes. Send it again.",
+            request_id=request_id,
+        )
+    return unexpected_body_error(response, body)
+
+
+def parse_reply(
+    response: WireResponse, value: dict[str, Any], parse: Callable[[dict[str, Any]], _Result]
+) -> _Result:
+    """Parse the JSON object of a response.
+
+    Raises:
+        UnknownStatusError: The object is of another kind, so the response is probably from another server.
+    """
+    with contextlib.suppress(ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
+        return parse(value)
+    raise unexpected_body_error(response, to_json(value))
+
+
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
     """Return the error for an error response.
 
@@ -122,10 +212,9 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
     if 300 <= status < 400 and location:
         reading = _Reading(text=f"the server redirects to {_shorten(location)}")
     return _build_error(
-        _class_of(status, reading),
         reading,
         status=status,
-        request_id=_string(headers.get("request-id") or headers.get("x-request-id")) or reading.request_id,
+        request_id=_string(request_id_of(headers)) or reading.request_id,
         retry_after=retry_after_from_headers(headers),
         should_retry={"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower()),
     )
@@ -139,29 +228,18 @@ def error_from_event(error: Mapping[str, Any], request_id: str | None = None) ->
         request_id: Request id from the stream's headers, or None.
     """
     reading = _read_object(error if "error" in error else {"error": error})
-    return _build_error(
-        _class_of(_status_of(reading), reading),
-        reading,
-        status=None,
-        request_id=request_id or reading.request_id,
-    )
+    return _build_error(reading, status=None, request_id=request_id or reading.request_id)
 
 
-def unexpected_body_error(status: int, url: str, content_type: str, body: bytes) -> UnknownStatusError:
-    """Return the error for a successful response that is not from the Messages API: usually a wrong port or base_url.
-
-    Args:
-        status: HTTP status, 2xx.
-        url: URL of the response.
-        content_type: Content type; may be empty.
-        body: Start of the body.
-    """
+def unexpected_body_error(response: WireResponse, body: bytes) -> UnknownStatusError:
+    """Return the error for a successful response that is not from the Messages API: usually a wrong port or base_url."""
+    content_type = response.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip() or "no content type"
-    excerpt = _read_body(content_type, body).text
+    excerpt = _read_body(content_type, body[:_MAX_PAGE_BYTES]).text
     return UnknownStatusError(
-        f"{url} answered {status} with {kind} ({excerpt}) where a reply of the Messages API was expected. "
+        f"{response.url} answered {response.status} with {kind} ({excerpt}) where a reply of the Messages API was expected. "
         "Check base_url: is this the right host and port? A proxy or a login page of the network may answer instead.",
-        status=status,
+        status=response.status,
     )
 
 
@@ -192,7 +270,6 @@ def _is_transient(status: int, *, is_spend_cap: bool, should_retry: bool | None)
 
 
 def _build_error(
-    error_class: type[APIError],
     reading: _Reading,
     *,
     status: int | None,
@@ -200,11 +277,12 @@ def _build_error(
     retry_after: float | None = None,
     should_retry: bool | None = None,
 ) -> APIError:
+    code = status or _status_of(reading)
+    error_class = _class_of(code, reading)
     is_spend_cap = reading.error_code in SPEND_CAP_CODES
-    label = " ".join(str(part) for part in (status, reading.error_type) if part)
-    title = _title_of(error_class)
-    words = _server_text(reading, title, status or _status_of(reading))
-    sentences = [f"{title} ({label or 'error event'}){f': {as_sentence(words)}' if words else '.'}"]
+    label = " ".join(str(part) for part in (status, reading.error_type) if part) or "error event"
+    words = _server_text(reading, error_class.title, code)
+    sentences = [f"{error_class.title} ({label}){f': {as_sentence(words)}' if words else '.'}"]
     if retry_after is not None:
         sentences.append(f"The server asks to wait {describe_seconds(retry_after)}.")
     hint = _SPEND_CAP_HINT if is_spend_cap else _hint_for(error_class, status, reading)
@@ -217,9 +295,7 @@ def _build_error(
         error_type=reading.error_type,
         error_code=reading.error_code,
         should_retry=should_retry,
-        is_transient=_is_transient(
-            status or _status_of(reading), is_spend_cap=is_spend_cap, should_retry=should_retry
-        ),
+        is_transient=_is_transient(code, is_spend_cap=is_spend_cap, should_retry=should_retry),
         request_id=request_id,
         retry_after=retry_after,
     )
@@ -236,19 +312,6 @@ def _server_text(reading: _Reading, title: str, status: int) -> str:
 
 def _letters(text: str) -> str:
     return "".join(char for char in text.casefold() if char.isalnum())
-
-
-def _title_of(error_class: type[APIError]) -> str:
-    return {
-        InvalidRequestError: "Invalid request",
-        InvalidApiKeyError: "API key not accepted",
-        BillingError: "Payment required",
-        ForbiddenError: "Not allowed",
-        NotFoundError: "Not found",
-        RateLimitError: "Rate limited",
-        ServerError: "Server error",
-        OverloadedError: "Overloaded",
-    }.get(error_class, "Unexpected answer")
 
 
 def _hint_for(error_class: type[APIError], status: int | None, reading: _Reading) -> str:

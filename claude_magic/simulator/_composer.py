@@ -9,12 +9,12 @@ import hmac
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ._answers import FALLBACK, answer_briefly, answer_text
 from ._conversation import Conversation, Item, read_conversation
 from ._models import Model
+from ._stream import new_message
 from ._values import make_instance
 from ._wire import JSON, count_tokens, cut_to_tokens, invalid, new_id, opaque, read_words
 
@@ -304,19 +304,8 @@ def _signature_error(item: Item, model: Model, before: bytes) -> str | None:
     return None if prefix == before else ": it is bound to another conversation"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Composition:
-    """An answer's content, stop reason and tokens."""
-
-    content: list[JSON]
-    stop_reason: str
-    stop_sequence: str | None
-    output_tokens: int
-    thinking_tokens: int
-
-
-def compose(fields: JSON, model: Model, items: Sequence[Item]) -> Composition:
-    """Answer a validated request."""
+def compose(fields: JSON, model: Model, items: Sequence[Item]) -> JSON:
+    """Return the answer to a validated request, a message with only the output fields of `usage`."""
     conversation = read_conversation(fields)
     blocks, stop_reason = _compose_content(fields, conversation)
     thought = _thought(conversation, model, fields)
@@ -330,13 +319,20 @@ def compose(fields: JSON, model: Model, items: Sequence[Item]) -> Composition:
     kept, content_tokens, is_cut = _cut(blocks, limit - thinking_tokens)
     if thought is not None and limit > 0:
         kept.insert(0, _thinking_block(cut_to_tokens(thought, limit), fields, model, items))
-    return Composition(
-        content=kept,
-        stop_reason="max_tokens" if is_cut else stop_reason,
-        stop_sequence=None if is_cut else stopped_by,
-        output_tokens=thinking_tokens + content_tokens,
-        thinking_tokens=thinking_tokens,
-    )
+    if is_cut:
+        stop_reason, stopped_by = "max_tokens", None
+    usage = _output_usage(kept, thinking_tokens + content_tokens, thinking_tokens)
+    return new_message(model.id, kept, stop_reason, stopped_by, usage)
+
+
+def _output_usage(content: Sequence[JSON], tokens: int, thinking_tokens: int) -> JSON:
+    usage: JSON = {"output_tokens": tokens}
+    if thinking_tokens:
+        usage["output_tokens_details"] = {"thinking_tokens": thinking_tokens}
+    searches = sum(block["type"] == "server_tool_use" for block in content)
+    if searches:
+        usage["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
+    return usage
 
 
 def _compose_content(fields: JSON, conversation: Conversation) -> tuple[list[JSON], str]:

@@ -25,7 +25,6 @@ from ._stream import (
 )
 from ._wire import (
     JSON,
-    MESSAGE_OF_STATUS,
     APIError,
     Chunk,
     HangUp,
@@ -73,7 +72,7 @@ def status(
     """
     fault = APIError(
         code,
-        message or MESSAGE_OF_STATUS.get(code, f"Simulated status {code}."),
+        message,
         error_type=error_type,
         details=None if error_code is None else {"error_code": error_code},
     )

@@ -126,7 +126,12 @@ def check_json(request: Request) -> None:
     check_json_headers(request)
     if request.body is None:
         raise invalid("The request body is not valid JSON")
-    if not isinstance(request.body, dict):
+    check_object(request.body)
+
+
+def check_object(body: Any) -> None:
+    """Check that a body is a JSON object."""
+    if not isinstance(body, dict):
         raise invalid("Input should be a valid dictionary or object to extract fields from")
 
 

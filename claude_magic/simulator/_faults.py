@@ -26,9 +26,9 @@ from ._stream import (
     message_events,
     stream_head,
 )
-from ._wire import JSON, TYPE_OF_STATUS, APIError, Chunk, Finish, Gate, HangUp, Head, Hold, Pause, Steps
+from ._wire import ERROR_OF_STATUS, JSON, APIError, Chunk, Finish, Gate, HangUp, Head, Hold, Pause, Steps
 
-STATUS_OF_ERROR = {error_type: status for status, error_type in TYPE_OF_STATUS.items()}
+STATUS_OF_ERROR = {error_type: status for status, (error_type, _) in ERROR_OF_STATUS.items()}
 DRIP_BYTES = 16
 
 

@@ -63,16 +63,16 @@ def call_block(tool: JSON, prompt: str) -> JSON:
     schema = {"type": "object", **tool["input_schema"]}
     properties = {
         name: part
-        for name, part in (schema.get("properties") or {}).items()
+        for name, part in schema.get("properties", {}).items()
         if name in schema.get("required", ()) or _is_mentioned(name, part, prompt)
     }
     arguments = make_instance({**schema, "properties": properties}, prompt)
     return {"type": "tool_use", "id": new_id("toolu"), "name": tool["name"], "input": arguments}
 
 
-def _is_mentioned(name: str, schema: JSON, prompt: str) -> bool:
+def _is_mentioned(name: str, schema: JSON | bool, prompt: str) -> bool:
     """Whether a prompt mentions an optional argument by its name or by one of its `enum` values."""
-    words = [name, *map(str, schema.get("enum") or ())]
+    words = [name, *map(str, schema.get("enum", ()) if isinstance(schema, dict) else ())]
     is_said = any(re.search(rf"\b{re.escape(word)}\b", prompt, re.IGNORECASE) for word in words)
     return is_said or bool(_stems(name.lower().replace("_", " ")) & _stems(prompt.lower()))
 
@@ -280,11 +280,10 @@ def check_returned_thinking(
     before = b""
     for item in items:
         complaint = _signature_error(item, model, before)
-        if complaint is not None and item.path is not None:
-            path = f"messages.{item.path[0]}.content.{item.path[1]}"
+        if complaint is not None:
             if not may_drop:
-                raise invalid(f"{path}: Invalid `signature` in `thinking` block{complaint}")
-            dropped.append({"type": "thinking_dropped", "path": path, "reason": "prefix_mismatch"})
+                raise invalid(f"{item.path}: Invalid `signature` in `thinking` block{complaint}")
+            dropped.append({"type": "thinking_dropped", "path": item.path, "reason": "prefix_mismatch"})
         before = item.digest
     return dropped
 

@@ -203,7 +203,9 @@ def test_c3_missing_headers_are_refused(sim, dropped, status):
     headers = {"x-api-key": "k", "anthropic-version": "2023-06-01", "content-type": "application/json"}
     del headers[dropped]
 
-    response = httpx2.post(f"{sim.url}/v1/messages", content=b"{}", headers=headers, trust_env=False)
+    response = httpx2.post(
+        f"{sim.url}/v1/messages", content=b"{}", headers=headers, trust_env=False, verify=False
+    )
 
     assert response.status_code == status
 
@@ -215,7 +217,7 @@ def test_a_bearer_key_is_as_good_and_only_the_right_key_opens():
 
         def status(**headers):
             names = {name.replace("_", "-"): value for name, value in headers.items()}
-            return httpx2.get(url, headers=version | names, trust_env=False).status_code
+            return httpx2.get(url, headers=version | names, trust_env=False, verify=False).status_code
 
         assert status(authorization="Bearer right") == 200
         assert status(x_api_key="right") == 200

@@ -30,7 +30,7 @@ from ._checks import (
     check_required,
 )
 from ._models import page_of
-from ._stream import Answer, Behaviour, Post
+from ._stream import Answer, Behaviour, Post, hang_up
 from ._validation import Terms
 from ._wire import (
     BATCHES_PATH,
@@ -421,10 +421,9 @@ class BatchService:
             if number == batch.script.held_after and batch.script.gate is not None:
                 yield Hold(batch.script.gate)
             if number == most:
-                yield Chunk(line[: len(line) // 2] if batch.script.cut_by != "end" else b"")
                 if batch.script.cut_by != "end":
-                    yield Pause(0.02)  # gives the data sent so far time to arrive
-                    yield HangUp("reset" if batch.script.cut_by == "reset" else "close")
+                    yield Chunk(line[: len(line) // 2])
+                    yield from hang_up(batch.script.cut_by)
                 return
             yield Chunk(line)
 
@@ -475,23 +474,6 @@ def message_of(steps: Steps) -> JSON:
         error_type=error.get("type"),
         details=error.get("details"),
     )
-
-
-def accept_unheard(*, how: Literal["reset", "close"] = "reset", gate: Gate | None = None) -> Behaviour:
-    """Process the request, then end the connection without a response.
-
-    Args:
-        how: How the connection ends.
-        gate: A gate to wait for before the connection ends.
-    """
-
-    def behave(post: Post) -> Steps:
-        post.answer()
-        if gate is not None:
-            yield Hold(gate)
-        yield HangUp(how)
-
-    return behave
 
 
 _ENDPOINTS: Final[dict[tuple[str, bool, str], Endpoint]] = {

@@ -23,24 +23,24 @@ _COMMON = read_words("common") | read_words("of_tools")
 MAX_TABLE_ROWS = 20
 
 
-def choose_tools(prompt: str, tools: Sequence[JSON], choice: JSON | None) -> list[JSON]:
+def choose_tools(prompt: str, tools: Sequence[JSON], choice: JSON) -> list[JSON]:
     """Return the tools that the answer calls.
 
     A forced choice is followed. Otherwise a tool is called if the prompt contains its name, or shares one word with its
     name or at least two words with its description.
     """
     custom = [tool for tool in tools if "input_schema" in tool]
-    kind = (choice or {}).get("type", "auto")
+    kind = choice.get("type", "auto")
     if kind == "none" or not custom:
         return []
     if kind == "tool":
-        return [tool for tool in custom if tool["name"] == (choice or {})["name"]]
+        return [tool for tool in custom if tool["name"] == choice["name"]]
     ranked = sorted(custom, key=lambda tool: -_fitness(prompt, tool))
     fitting = [tool for tool in ranked if _fitness(prompt, tool) >= 2]
     if kind == "any" and not fitting:
         fitting = ranked[:1]
     named = [tool for tool in fitting if tool["name"].lower() in prompt.lower()]
-    is_single = (choice or {}).get("disable_parallel_tool_use") or not named
+    is_single = choice.get("disable_parallel_tool_use") or not named
     return fitting[:1] if is_single else named
 
 
@@ -85,13 +85,18 @@ _NOT_RUN = re.compile(
 
 def _describe_results(conversation: Conversation) -> str:
     """Return an answer from the tools' results. If all calls failed, report that and answer without them."""
-    name_of_id = {call["id"]: call["name"] for call in conversation.tool_calls}
-    results = [(name_of_id.get(each["tool_use_id"], "tool"), each) for each in conversation.tool_results]
-    lines = [_describe(result, name) for name, result in results]
-    if all(result.get("is_error") for _, result in results):
+    results = conversation.tool_results
+    lines = [_describe(result, _name_of(result, conversation)) for result in results]
+    if all(result.get("is_error") for result in results):
         answer = answer_text(conversation)
         lines.append("Without its result the simulator has no answer." if answer == FALLBACK else answer)
     return "\n\n".join(lines)
+
+
+def _name_of(result: JSON, conversation: Conversation) -> str:
+    """Return the name of the tool that has the result."""
+    calls = conversation.tool_calls
+    return next((call["name"] for call in calls if call["id"] == result["tool_use_id"]), "tool")
 
 
 def _describe(result: JSON, name: str) -> str:
@@ -346,12 +351,10 @@ def _compose_content(fields: JSON, conversation: Conversation) -> tuple[list[JSO
         return [_text(_describe_results(conversation))], "end_turn"
     if wants_search(typed, tools):
         return search_blocks(typed), "end_turn"
-    choice: JSON | None = fields.get("tool_choice")
-    chosen = [] if conversation.asks_for_rest else choose_tools(typed, tools, choice)
+    chosen = [] if conversation.asks_for_rest else choose_tools(typed, tools, fields.get("tool_choice", {}))
     if chosen:
         calls = [call_block(tool, typed) for tool in chosen]
-        is_forced = (choice or {}).get("type") in ("any", "tool")
-        return calls if is_forced else [_text(_announcement(chosen)), *calls], "tool_use"
+        return calls if _is_forced(fields) else [_text(_announcement(chosen)), *calls], "tool_use"
     if schema is not None:
         return [_text(json.dumps(make_instance(schema, typed), ensure_ascii=False))], "end_turn"
     failed = [
@@ -362,9 +365,7 @@ def _compose_content(fields: JSON, conversation: Conversation) -> tuple[list[JSO
 
 def _describe_failed(result: JSON, conversation: Conversation) -> str:
     """Describe a failed call that belongs to the previous question."""
-    name = next(
-        (each["name"] for each in conversation.tool_calls if each["id"] == result["tool_use_id"]), "tool"
-    )
+    name = _name_of(result, conversation)
     return f"(`{name}`, which the question before asked for, {_outcome(_text_of_result(result))}.)"
 
 
@@ -377,10 +378,14 @@ def _announcement(tools: Sequence[JSON]) -> str:
     return f"I'll use {names} for this."
 
 
+def _is_forced(fields: JSON) -> bool:
+    """Whether the request forces a tool call."""
+    return fields.get("tool_choice", {}).get("type") in ("any", "tool")
+
+
 def _thought(conversation: Conversation, model: Model, fields: JSON) -> str | None:
     """Return the text of the thinking, shown or not; None without thinking."""
-    is_forced = (fields.get("tool_choice") or {}).get("type") in ("any", "tool")
-    if not thinks(fields, model) or is_forced:
+    if not thinks(fields, model) or _is_forced(fields):
         return None
     if is_adaptive(fields) and not conversation.tool_results and answer_briefly(conversation) is not None:
         return None

@@ -208,21 +208,18 @@ def _with_types(hint: Any, bound: dict[Any, Any]) -> Any:
     return hint[tuple(bound.get(each, each) for each in parameters)]
 
 
-def _respelled(schema: Mapping[str, Any], value: Any, definitions: Mapping[str, Any]) -> Any:
-    """Return `value` with its enum values spelled as in the schema if they differ only in case."""
-    if "$ref" in schema:
-        schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
+def _respelled(schema: Mapping[str, Any], value: Any) -> Any:
+    """Return `value` with its enum values spelled as in the schema, which has no references, if they differ only in case."""
     for choice in schema.get("anyOf", ()):
-        value = _respelled(choice, value, definitions)
+        value = _respelled(choice, value)
     if isinstance(value, str):
         return _spelling(value, [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else [])])
     if isinstance(value, list) and "items" in schema:
-        return [_respelled(schema["items"], item, definitions) for item in value]
+        return [_respelled(schema["items"], item) for item in value]
     if isinstance(value, dict) and "properties" in schema:
         parts = schema["properties"]
         return {
-            name: _respelled(parts[name], item, definitions) if name in parts else item
-            for name, item in value.items()
+            name: _respelled(parts[name], item) if name in parts else item for name, item in value.items()
         }
     return value
 
@@ -235,6 +232,7 @@ def _spelling(value: str, allowed: list[Any]) -> str:
 
 
 _DOTTED: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_DEFINITIONS: Final = "#/$defs/"
 _WRAPPER_FIELD: Final = "value"
 _NOT_SENT: Final = " Nothing was sent."
 _MAX_PROBLEMS: Final = 5
@@ -259,7 +257,8 @@ class OutputSchema:
         self._kind = kind
         self._adapter: TypeAdapter[Any] = _make_adapter(kind, name)
         schema = _schema_of(self._adapter, name)
-        self._is_wrapped = _resolved(schema).get("type") != "object"
+        top = schema.get("$defs", {}).get(schema.get("$ref", "").removeprefix(_DEFINITIONS), schema)
+        self._is_wrapped = top.get("type") != "object"
         if self._is_wrapped:
             definitions = {"$defs": schema.pop("$defs")} if "$defs" in schema else {}
             schema = {
@@ -273,17 +272,13 @@ class OutputSchema:
     @property
     def fields(self) -> tuple[str, ...]:
         """The names of the object's fields; () if the type is not an object."""
-        return () if self._is_wrapped else tuple(_resolved(self.json_schema).get("properties", ()))
+        return () if self._is_wrapped else tuple(self.json_schema["properties"])
 
     @property
     def field_schemas(self) -> dict[str, dict[str, Any]]:
         """The JSON schema of each field, without references; of a type that is not an object, its own under the name ""."""
-        properties = _resolved(self.json_schema).get("properties", {})
-        definitions = self.json_schema.get("$defs", {})
-        return {
-            "" if self._is_wrapped else name: _inlined(schema, definitions, ())
-            for name, schema in properties.items()
-        }
+        fields: dict[str, Any] = _inlined(self.json_schema["properties"], self.json_schema.get("$defs", {}))
+        return {"": fields[_WRAPPER_FIELD]} if self._is_wrapped else fields
 
     def __repr__(self) -> str:
         return f"<OutputSchema {self.name}>"
@@ -322,10 +317,8 @@ class OutputSchema:
 
     def _parse_leniently(self, value: Any, text: str, error: ValidationError) -> Any:
         """Validate again with enum values spelled as in the schema, because the API does not guarantee their case."""
-        schema = self.json_schema
-        if self._is_wrapped:
-            schema = {**schema["properties"][_WRAPPER_FIELD], "$defs": schema.get("$defs", {})}
-        respelled = _respelled(schema, value, schema.get("$defs", {}))
+        fields = self.field_schemas
+        respelled = _respelled(fields[""] if self._is_wrapped else {"properties": fields}, value)
         if respelled != value:
             try:
                 return self._adapter.validate_json(json.dumps(respelled))
@@ -450,23 +443,15 @@ def _reason(error: Exception) -> str:
     return str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
 
 
-def _inlined(schema: Any, definitions: Mapping[str, Any], above: tuple[str, ...]) -> Any:
-    """Return a schema with its references replaced by the definitions; {} for a recursive reference."""
+def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """Return a schema with its references, none of which is recursive, replaced by the definitions."""
     if isinstance(schema, list):
-        return [_inlined(each, definitions, above) for each in schema]
+        return [_inlined(each, definitions) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    if "$ref" in schema:
-        name = schema["$ref"].removeprefix("#/$defs/")
-        return {} if name in above else _inlined(definitions.get(name, {}), definitions, (*above, name))
-    return {name: _inlined(each, definitions, above) for name, each in schema.items()}
-
-
-def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the definition that the top of a schema refers to; without a reference, the schema."""
-    reference = schema.get("$ref", "").removeprefix("#/$defs/")
-    target: Mapping[str, Any] = schema.get("$defs", {}).get(reference, schema)
-    return target
+    if isinstance(schema.get("$ref"), str):
+        return _inlined(definitions[schema["$ref"].removeprefix(_DEFINITIONS)], definitions)
+    return {name: _inlined(each, definitions) for name, each in schema.items()}
 
 
 def _describe(problem: ErrorDetails) -> str:

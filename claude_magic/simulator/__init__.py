@@ -13,8 +13,9 @@ It validates requests as strictly as the API does, answers by rule (the same pro
 can produce every failure that a client must survive: see `scenarios`.
 """
 
-from ._batches import Batch, BatchScript, accept_unheard
+from ._batches import Batch, BatchScript
 from ._behaviours import (
+    accept_unheard,
     drop_before_headers,
     reply,
     status,

@@ -18,11 +18,19 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import formatdate
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
-from ._checks import check_dictionary, check_field, check_json_headers, check_no_extras, check_required
+from ._checks import (
+    check_array,
+    check_dictionary,
+    check_field,
+    check_json_headers,
+    check_no_extras,
+    check_object,
+    check_required,
+)
 from ._models import page_of
-from ._stream import Answer, Behaviour, Post
+from ._stream import Answer, Behaviour, Post, hang_up
 from ._validation import Terms
 from ._wire import (
     BATCHES_PATH,
@@ -283,9 +291,7 @@ class BatchService:
 
     def _create(self, request: Request, terms: Terms, workspace: str) -> Batch:
         check_json_headers(request)
-        rows = [_parse_row(entry, index) for index, entry in enumerate(_parse_entries(request.raw_body))]
-        custom_ids = tuple(row.custom_id for row in rows)
-        _check_rows(custom_ids)
+        rows = _parse_rows(request.raw_body)
         with self._lock:
             self._check_queue(workspace, len(rows))
             script = self._scripts.popleft() if self._scripts else BatchScript()
@@ -298,7 +304,7 @@ class BatchService:
                 seconds=self._seconds if script.seconds is None else script.seconds,
                 script=script,
                 rows=rows,
-                custom_ids=custom_ids,
+                custom_ids=tuple(row.custom_id for row in rows),
                 cuts=deque(script.cuts),
             )
             self._batches[batch.id] = batch
@@ -415,10 +421,9 @@ class BatchService:
             if number == batch.script.held_after and batch.script.gate is not None:
                 yield Hold(batch.script.gate)
             if number == most:
-                yield Chunk(line[: len(line) // 2] if batch.script.cut_by != "end" else b"")
                 if batch.script.cut_by != "end":
-                    yield Pause(0.02)  # gives the data sent so far time to arrive
-                    yield HangUp("reset" if batch.script.cut_by == "reset" else "close")
+                    yield Chunk(line[: len(line) // 2])
+                    yield from hang_up(batch.script.cut_by)
                 return
             yield Chunk(line)
 
@@ -436,7 +441,7 @@ class BatchService:
         request_id = new_id("req")
         try:
             if kind == "errored":
-                raise APIError(500, "Internal server error")
+                raise APIError(500)
             fields = check_dictionary(read_json(batch.rows[place].params), "params")
             _check_fields(fields)
             return {"type": "succeeded", "message": self._answer(fields, batch.terms)}
@@ -457,7 +462,7 @@ def message_of(steps: Steps) -> JSON:
         elif isinstance(step, Chunk):
             body += step.data
         elif isinstance(step, HangUp | Hold) or (isinstance(step, Pause) and step.seconds > _LONGEST_PAUSE):
-            raise APIError(500, "Internal server error")
+            raise APIError(500)
     found = read_json(body)
     if status == 200 and isinstance(found, dict):
         return found
@@ -469,23 +474,6 @@ def message_of(steps: Steps) -> JSON:
         error_type=error.get("type"),
         details=error.get("details"),
     )
-
-
-def accept_unheard(*, how: Literal["reset", "close"] = "reset", gate: Gate | None = None) -> Behaviour:
-    """Process the request, then end the connection without a response.
-
-    Args:
-        how: How the connection ends.
-        gate: A gate to wait for before the connection ends.
-    """
-
-    def behave(post: Post) -> Steps:
-        post.answer()
-        if gate is not None:
-            yield Hold(gate)
-        yield HangUp(how)
-
-    return behave
 
 
 _ENDPOINTS: Final[dict[tuple[str, bool, str], Endpoint]] = {
@@ -510,82 +498,50 @@ def _endpoint_of(request: Request) -> tuple[Endpoint, str]:
     raise APIError(404, f"Not Found: {method} {request.path}")
 
 
-def _parse_entries(raw: bytes) -> Iterator[Any]:
-    """Yield the elements of `requests` one by one: all together would take ten times their bytes as Python objects."""
+def _parse_rows(raw: bytes) -> list[_Row]:
+    """Return the requests of a batch.
+
+    Each is encoded again as soon as it has been parsed: all together would take ten times their bytes as Python objects.
+    """
     try:
-        text = raw.decode()
-        decoder, at = json.JSONDecoder(), _skip_blanks(text, 0)
-        if text[at : at + 1] != "{":
-            raise invalid("Input should be a valid dictionary or object to extract fields from")
-        names: list[str] = []
-        mark = "{"
-        while mark != "}":
-            name, at = decoder.raw_decode(text, _skip_blanks(text, at + 1))
-            at = _skip_blanks(text, at)
-            if text[at : at + 1] != ":" or not isinstance(name, str):
-                raise ValueError(name)
-            at = _skip_blanks(text, at + 1)
-            names.append(name)
-            if name == "requests" and text[at : at + 1] == "[":
-                at = yield from _parse_elements(decoder, text, at)
-            else:
-                _, at = decoder.raw_decode(text, at)
-            at = _skip_blanks(text, at)
-            mark = text[at : at + 1]
-            if mark not in (",", "}"):
-                raise ValueError(mark)
-        if _skip_blanks(text, at + 1) < len(text):
-            raise ValueError("extra data after the end")
+        body = json.loads(raw, object_hook=_pack)
     except (ValueError, RecursionError):
         raise invalid("The request body is not valid JSON") from None
-    check_required(dict.fromkeys(names), "requests")
-    check_no_extras(dict.fromkeys(names), "", ("requests",))
-
-
-def _parse_elements(decoder: json.JSONDecoder, text: str, at: int) -> Any:
-    """Yield the elements of the array that starts at an offset. Return the offset after it."""
-    at = _skip_blanks(text, at + 1)
-    if text[at : at + 1] == "]":
-        return at + 1
-    while True:
-        element, at = decoder.raw_decode(text, at)
-        yield element
-        at = _skip_blanks(text, at)
-        mark = text[at : at + 1]
-        if mark == "]":
-            return at + 1
-        if mark != ",":
-            raise ValueError(mark)
-        at = _skip_blanks(text, at + 1)
-
-
-_BLANKS: Final = re.compile(r"[ \t\r\n]*")
-
-
-def _skip_blanks(text: str, at: int) -> int:
-    match = _BLANKS.match(text, at)
-    return at if match is None else match.end()
-
-
-def _parse_row(entry: Any, index: int) -> _Row:
-    path = f"requests.{index}"
-    if index >= MAX_REQUESTS:
+    check_object(body)
+    entries = check_field(body, "requests", "", check_array)
+    check_no_extras(body, "", ("requests",))
+    if not entries:
+        raise invalid("requests: List should have at least 1 item")
+    if len(entries) > MAX_REQUESTS:
         raise invalid(f"requests: List should have at most {MAX_REQUESTS:,} items")
-    fields = check_dictionary(entry, path)
+    rows = [_check_row(entry, f"requests.{index}") for index, entry in enumerate(entries)]
+    [(custom_id, count)] = Counter(row.custom_id for row in rows).most_common(1)
+    if count > 1:
+        raise invalid(f"requests: custom_id must be unique within a batch, and {custom_id} is not")
+    return rows
+
+
+def _pack(value: JSON) -> JSON | _Row:
+    """Return an object that looks like a request as a row, and any other as it is."""
+    if len(value) != 2 or "custom_id" not in value or not isinstance(value.get("params"), dict | _Row):
+        return value
+    return _Row(custom_id=value["custom_id"], params=encode_json(value["params"], default=_unpack))
+
+
+def _unpack(row: _Row) -> JSON:
+    """Return what `_pack` was given: something within the parameters of a request only looked like a request."""
+    return {"custom_id": row.custom_id, "params": read_json(row.params)}
+
+
+def _check_row(entry: Any, path: str) -> _Row:
+    is_packed = isinstance(entry, _Row)
+    fields = {"custom_id": entry.custom_id, "params": {}} if is_packed else check_dictionary(entry, path)
     custom_id = check_required(fields, "custom_id", path)
     if not isinstance(custom_id, str) or not _CUSTOM_ID.match(custom_id):
         raise invalid(f"{path}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
-    params = check_field(fields, "params", path, check_dictionary)
+    check_field(fields, "params", path, check_dictionary)
     check_no_extras(fields, path, ("custom_id", "params"))
-    return _Row(custom_id=custom_id, params=encode_json(params))
-
-
-def _check_rows(custom_ids: tuple[str, ...]) -> None:
-    if not custom_ids:
-        raise invalid("requests: List should have at least 1 item")
-    if len(set(custom_ids)) < len(custom_ids):
-        [(double, _)] = Counter(custom_ids).most_common(1)
-        raise invalid(f"requests: custom_id must be unique within a batch, and {double} is not")
+    return cast(_Row, entry)  # anything else failed a check
 
 
 def _check_fields(fields: JSON) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import Literal
 
-from ._composer import search_result
+from ._composer import PLACEHOLDER_SIGNATURE, search_result
 from ._conversation import blocks_of
 from ._stream import (
     Answer,
@@ -20,16 +20,18 @@ from ._stream import (
     Post,
     deliver,
     encode_event,
+    hang_up,
     new_message,
     stream_head,
 )
 from ._wire import (
     JSON,
-    MESSAGE_OF_STATUS,
     APIError,
     Chunk,
+    Gate,
     HangUp,
     Head,
+    Hold,
     Pause,
     Steps,
     body_steps,
@@ -44,8 +46,6 @@ from ._wire import (
 Ending = Literal["chunk", "close", "reset", "eof"]
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
-SETTLING_TIME = 0.02
-"""Seconds before a reset, which give the data sent so far time to arrive."""
 
 
 def status(
@@ -73,7 +73,7 @@ def status(
     """
     fault = APIError(
         code,
-        message or MESSAGE_OF_STATUS.get(code, f"Simulated status {code}."),
+        message,
         error_type=error_type,
         details=None if error_code is None else {"error_code": error_code},
     )
@@ -154,9 +154,8 @@ def stream_bytes(
             yield Chunk(raw[start : start + size])
             if delay > 0:
                 yield Pause(delay)
-        if end in ("close", "reset"):
-            yield Pause(SETTLING_TIME)
-            yield HangUp("close" if end == "close" else "reset")
+        if end == "close" or end == "reset":
+            yield from hang_up(end)
 
     return behave
 
@@ -172,6 +171,23 @@ def drop_before_headers(*, how: Literal["reset", "close"] = "reset") -> Behaviou
     """End the connection without a response."""
 
     def behave(_post: Post) -> Steps:
+        yield HangUp(how)
+
+    return behave
+
+
+def accept_unheard(*, how: Literal["reset", "close"] = "reset", gate: Gate | None = None) -> Behaviour:
+    """Process the request, then end the connection without a response.
+
+    Args:
+        how: How the connection ends.
+        gate: A gate to wait for before the connection ends.
+    """
+
+    def behave(post: Post) -> Steps:
+        post.answer()
+        if gate is not None:
+            yield Hold(gate)
         yield HangUp(how)
 
     return behave
@@ -209,7 +225,7 @@ def _estimated_usage(fields: JSON, content: Sequence[JSON]) -> JSON:
 def _blocks(text: str, thinking: str | None) -> list[JSON]:
     blocks: list[JSON] = [{"type": "text", "text": text}]
     if thinking is not None:
-        blocks.insert(0, {"type": "thinking", "thinking": thinking, "signature": "c2ltdWxhdGVk"})
+        blocks.insert(0, {"type": "thinking", "thinking": thinking, "signature": PLACEHOLDER_SIGNATURE})
     return blocks
 
 
@@ -311,7 +327,7 @@ def empty_content(message: JSON) -> JSON:
 def thinking_only(message: JSON) -> JSON:
     """Spend all of `max_tokens` on thinking."""
     thinking = [block for block in message["content"] if block["type"] == "thinking"]
-    thinking = thinking or [{"type": "thinking", "thinking": "", "signature": "c2ltdWxhdGVk"}]
+    thinking = thinking or [{"type": "thinking", "thinking": "", "signature": PLACEHOLDER_SIGNATURE}]
     return with_content(message, thinking, stop_reason="max_tokens")
 
 

@@ -126,7 +126,12 @@ def check_json(request: Request) -> None:
     check_json_headers(request)
     if request.body is None:
         raise invalid("The request body is not valid JSON")
-    if not isinstance(request.body, dict):
+    check_object(request.body)
+
+
+def check_object(body: Any) -> None:
+    """Check that a body is a JSON object."""
+    if not isinstance(body, dict):
         raise invalid("Input should be a valid dictionary or object to extract fields from")
 
 
@@ -272,6 +277,7 @@ def _check_tool(tool: JSON, path: str, model: Model) -> str:
     schema_path = f"{inner}.input_schema"
     schema = check_field(tool, "input_schema", inner, check_dictionary)
     check_field(schema, "type", schema_path, check_one_of, ["object"])
+    _check_keywords(schema, schema_path)
     return name
 
 
@@ -296,6 +302,45 @@ def check_tool_choice(value: Any, tools: list[JSON], model: Model, *, has_manual
             raise invalid(f"Tool '{name}' not found in provided tools")
 
 
+_KEYWORDS: Mapping[str, type | tuple[type, ...]] = {
+    "type": (str, list),
+    "properties": dict,
+    "required": list,
+    "items": (dict, bool),
+    "enum": list,
+    "anyOf": list,
+    "oneOf": list,
+    "allOf": list,
+    "$ref": str,
+    "$defs": dict,
+    "description": str,
+    "format": str,
+    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), (int, float)),
+    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems"), int),
+}
+"""The types of the values of keywords."""
+
+
+def _check_keywords(schema: Any, path: str) -> None:
+    """Check that a schema and its parts are JSON schemas. Fields and items may be of any kind, with `true` as their schema."""
+    if not isinstance(schema, dict) or not all(
+        isinstance(schema[word], kind) for word, kind in _KEYWORDS.items() if word in schema
+    ):
+        raise invalid(
+            f"{path}: JSON schema is invalid. It must match JSON Schema draft 2020-12"
+            " (https://json-schema.org/draft/2020-12)."
+        )
+    parts = [part for word in _UNIONS for part in schema.get(word, ())]
+    plain = [
+        *schema.get("properties", {}).values(),
+        *schema.get("$defs", {}).values(),
+        schema.get("items", True),
+    ]
+    for part in (*parts, *(part for part in plain if not isinstance(part, bool))):
+        _check_keywords(part, path)
+
+
+_UNIONS = ("anyOf", "allOf", "oneOf")
 UNSUPPORTED = (
     "minimum",
     "maximum",
@@ -316,68 +361,69 @@ MAX_OPTIONAL = 24
 MAX_UNIONS = 16
 
 
-class _Tally:
-    def __init__(self) -> None:
-        self.optional = 0
-        self.unions = 0
-
-
-def check_output_format(value: Any, fields: JSON) -> None:
+def check_output_format(value: Any) -> None:
     """Check `output_config.format`."""
     path = "output_config.format"
     output_format = check_dictionary(value, path)
     check_field(output_format, "type", path, check_one_of, ["json_schema"])
     schema = check_field(output_format, "schema", path, check_dictionary)
     check_no_extras(output_format, path, ("type", "schema", "name"))
-    tally = _Tally()
-    _check_schema(schema, f"{path}.schema", schema, (), tally)
-    if tally.optional > MAX_OPTIONAL:
+    _check_keywords(schema, f"{path}.schema")
+    checker = _SchemaChecker(schema)
+    checker.check(schema, f"{path}.schema", ())
+    if checker.optional > MAX_OPTIONAL:
         raise invalid(f"{path}.schema: Schema has more than {MAX_OPTIONAL} optional parameters")
-    if tally.unions > MAX_UNIONS:
+    if checker.unions > MAX_UNIONS:
         raise invalid(f"{path}.schema: Schema has more than {MAX_UNIONS} parameters with union types")
-    if _wants_citations(fields):
-        raise invalid("output_config.format: structured outputs cannot be combined with citations")
 
 
-def _check_schema(value: Any, path: str, root: JSON, seen: tuple[str, ...], tally: _Tally) -> None:
-    schema = check_dictionary(value, path)
-    for word in UNSUPPORTED:
-        if word in schema:
+class _SchemaChecker:
+    """Checks a schema part by part, and counts what is limited."""
+
+    def __init__(self, root: JSON) -> None:
+        self._root = root
+        self.optional = 0
+        self.unions = 0
+
+    def check(self, value: Any, path: str, seen: tuple[str, ...]) -> None:
+        """Check a part, reached by way of the references in `seen`."""
+        schema = check_dictionary(value, path)
+        for word in UNSUPPORTED:
+            if word in schema:
+                raise invalid(
+                    f"{path}: For '{schema.get('type', 'any')}' type, property '{word}' is not supported"
+                )
+        if schema.get("minItems", 0) not in (0, 1):
+            raise invalid(f"{path}: 'minItems' values other than 0 or 1 are not supported")
+        if "$ref" in schema:
+            self._check_reference(schema["$ref"], path, seen)
+        if schema.get("type") == "object":
+            self._check_object(schema, path, seen)
+        if isinstance(schema.get("items"), dict):
+            self.check(schema["items"], f"{path}.items", seen)
+        unions = [word for word in _UNIONS if word in schema]
+        self.unions += bool(unions) or isinstance(schema.get("type"), list)
+        for word in unions:
+            for index, part in enumerate(check_array(schema[word], f"{path}.{word}")):
+                self.check(part, f"{path}.{word}.{index}", seen)
+
+    def _check_object(self, schema: JSON, path: str, seen: tuple[str, ...]) -> None:
+        if schema.get("additionalProperties") is not False:
             raise invalid(
-                f"{path}: For '{schema.get('type', 'any')}' type, property '{word}' is not supported"
+                f"{path}: For 'object' type, 'additionalProperties' must be explicitly set to false"
             )
-    if schema.get("minItems", 0) not in (0, 1):
-        raise invalid(f"{path}: 'minItems' values other than 0 or 1 are not supported")
-    if "$ref" in schema:
-        _check_reference(schema["$ref"], path, root, seen, tally)
-    if schema.get("type") == "object":
-        _check_object(schema, path, root, seen, tally)
-    if isinstance(schema.get("items"), dict):
-        _check_schema(schema["items"], f"{path}.items", root, seen, tally)
-    unions = [word for word in ("anyOf", "allOf", "oneOf") if word in schema]
-    tally.unions += bool(unions) or isinstance(schema.get("type"), list)
-    for word in unions:
-        for index, part in enumerate(check_array(schema[word], f"{path}.{word}")):
-            _check_schema(part, f"{path}.{word}.{index}", root, seen, tally)
+        properties = check_dictionary(schema.get("properties", {}), f"{path}.properties")
+        self.optional += sum(1 for name in properties if name not in schema.get("required", []))
+        for name, part in properties.items():
+            self.check(part, f"{path}.properties.{name}", seen)
 
-
-def _check_object(schema: JSON, path: str, root: JSON, seen: tuple[str, ...], tally: _Tally) -> None:
-    if schema.get("additionalProperties") is not False:
-        raise invalid(f"{path}: For 'object' type, 'additionalProperties' must be explicitly set to false")
-    properties = check_dictionary(schema.get("properties", {}), f"{path}.properties")
-    required = schema.get("required", [])
-    tally.optional += sum(1 for name in properties if name not in required)
-    for name, part in properties.items():
-        _check_schema(part, f"{path}.properties.{name}", root, seen, tally)
-
-
-def _check_reference(value: Any, path: str, root: JSON, seen: tuple[str, ...], tally: _Tally) -> None:
-    reference = check_string(value, f"{path}.$ref")
-    if not reference.startswith("#/"):
-        raise invalid(f"{path}.$ref: External references are not supported")
-    if reference in seen:
-        raise invalid(f"{path}.$ref: Recursive schemas are not supported")
-    _check_schema(resolve(reference, root, path), f"{path}.$ref", root, (*seen, reference), tally)
+    def _check_reference(self, value: Any, path: str, seen: tuple[str, ...]) -> None:
+        reference = check_string(value, f"{path}.$ref")
+        if not reference.startswith("#/"):
+            raise invalid(f"{path}.$ref: External references are not supported")
+        if reference in seen:
+            raise invalid(f"{path}.$ref: Recursive schemas are not supported")
+        self.check(resolve(reference, self._root, path), f"{path}.$ref", (*seen, reference))
 
 
 def resolve(reference: str, root: JSON, path: str = "schema") -> JSON:
@@ -388,12 +434,3 @@ def resolve(reference: str, root: JSON, path: str = "schema") -> JSON:
             raise invalid(f"{path}: Reference '{reference}' does not exist")
         part = part[key]
     return check_dictionary(part, path)
-
-
-def _wants_citations(fields: JSON) -> bool:
-    for message in fields["messages"] if isinstance(fields.get("messages"), list) else []:
-        blocks = message.get("content")
-        for block in blocks if isinstance(blocks, list) else []:
-            if block.get("type") == "document" and (block.get("citations") or {}).get("enabled"):
-                return True
-    return False

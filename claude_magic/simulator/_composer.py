@@ -9,12 +9,12 @@ import hmac
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ._answers import FALLBACK, answer_briefly, answer_text
 from ._conversation import Conversation, Item, read_conversation
 from ._models import Model
+from ._stream import new_message
 from ._values import make_instance
 from ._wire import JSON, count_tokens, cut_to_tokens, invalid, new_id, opaque, read_words
 
@@ -23,24 +23,24 @@ _COMMON = read_words("common") | read_words("of_tools")
 MAX_TABLE_ROWS = 20
 
 
-def choose_tools(prompt: str, tools: Sequence[JSON], choice: JSON | None) -> list[JSON]:
+def choose_tools(prompt: str, tools: Sequence[JSON], choice: JSON) -> list[JSON]:
     """Return the tools that the answer calls.
 
     A forced choice is followed. Otherwise a tool is called if the prompt contains its name, or shares one word with its
     name or at least two words with its description.
     """
     custom = [tool for tool in tools if "input_schema" in tool]
-    kind = (choice or {}).get("type", "auto")
+    kind = choice.get("type", "auto")
     if kind == "none" or not custom:
         return []
     if kind == "tool":
-        return [tool for tool in custom if tool["name"] == (choice or {})["name"]]
+        return [tool for tool in custom if tool["name"] == choice["name"]]
     ranked = sorted(custom, key=lambda tool: -_fitness(prompt, tool))
     fitting = [tool for tool in ranked if _fitness(prompt, tool) >= 2]
     if kind == "any" and not fitting:
         fitting = ranked[:1]
     named = [tool for tool in fitting if tool["name"].lower() in prompt.lower()]
-    is_single = (choice or {}).get("disable_parallel_tool_use") or not named
+    is_single = choice.get("disable_parallel_tool_use") or not named
     return fitting[:1] if is_single else named
 
 
@@ -63,16 +63,16 @@ def call_block(tool: JSON, prompt: str) -> JSON:
     schema = {"type": "object", **tool["input_schema"]}
     properties = {
         name: part
-        for name, part in (schema.get("properties") or {}).items()
+        for name, part in schema.get("properties", {}).items()
         if name in schema.get("required", ()) or _is_mentioned(name, part, prompt)
     }
     arguments = make_instance({**schema, "properties": properties}, prompt)
     return {"type": "tool_use", "id": new_id("toolu"), "name": tool["name"], "input": arguments}
 
 
-def _is_mentioned(name: str, schema: JSON, prompt: str) -> bool:
+def _is_mentioned(name: str, schema: JSON | bool, prompt: str) -> bool:
     """Whether a prompt mentions an optional argument by its name or by one of its `enum` values."""
-    words = [name, *map(str, schema.get("enum") or ())]
+    words = [name, *map(str, schema.get("enum", ()) if isinstance(schema, dict) else ())]
     is_said = any(re.search(rf"\b{re.escape(word)}\b", prompt, re.IGNORECASE) for word in words)
     return is_said or bool(_stems(name.lower().replace("_", " ")) & _stems(prompt.lower()))
 
@@ -85,13 +85,18 @@ _NOT_RUN = re.compile(
 
 def _describe_results(conversation: Conversation) -> str:
     """Return an answer from the tools' results. If all calls failed, report that and answer without them."""
-    name_of_id = {call["id"]: call["name"] for call in conversation.tool_calls}
-    results = [(name_of_id.get(each["tool_use_id"], "tool"), each) for each in conversation.tool_results]
-    lines = [_describe(result, name) for name, result in results]
-    if all(result.get("is_error") for _, result in results):
+    results = conversation.tool_results
+    lines = [_describe(result, _name_of(result, conversation)) for result in results]
+    if all(result.get("is_error") for result in results):
         answer = answer_text(conversation)
         lines.append("Without its result the simulator has no answer." if answer == FALLBACK else answer)
     return "\n\n".join(lines)
+
+
+def _name_of(result: JSON, conversation: Conversation) -> str:
+    """Return the name of the tool that has the result."""
+    calls = conversation.tool_calls
+    return next((call["name"] for call in calls if call["id"] == result["tool_use_id"]), "tool")
 
 
 def _describe(result: JSON, name: str) -> str:
@@ -280,11 +285,10 @@ def check_returned_thinking(
     before = b""
     for item in items:
         complaint = _signature_error(item, model, before)
-        if complaint is not None and item.path is not None:
-            path = f"messages.{item.path[0]}.content.{item.path[1]}"
+        if complaint is not None:
             if not may_drop:
-                raise invalid(f"{path}: Invalid `signature` in `thinking` block{complaint}")
-            dropped.append({"type": "thinking_dropped", "path": path, "reason": "prefix_mismatch"})
+                raise invalid(f"{item.path}: Invalid `signature` in `thinking` block{complaint}")
+            dropped.append({"type": "thinking_dropped", "path": item.path, "reason": "prefix_mismatch"})
         before = item.digest
     return dropped
 
@@ -304,19 +308,8 @@ def _signature_error(item: Item, model: Model, before: bytes) -> str | None:
     return None if prefix == before else ": it is bound to another conversation"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Composition:
-    """An answer's content, stop reason and tokens."""
-
-    content: list[JSON]
-    stop_reason: str
-    stop_sequence: str | None
-    output_tokens: int
-    thinking_tokens: int
-
-
-def compose(fields: JSON, model: Model, items: Sequence[Item]) -> Composition:
-    """Answer a validated request."""
+def compose(fields: JSON, model: Model, items: Sequence[Item]) -> JSON:
+    """Return the answer to a validated request, a message with only the output fields of `usage`."""
     conversation = read_conversation(fields)
     blocks, stop_reason = _compose_content(fields, conversation)
     thought = _thought(conversation, model, fields)
@@ -330,13 +323,20 @@ def compose(fields: JSON, model: Model, items: Sequence[Item]) -> Composition:
     kept, content_tokens, is_cut = _cut(blocks, limit - thinking_tokens)
     if thought is not None and limit > 0:
         kept.insert(0, _thinking_block(cut_to_tokens(thought, limit), fields, model, items))
-    return Composition(
-        content=kept,
-        stop_reason="max_tokens" if is_cut else stop_reason,
-        stop_sequence=None if is_cut else stopped_by,
-        output_tokens=thinking_tokens + content_tokens,
-        thinking_tokens=thinking_tokens,
-    )
+    if is_cut:
+        stop_reason, stopped_by = "max_tokens", None
+    usage = _output_usage(kept, thinking_tokens + content_tokens, thinking_tokens)
+    return new_message(model.id, kept, stop_reason, stopped_by, usage)
+
+
+def _output_usage(content: Sequence[JSON], tokens: int, thinking_tokens: int) -> JSON:
+    usage: JSON = {"output_tokens": tokens}
+    if thinking_tokens:
+        usage["output_tokens_details"] = {"thinking_tokens": thinking_tokens}
+    searches = sum(block["type"] == "server_tool_use" for block in content)
+    if searches:
+        usage["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
+    return usage
 
 
 def _compose_content(fields: JSON, conversation: Conversation) -> tuple[list[JSON], str]:
@@ -351,12 +351,10 @@ def _compose_content(fields: JSON, conversation: Conversation) -> tuple[list[JSO
         return [_text(_describe_results(conversation))], "end_turn"
     if wants_search(typed, tools):
         return search_blocks(typed), "end_turn"
-    choice: JSON | None = fields.get("tool_choice")
-    chosen = [] if conversation.asks_for_rest else choose_tools(typed, tools, choice)
+    chosen = [] if conversation.asks_for_rest else choose_tools(typed, tools, fields.get("tool_choice", {}))
     if chosen:
         calls = [call_block(tool, typed) for tool in chosen]
-        is_forced = (choice or {}).get("type") in ("any", "tool")
-        return calls if is_forced else [_text(_announcement(chosen)), *calls], "tool_use"
+        return calls if _is_forced(fields) else [_text(_announcement(chosen)), *calls], "tool_use"
     if schema is not None:
         return [_text(json.dumps(make_instance(schema, typed), ensure_ascii=False))], "end_turn"
     failed = [
@@ -367,9 +365,7 @@ def _compose_content(fields: JSON, conversation: Conversation) -> tuple[list[JSO
 
 def _describe_failed(result: JSON, conversation: Conversation) -> str:
     """Describe a failed call that belongs to the previous question."""
-    name = next(
-        (each["name"] for each in conversation.tool_calls if each["id"] == result["tool_use_id"]), "tool"
-    )
+    name = _name_of(result, conversation)
     return f"(`{name}`, which the question before asked for, {_outcome(_text_of_result(result))}.)"
 
 
@@ -382,10 +378,14 @@ def _announcement(tools: Sequence[JSON]) -> str:
     return f"I'll use {names} for this."
 
 
+def _is_forced(fields: JSON) -> bool:
+    """Whether the request forces a tool call."""
+    return fields.get("tool_choice", {}).get("type") in ("any", "tool")
+
+
 def _thought(conversation: Conversation, model: Model, fields: JSON) -> str | None:
     """Return the text of the thinking, shown or not; None without thinking."""
-    is_forced = (fields.get("tool_choice") or {}).get("type") in ("any", "tool")
-    if not thinks(fields, model) or is_forced:
+    if not thinks(fields, model) or _is_forced(fields):
         return None
     if is_adaptive(fields) and not conversation.tool_results and answer_briefly(conversation) is not None:
         return None

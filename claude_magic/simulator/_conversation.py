@@ -298,8 +298,8 @@ UNSEEN = ("cache_control",)
 class Item:
     """One tool, one block of the system prompt or one block of a message."""
 
-    path: tuple[int, int] | None
-    """Index of the message and of the block; None for tools and system blocks."""
+    path: str
+    """Its path in the request, such as `messages.0.content.1`."""
     block: JSON
     tokens: int
     digest: bytes
@@ -311,14 +311,15 @@ def items_of(fields: JSON) -> list[Item]:
     """Return the request's items, in the order of the prompt."""
     items: list[Item] = []
     digest = b""
-    for path, role, block, extra_tokens in _rows(fields):
+    for path, role, part in parts_of(fields):
+        block = _without_directive(part, role)
         visible = {key: value for key, value in block.items() if key not in UNSEEN}
         digest = hashlib.sha256(digest + role.encode() + _canonical(visible)).digest()
         items.append(
             Item(
                 path=path,
                 block=block,
-                tokens=extra_tokens + _tokens(visible, role),
+                tokens=_overhead(path, role) + _tokens(visible, role),
                 digest=digest,
                 cache_control=block.get("cache_control"),
             )
@@ -326,18 +327,27 @@ def items_of(fields: JSON) -> list[Item]:
     return items
 
 
-def _rows(fields: JSON) -> Iterator[tuple[tuple[int, int] | None, str, JSON, int]]:
-    extra = TOKENS_FOR_TOOLS
-    for tool in fields.get("tools") or []:
-        yield None, "tool", tool, extra + TOKENS_PER_TOOL
-        extra = 0
-    for block in blocks_of(fields.get("system") or ""):
-        yield None, "system", block, 0
-    for index, message in enumerate(fields["messages"]):
-        extra = TOKENS_PER_MESSAGE
+def _overhead(path: str, role: str) -> int:
+    """Return the tokens that come with a part, those of all tools with the first."""
+    if role == "tool":
+        return TOKENS_PER_TOOL + (TOKENS_FOR_TOOLS if path == "tools.0" else 0)
+    return TOKENS_PER_MESSAGE if path.endswith(".content.0") else 0
+
+
+def parts_of(fields: JSON) -> Iterator[tuple[str, str, JSON]]:
+    """Yield path, role and content of each tool ("tool"), system block and block of a message, in the order of the prompt."""
+    for index, tool in enumerate(fields.get("tools") or []):
+        yield f"tools.{index}", "tool", tool
+    for index, block in enumerate(blocks_of(fields.get("system") or "")):
+        yield f"system.{index}", "system", block
+    yield from blocks_in(fields["messages"])
+
+
+def blocks_in(messages: list[JSON]) -> Iterator[tuple[str, str, JSON]]:
+    """Yield the path, the role and the block for each block of the messages."""
+    for index, message in enumerate(messages):
         for position, block in enumerate(blocks_of(message["content"])):
-            yield (index, position), message["role"], _without_directive(block, message["role"]), extra
-            extra = 0
+            yield f"messages.{index}.content.{position}", message["role"], block
 
 
 def blocks_of(content: Any) -> list[JSON]:
@@ -499,7 +509,7 @@ def _refuse_to_compact(edit: JSON, tokens: int) -> None:
 
 def _clear_tool_uses(messages: list[JSON], edit: JSON, tokens: int) -> tuple[list[JSON], int]:
     """Return the messages without the results of old calls, and the number of cleared results."""
-    blocks = [block for message in messages for block in blocks_of(message["content"])]
+    blocks = [block for _, _, block in blocks_in(messages)]
     excluded = set(edit.get("exclude_tools") or ())
     calls = [block for block in blocks if block["type"] == "tool_use"]
     trigger: JSON = edit.get("trigger") or {"type": "input_tokens", "value": DEFAULT_TRIGGER_TOKENS}

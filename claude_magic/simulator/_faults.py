@@ -12,9 +12,9 @@ import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from ._behaviours import SETTLING_TIME, build_message
+from ._behaviours import build_message
 from ._stream import (
     PING,
     Answer,
@@ -23,12 +23,13 @@ from ._stream import (
     Post,
     deliver,
     encode_event,
+    hang_up,
     message_events,
     stream_head,
 )
-from ._wire import JSON, TYPE_OF_STATUS, APIError, Chunk, Finish, Gate, HangUp, Head, Hold, Pause, Steps
+from ._wire import ERROR_OF_STATUS, JSON, APIError, Chunk, Finish, Gate, HangUp, Head, Hold, Pause, Steps
 
-STATUS_OF_ERROR = {error_type: status for status, error_type in TYPE_OF_STATUS.items()}
+STATUS_OF_ERROR = {error_type: status for status, (error_type, _) in ERROR_OF_STATUS.items()}
 DRIP_BYTES = 16
 
 
@@ -96,7 +97,9 @@ def close_mid_stream(*, after_events: int = 4, text: str | None = None) -> Behav
     return _cut(after_events, how="close", text=text)
 
 
-def _cut(after_events: int, *, how: str, text: str | None, cuts_event: bool = False) -> Behaviour:
+def _cut(
+    after_events: int, *, how: Literal["reset", "close"], text: str | None, cuts_event: bool = False
+) -> Behaviour:
     def cut(steps: Steps) -> Steps:
         sent = 0
         for step in steps:
@@ -109,8 +112,7 @@ def _cut(after_events: int, *, how: str, text: str | None, cuts_event: bool = Fa
                 continue
             if cuts_event or _is_json(step):
                 yield Chunk(step.data[: len(step.data) // 2])
-            yield Pause(SETTLING_TIME)
-            yield HangUp("reset" if how == "reset" else "close")
+            yield from hang_up(how)
             return
 
     return change_steps(cut, text=text)

@@ -336,7 +336,7 @@ class _IncomingRequest:
         self.is_oversized = declared > most_drained
         """Whether the body is too large to be read to its end."""
         if declared > self._most:
-            self._drop(APIError(413, "Request exceeds the maximum size"))
+            self._drop(APIError(413))
 
     def add(self, data: bytes | bytearray) -> None:
         """Append bytes of the body, within the limits."""
@@ -345,7 +345,7 @@ class _IncomingRequest:
         if self._fault is not None:
             return
         if len(self._body) + len(data) > self._most:
-            self._drop(APIError(413, "Request exceeds the maximum size"))
+            self._drop(APIError(413))
         elif self._state.held_bytes[self._is_batch] + len(data) > MAX_HELD_BYTES[self._is_batch]:
             self._drop(APIError(529, "Overloaded: the simulator holds too many large requests at once"))
         else:

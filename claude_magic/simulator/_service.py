@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from urllib.parse import unquote
 
 from ._batches import BatchService, message_of
 from ._checks import api_version, authenticate, betas, check_json
-from ._composer import Composition, check_returned_thinking, compose
+from ._composer import check_returned_thinking, compose
 from ._conversation import Item, edit_context, items_of, take_directive, total_tokens
 from ._models import Model, describe_model, list_models
 from ._scenarios import answer_normally, find_scenario
-from ._stream import Answer, Post, new_message
+from ._stream import Answer, Post
 from ._validation import Terms, check_count_request, check_message_request
 from ._wire import BATCHES_PATH, JSON, APIError, Request, Steps, encode_json, invalid, new_id
 
@@ -29,23 +30,23 @@ class Bucket:
     """A token bucket, refilled continuously.
 
     Args:
-        per_minute: Amount added per minute.
-        is_enforced: Whether an empty bucket rejects requests; otherwise it only counts.
+        limit: Amount added per minute; None if there is no limit: then the bucket rejects nothing, and only counts.
+        advertised: The limit in the headers, if there is none.
         clock: Returns the time in seconds.
-        capacity: Maximum level; by default `per_minute`.
+        capacity: Maximum level, which is a limit, too; None for the limit per minute.
     """
 
     def __init__(
         self,
-        per_minute: int,
-        *,
-        is_enforced: bool,
+        limit: int | None,
+        advertised: int,
         clock: Callable[[], float],
+        *,
         capacity: int | None = None,
     ) -> None:
-        self.per_minute = per_minute
-        self._capacity = per_minute if capacity is None else capacity
-        self.is_enforced = is_enforced
+        self.per_minute = advertised if limit is None else limit
+        self._capacity = self.per_minute if capacity is None else capacity
+        self._is_enforced = limit is not None or capacity is not None
         self._clock = clock
         self._level = float(self._capacity)
         self._filled_at = clock()
@@ -59,10 +60,14 @@ class Bucket:
         return self._level
 
     def take(self, amount: float) -> None:
-        """Remove an amount. The level of an enforced bucket can become negative."""
+        """Remove an amount. Under a limit, the level can become negative."""
         self._level = self.level - amount
-        if not self.is_enforced:
+        if not self._is_enforced:
             self._level = max(0.0, self._level)
+
+    def wait_for(self, amount: float) -> float:
+        """Return the seconds until the limit allows this amount; 0 if there is no limit."""
+        return self.seconds_until(amount) if self._is_enforced else 0.0
 
     def seconds_until(self, amount: float) -> float:
         """Return the seconds until the bucket holds this amount; 0 if it does now."""
@@ -97,15 +102,10 @@ class RateLimiter:
     """The buckets of one model class."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
-        self._requests = _bucket(limits.requests_per_minute, REQUESTS_PER_MINUTE, clock)
-        self._burst = Bucket(
-            limits.requests_per_minute or REQUESTS_PER_MINUTE,
-            is_enforced=limits.burst is not None,
-            clock=clock,
-            capacity=limits.burst,
-        )
-        self._input = _bucket(limits.input_tokens_per_minute, INPUT_TOKENS_PER_MINUTE, clock)
-        self._output = _bucket(limits.output_tokens_per_minute, OUTPUT_TOKENS_PER_MINUTE, clock)
+        self._requests = Bucket(limits.requests_per_minute, REQUESTS_PER_MINUTE, clock)
+        self._burst = Bucket(limits.requests_per_minute, REQUESTS_PER_MINUTE, clock, capacity=limits.burst)
+        self._input = Bucket(limits.input_tokens_per_minute, INPUT_TOKENS_PER_MINUTE, clock)
+        self._output = Bucket(limits.output_tokens_per_minute, OUTPUT_TOKENS_PER_MINUTE, clock)
 
     def admit(self, input_tokens: int) -> None:
         """Admit a request.
@@ -120,7 +120,7 @@ class RateLimiter:
             (self._output, "output tokens", 1),
         )
         for bucket, name, amount in needs:
-            wait = bucket.seconds_until(amount) if bucket.is_enforced else 0.0
+            wait = bucket.wait_for(amount)
             if wait > 0:
                 raise APIError(
                     429,
@@ -147,36 +147,10 @@ class RateLimiter:
         }
 
 
-def _bucket(limit: int | None, advertised: int, clock: Callable[[], float]) -> Bucket:
-    return Bucket(advertised if limit is None else limit, is_enforced=limit is not None, clock=clock)
-
-
 SECONDS_OF_TTL = {"5m": 300.0, "1h": 3600.0}
 MAX_ENTRIES = 20_000
 LOOK_BACK = 20
 """Number of items before a breakpoint that are searched for an entry."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheUse:
-    """A prompt's input tokens: uncached, read from the cache and written to it."""
-
-    uncached: int
-    read: int
-    written_5m: int
-    written_1h: int
-
-    def usage(self) -> JSON:
-        """Return the input fields of `usage`."""
-        return {
-            "input_tokens": self.uncached,
-            "cache_creation_input_tokens": self.written_5m + self.written_1h,
-            "cache_read_input_tokens": self.read,
-            "cache_creation": {
-                "ephemeral_5m_input_tokens": self.written_5m,
-                "ephemeral_1h_input_tokens": self.written_1h,
-            },
-        }
 
 
 class PromptCache:
@@ -194,8 +168,8 @@ class PromptCache:
         """Delete all entries."""
         self._entries.clear()
 
-    def use(self, items: list[Item], model: Model, automatic: JSON | None) -> CacheUse:
-        """Read the longest cached prefix, write the marked prefixes, and return how the tokens divide.
+    def use(self, items: list[Item], model: Model, automatic: JSON | None) -> JSON:
+        """Read the longest cached prefix, write the marked prefixes, and return the input fields of `usage`.
 
         Args:
             items: The prompt.
@@ -204,11 +178,12 @@ class PromptCache:
         """
         now = self._clock()
         self._forget_expired(now)
-        marks = self._breakpoints(items, model, automatic)
-        total = total_tokens(items)
-        if not marks:
-            return CacheUse(uncached=total, read=0, written_5m=0, written_1h=0)
-        sums = _running_sums(items)
+        sums = list(accumulate(item.tokens for item in items))
+        marks = [
+            (position, ttl)
+            for position, ttl in _breakpoints(items, automatic)
+            if sums[position] >= model.cache_minimum_tokens
+        ]
         found = self._longest_hit(items, model, marks, now)
         read = sums[found] if found is not None else 0
         written = {"5m": 0, "1h": 0}
@@ -218,28 +193,17 @@ class PromptCache:
                 written[ttl] += sums[position] - done
                 done = sums[position]
             self._entries[model.id, items[position].digest] = now + SECONDS_OF_TTL[ttl]
-        return CacheUse(uncached=total - done, read=read, written_5m=written["5m"], written_1h=written["1h"])
+        return {
+            "input_tokens": total_tokens(items) - done,
+            "cache_creation_input_tokens": done - read,
+            "cache_read_input_tokens": read,
+            "cache_creation": {f"ephemeral_{ttl}_input_tokens": tokens for ttl, tokens in written.items()},
+        }
 
     def _forget_expired(self, now: float) -> None:
         if len(self._entries) >= MAX_ENTRIES:
             alive = sorted((until, key) for key, until in self._entries.items() if until > now)
             self._entries = {key: until for until, key in alive[-MAX_ENTRIES // 2 :]}
-
-    def _breakpoints(self, items: list[Item], model: Model, automatic: JSON | None) -> list[tuple[int, str]]:
-        """Return positions and lifetimes of the breakpoints. Prefixes below the model's minimum are not cached."""
-        controls = {
-            position: item.cache_control
-            for position, item in enumerate(items)
-            if item.cache_control is not None
-        }
-        if automatic is not None and items:
-            controls.setdefault(len(items) - 1, automatic)
-        sums = _running_sums(items)
-        return [
-            (position, control.get("ttl", "5m"))
-            for position, control in sorted(controls.items())
-            if sums[position] >= model.cache_minimum_tokens
-        ]
 
     def _longest_hit(
         self, items: list[Item], model: Model, marks: list[tuple[int, str]], now: float
@@ -253,11 +217,14 @@ class PromptCache:
         return None
 
 
-def _running_sums(items: list[Item]) -> list[int]:
-    sums: list[int] = []
-    for item in items:
-        sums.append((sums[-1] if sums else 0) + item.tokens)
-    return sums
+def _breakpoints(items: list[Item], automatic: JSON | None) -> Iterator[tuple[int, str]]:
+    """Yield the position and the lifetime of each breakpoint."""
+    for position, item in enumerate(items):
+        control = item.cache_control
+        if control is None and position == len(items) - 1:
+            control = automatic
+        if control is not None:
+            yield position, control.get("ttl", "5m")
 
 
 _METHODS_OF_PATH = {
@@ -318,13 +285,12 @@ class MessageService:
             limiter = self._limiters.setdefault((model.bucket, tier), RateLimiter(limits, self._clock))
             limiter.admit(total_tokens(seen))
             cached = self._cache.use(seen, model, fields.get("cache_control"))
-            composition = compose(fields, model, items)
-            limiter.charge(cached.uncached + cached.written_5m + cached.written_1h, composition.output_tokens)
+            message = compose(fields, model, items)
+            message["usage"] = usage = {**cached, **message["usage"], "service_tier": tier}
+            limiter.charge(
+                usage["input_tokens"] + usage["cache_creation_input_tokens"], usage["output_tokens"]
+            )
             headers = limiter.headers()
-        usage = {**cached.usage(), **_output_usage(composition), "service_tier": tier}
-        message = new_message(
-            model.id, composition.content, composition.stop_reason, composition.stop_sequence, usage
-        )
         if edited is not None:
             message["context_management"] = {"applied_edits": edited.applied}
         if transformations:
@@ -399,13 +365,3 @@ def _check_context(items: list[Item], model: Model) -> None:
     tokens = total_tokens(items)
     if tokens > model.context_tokens:
         raise invalid(f"prompt is too long: {tokens} tokens > {model.context_tokens} maximum")
-
-
-def _output_usage(composition: Composition) -> JSON:
-    usage: JSON = {"output_tokens": composition.output_tokens}
-    if composition.thinking_tokens:
-        usage["output_tokens_details"] = {"thinking_tokens": composition.thinking_tokens}
-    searches = sum(block["type"] == "server_tool_use" for block in composition.content)
-    if searches:
-        usage["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
-    return usage

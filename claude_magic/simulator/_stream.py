@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from ._wire import (
     JSON,
     APIError,
     Chunk,
+    HangUp,
     Head,
     Pause,
     Request,
@@ -217,6 +218,16 @@ def stream_head(post: Post, answer: Answer | None = None, extra: Mapping[str, st
     of_answer = answer.headers if answer is not None else {}
     headers = {**STREAM_HEADERS, **post.headers, **of_answer, **(extra or {})}
     return Head(200, tuple(headers.items()))
+
+
+SETTLING_TIME = 0.02
+"""Seconds before a connection ends, which give the data sent so far time to arrive."""
+
+
+def hang_up(how: Literal["reset", "close"]) -> Steps:
+    """End the connection in the middle of a response."""
+    yield Pause(SETTLING_TIME)
+    yield HangUp(how)
 
 
 def refuse(fault: APIError, request_id: str, headers: Mapping[str, str]) -> Steps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from ._checks import (
     check_tool_choice,
     check_tools,
 )
-from ._conversation import BETA_OF_EDIT, blocks_of, check_context_management
+from ._conversation import BETA_OF_EDIT, blocks_in, blocks_of, check_context_management, parts_of
 from ._models import Model, find_model
 from ._wire import JSON, invalid
 
@@ -171,8 +171,11 @@ def _check_system(system: Any) -> None:
 def _check_output_config(fields: JSON, model: Model) -> str:
     config = check_dictionary(fields.get("output_config", {}), "output_config")
     check_no_extras(config, "output_config", ("effort", "format", "task_budget"))
-    if "format" in config and config["format"] is not None:
-        check_output_format(config["format"], fields)
+    if config.get("format") is not None:
+        check_output_format(config["format"])
+        documents = (block for _, _, block in blocks_in(fields["messages"]) if block["type"] == "document")
+        if any((document.get("citations") or {}).get("enabled") for document in documents):
+            raise invalid("output_config.format: structured outputs cannot be combined with citations")
     if config.get("effort") is None:
         return model.default_effort
     levels = ("low", "medium", "high", "xhigh", "max")
@@ -185,7 +188,7 @@ def _check_output_config(fields: JSON, model: Model) -> str:
 
 
 def _check_thinking(fields: JSON, model: Model, effort: str, max_tokens: int | None) -> str:
-    if fields.get("thinking") is None and "thinking" not in fields:
+    if "thinking" not in fields:
         return ""
     thinking = check_dictionary(fields["thinking"], "thinking")
     kinds = ("adaptive", "enabled", "disabled", "between_tools")
@@ -211,9 +214,12 @@ def _check_budget(thinking: JSON, max_tokens: int | None) -> None:
 
 
 def _check_cache_control(fields: JSON, betas: frozenset[str]) -> None:
-    found = list(_breakpoints(fields))
-    if "cache_control" in fields and fields["cache_control"] is not None:
-        found.append(("cache_control", fields["cache_control"]))
+    places = [(f"{path}.", part) for path, _, part in parts_of(fields)]
+    found = [
+        (f"{path}cache_control", place["cache_control"])
+        for path, place in (*places, ("", fields))
+        if place.get("cache_control") is not None
+    ]
     if len(found) > MAX_BREAKPOINTS:
         raise invalid(
             f"A maximum of {MAX_BREAKPOINTS} blocks with cache_control may be provided. Found {len(found)}."
@@ -229,19 +235,6 @@ def _check_cache_control(fields: JSON, betas: frozenset[str]) -> None:
         if ttl == "1h" and has_short:
             raise invalid(f"{path}.ttl: a ttl='1h' cache_control block must not come after a ttl='5m' one")
         has_short = has_short or ttl == "5m"
-
-
-def _breakpoints(fields: JSON) -> Iterator[tuple[str, Any]]:
-    """Yield the path and value of every explicit `cache_control`, in the order of the prompt."""
-    places: list[tuple[str, Any]] = [(f"tools.{i}", tool) for i, tool in enumerate(fields.get("tools", []))]
-    system = fields.get("system")
-    places += [(f"system.{i}", block) for i, block in enumerate(system if isinstance(system, list) else [])]
-    for i, message in enumerate(fields["messages"]):
-        if isinstance(message["content"], list):
-            places += [(f"messages.{i}.content.{j}", block) for j, block in enumerate(message["content"])]
-    for path, place in places:
-        if place.get("cache_control") is not None:
-            yield f"{path}.cache_control", place["cache_control"]
 
 
 # Messages: roles, blocks and their order.
@@ -335,6 +328,9 @@ def _check_image(block: JSON, path: str) -> None:
 
 def _check_document(block: JSON, path: str) -> None:
     check_no_extras(block, path, ("type", "source", "title", "context", "citations", "cache_control"))
+    if block.get("title") is not None:
+        check_string(block["title"], f"{path}.title")
+    check_dictionary(block.get("citations") or {}, f"{path}.citations")
     kinds = (*_SOURCES, "text", "content")
     source = _check_source(block, path, kinds, ["application/pdf"])
     if source["type"] == "text":
@@ -375,9 +371,12 @@ def _check_tool_result(block: JSON, path: str) -> None:
         return
     for index, part in enumerate(check_array(content, f"{path}.content")):
         part_path = f"{path}.content.{index}"
-        check_one_of(
-            check_dictionary(part, part_path).get("type"), f"{part_path}.type", sorted(RESULT_BLOCKS)
-        )
+        kinds = sorted(RESULT_BLOCKS)
+        kind = check_one_of(check_dictionary(part, part_path).get("type"), f"{part_path}.type", kinds)
+        if kind == "text":  # may be empty
+            check_field(part, "text", f"{part_path}.text", check_string)
+        elif kind in BLOCK_CHECKS:
+            BLOCK_CHECKS[kind](part, f"{part_path}.{kind}")
 
 
 def _check_thinking_block(block: JSON, path: str) -> None:
@@ -481,15 +480,12 @@ def _missing_results(index: int, missing: list[str]) -> Exception:
 
 
 def _check_new_version(messages: list[JSON]) -> None:
-    for index, message in enumerate(messages):
-        blocks = blocks_of(message["content"])
-        for position, block in enumerate(blocks):
-            path = f"messages.{index}.content.{position}"
-            if message["role"] == "assistant" and block["type"] == "document":
-                raise invalid(f"{path}: `document` blocks are not allowed in assistant messages")
-            inner = block.get("content", []) if block["type"] == "search_result" else [block]
-            if message["role"] == "user" and any(_has_citations(text) for text in inner):
-                raise invalid(f"{path}: `citations` are not allowed on `text` blocks of user messages")
+    for path, role, block in blocks_in(messages):
+        if role == "assistant" and block["type"] == "document":
+            raise invalid(f"{path}: `document` blocks are not allowed in assistant messages")
+        inner = block.get("content", []) if block["type"] == "search_result" else [block]
+        if role == "user" and any(_has_citations(text) for text in inner):
+            raise invalid(f"{path}: `citations` are not allowed on `text` blocks of user messages")
 
 
 def _has_citations(block: Any) -> bool:

@@ -83,13 +83,15 @@ def make_instance(schema: JSON, prompt: str) -> Any:
     return _make(schema, schema, ("value",), _Hints(prompt))
 
 
-def _make(schema: JSON, root: JSON, path: Path, hints: _Hints) -> Any:
+def _make(schema: JSON | bool, root: JSON, path: Path, hints: _Hints) -> Any:
+    if isinstance(schema, bool):  # any value
+        schema = {}
     if "$ref" in schema:
         return _make(resolve(schema["$ref"], root), root, path, hints)
     for word in ("const", "default"):
         if word in schema:
             return schema[word]
-    if "enum" in schema:
+    if schema.get("enum"):
         return next((each for each in schema["enum"] if _is_mentioned(each, hints)), schema["enum"][0])
     for choices in (schema.get("anyOf"), schema.get("oneOf")):
         if choices:
@@ -108,7 +110,9 @@ def _make_of_type(kind: str, schema: JSON, root: JSON, path: Path, hints: _Hints
     if kind == "object":
         return _make_object(schema, root, path, hints)
     if kind == "array":
-        items: JSON = schema.get("items") or {"type": "string"}
+        items = schema.get("items")
+        if not isinstance(items, dict) or not items:
+            items = {"type": "string"}
         usual = 2 if _type_of(items) == "object" or "$ref" in items else 3
         stated = re.search(
             rf"\b([1-9]) (?:\w+ )?{re.escape(path[0].replace('_', ' '))}\b", hints.prompt, re.IGNORECASE

@@ -14,7 +14,7 @@ import re
 import secrets
 import string
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
@@ -146,9 +146,15 @@ def read_json(raw: bytes) -> Any:
         return None
 
 
-def encode_json(value: object) -> bytes:
-    """Encode JSON as the API does: compact, in UTF-8, with minimal escaping."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+def encode_json(value: object, default: Callable[[Any], JSON] | None = None) -> bytes:
+    """Encode JSON as the API does: compact, in UTF-8, with minimal escaping.
+
+    Args:
+        value: The value.
+        default: Returns an object in place of what is not JSON.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=default)
+    return text.encode("utf-8", "surrogatepass")
 
 
 def json_steps(status: int, value: object, headers: Mapping[str, str]) -> Steps:
@@ -163,33 +169,23 @@ def body_steps(status: int, body: bytes, headers: Mapping[str, str]) -> Steps:
         yield Chunk(body)
 
 
-TYPE_OF_STATUS: Mapping[int, str] = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    409: "conflict_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    500: "api_error",
-    504: "timeout_error",
-    529: "overloaded_error",
+ERROR_OF_STATUS: Mapping[int, tuple[str, str]] = {
+    400: ("invalid_request_error", "The request was malformed."),
+    401: ("authentication_error", "invalid x-api-key"),
+    402: ("billing_error", "Your credit balance is too low to access the Claude API."),
+    403: ("permission_error", "Your API key does not have permission to use the specified resource."),
+    404: ("not_found_error", "Not found"),
+    409: ("conflict_error", "The resource was changed by another request at the same time."),
+    413: ("request_too_large", "Request exceeds the maximum size"),
+    429: (
+        "rate_limit_error",
+        "This request would exceed your organization's rate limit of requests per minute.",
+    ),
+    500: ("api_error", "Internal server error"),
+    504: ("timeout_error", "The request took too long to process."),
+    529: ("overloaded_error", "Overloaded"),
 }
-
-MESSAGE_OF_STATUS: Mapping[int, str] = {
-    400: "The request was malformed.",
-    401: "invalid x-api-key",
-    402: "Your credit balance is too low to access the Claude API.",
-    403: "Your API key does not have permission to use the specified resource.",
-    404: "Not found",
-    409: "The resource was changed by another request at the same time.",
-    413: "Request exceeds the maximum size",
-    429: "This request would exceed your organization's rate limit of requests per minute.",
-    500: "Internal server error",
-    504: "The request took too long to process.",
-    529: "Overloaded",
-}
+"""Type and usual message of each documented error."""
 
 
 class APIError(Exception):
@@ -197,7 +193,7 @@ class APIError(Exception):
 
     Args:
         status: The HTTP status.
-        message: The error's message.
+        message: The error's message; by default the message for the status.
         error_type: The error's type; by default the type for the status.
         details: Additional data, such as `error_code`.
         headers: Additional response headers, such as `retry-after`.
@@ -206,18 +202,19 @@ class APIError(Exception):
     def __init__(
         self,
         status: int,
-        message: str,
+        message: str | None = None,
         *,
         error_type: str | None = None,
         details: JSON | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
+        # A status without a documented type has that of similar statuses.
+        undocumented = ERROR_OF_STATUS[500 if status >= 500 else 400][0], f"Simulated status {status}."
+        usual_type, usual_message = ERROR_OF_STATUS.get(status, undocumented)
         self.status = status
-        self.message = message
-        # For statuses without a documented type, use that of similar statuses.
-        usual = "api_error" if status >= 500 else "invalid_request_error"
-        self.error_type = error_type or TYPE_OF_STATUS.get(status, usual)
+        self.message = message or usual_message
+        self.error_type = error_type or usual_type
+        super().__init__(self.message)
         self.details = details
         self.headers = dict(headers or {})
 

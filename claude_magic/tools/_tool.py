@@ -12,9 +12,9 @@ import re
 import types
 import typing
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import docstring_parser
 import typing_extensions
@@ -24,7 +24,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PydanticUserError,
-    TypeAdapter,
     ValidationError,
     create_model,
 )
@@ -129,19 +128,6 @@ class Parameter:
         return self.hint, Field(**options)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
-    """The arguments of a tool.
-
-    Attributes:
-        each: The named arguments, including those that a model cannot pass.
-        further: The type of other keyword arguments; None if the function takes none.
-    """
-
-    each: tuple[Parameter, ...]
-    further: Any
-
-
 def implementation_of(function: Callable[..., Any]) -> Any:
     """Return the function that takes the arguments of a callable: a function, a class, an object or a partial."""
     if isinstance(function, functools.partial):
@@ -151,10 +137,12 @@ def implementation_of(function: Callable[..., Any]) -> Any:
     return function if inspect.isroutine(function) else type(function).__call__
 
 
-def read_parameters(function: Callable[..., Any], name: str) -> Parameters:
-    """Return the arguments of a function.
+def read_parameters(function: Callable[..., Any], name: str) -> tuple[list[Parameter], Any]:
+    """Read the signature of a function.
 
-    Arguments that JSON cannot express keep their defaults.
+    Returns:
+        The named arguments, including those that a model cannot pass: those that JSON cannot express keep their defaults.
+        The type of other keyword arguments; None if the function takes none.
 
     Raises:
         ConfigurationError: The function cannot be a tool; the message gives the reason.
@@ -181,7 +169,7 @@ def read_parameters(function: Callable[..., Any], name: str) -> Parameters:
             )
         else:
             found.append(dataclasses.replace(read, is_kept=True))
-    return Parameters(each=tuple(found), further=further)
+    return found, further
 
 
 def _refusal(name: str, reason: str) -> ConfigurationError:
@@ -265,7 +253,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if value is ... or value is dataclasses.MISSING:
         return False
     try:
-        TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+        _new_model("Probe", {"value": (hint, ...)}).model_validate({"value": value})
     except (ValidationError, PydanticUserError):
         return False
     return True
@@ -337,15 +325,22 @@ def for_pydantic(hint: Any) -> Any:
 def _is_expressible(hint: Any) -> bool:
     try:
         with warnings.catch_warnings():
-            # About defaults that are not JSON, and about `ReadOnly`, which is not checked at run time.
-            warnings.simplefilter("ignore", UserWarning)
-            probe: type[BaseModel] = create_model(
-                "Probe", __config__=ConfigDict(arbitrary_types_allowed=True), value=(hint, ...)
-            )
-            probe.model_json_schema()
+            warnings.simplefilter("ignore", PydanticJsonSchemaWarning)  # about defaults that are not JSON
+            _new_model("Probe", {"value": (hint, ...)}).model_json_schema()
     except (PydanticUserError, TypeError, NameError):
         return False
     return True
+
+
+def _new_model(
+    name: str, fields: Mapping[str, Any], extra: Literal["ignore", "forbid", "allow"] = "ignore"
+) -> type[BaseModel]:
+    """Return a model whose fields may have any type."""
+    config = ConfigDict(arbitrary_types_allowed=True, extra=extra)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about `ReadOnly`, which is not checked at run time
+        made: type[BaseModel] = create_model(name, __config__=config, **fields)
+    return made
 
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -387,7 +382,7 @@ class Tool:
             raise ConfigurationError(
                 f"{self.name} cannot be the name of a tool: it takes letters, digits, _ and -, 64 at most. Nothing was sent."
             )
-        self._parameters = read_parameters(function, self.name)
+        self._parameters, further = read_parameters(function, self.name)
         implementation = implementation_of(function)
         unwrapped = inspect.unwrap(implementation)
         self.is_async = inspect.iscoroutinefunction(unwrapped) or inspect.isasyncgenfunction(unwrapped)
@@ -395,10 +390,10 @@ class Tool:
         self.notes = tuple(
             f"{self.name} keeps the default of its argument {each.name}: "
             f"JSON cannot express {shown_type(each.hint)}."
-            for each in self._parameters.each
+            for each in self._parameters
             if each.is_kept
         )
-        self._model = _arguments_model(self.name, self._parameters, about_arguments)
+        self._model = _arguments_model(self.name, self._parameters, further, about_arguments)
 
     def definition(self) -> dict[str, Any]:
         """Return the tool definition for the API."""
@@ -422,7 +417,7 @@ class Tool:
         values = vars(checked)  # reading a deprecated field as an attribute would warn
         positional: list[Any] = []
         named: dict[str, Any] = dict(checked.model_extra or {})
-        for index, parameter in enumerate(self._parameters.each):
+        for index, parameter in enumerate(self._parameters):
             field = _field_name(index)
             is_checked = field in checked.model_fields_set or parameter.has_declared_default
             value = values[field] if is_checked and not parameter.is_kept else parameter.own_value()
@@ -451,21 +446,18 @@ def _field_name(index: int) -> str:
     return f"argument_{index}"
 
 
-def _arguments_model(name: str, parameters: Parameters, descriptions: Mapping[str, str]) -> type[BaseModel]:
-    names = {_field_name(index): each.name for index, each in enumerate(parameters.each)}
+def _arguments_model(
+    name: str, parameters: Sequence[Parameter], further: Any, descriptions: Mapping[str, str]
+) -> type[BaseModel]:
+    names = {_field_name(index): each.name for index, each in enumerate(parameters)}
     fields: dict[str, Any] = {
         _field_name(index): parameter.field(descriptions.get(parameter.name), names)
-        for index, parameter in enumerate(parameters.each)
+        for index, parameter in enumerate(parameters)
         if not parameter.is_kept
     }
-    config = ConfigDict(
-        extra="forbid" if parameters.further is None else "allow", arbitrary_types_allowed=True
-    )
-    if parameters.further is not None:
-        fields["__pydantic_extra__"] = (dict.__class_getitem__((str, parameters.further)), ...)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about `ReadOnly`, which is not checked at run time
-        return create_model(f"{name}_arguments", __config__=config, **fields)
+    if further is not None:
+        fields["__pydantic_extra__"] = (dict.__class_getitem__((str, further)), ...)
+    return _new_model(f"{name}_arguments", fields, extra="forbid" if further is None else "allow")
 
 
 def _tidied(schema: Any) -> Any:

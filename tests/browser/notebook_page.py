@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lab_server import LabServer
 from playwright.sync_api import Error, Locator, Page, Request, TimeoutError, expect
 
 SCREENSHOTS = Path(__file__).parents[2] / "test-output" / "screenshots"
+ARE_WANTED = bool(os.environ.get("SCREENSHOTS"))
 TIMEOUT_MS = 120_000
 """How long a page may take for anything. Only a test that fails waits as long."""
 POLLING_MS = 50
@@ -208,12 +210,11 @@ class NotebookPage:
         self.execute("docmanager:save")
         return nbformat.read(self.path, as_version=4)
 
-    def screenshot(self, name: str, element: Locator | None = None) -> Path:
-        """Take a picture of an element, or of the whole page, for people to look at."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        target = SCREENSHOTS / f"{name}.png"
-        (element or self.page).screenshot(path=target)
-        return target
+    def screenshot(self, name: str, element: Locator | None = None) -> None:
+        """Take a picture of an element, or of the whole page, for people to look at: with `SCREENSHOTS=1` only."""
+        if ARE_WANTED:
+            SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+            (element or self.page).screenshot(path=SCREENSHOTS / f"{name}.png")
 
     def leave(self) -> bool:
         """Close the notebook and its kernel; return whether the page can serve another one."""

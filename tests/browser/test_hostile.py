@@ -67,6 +67,7 @@ def variables() -> dict[str, str]:
     return {"CLAUDE_MAGIC_RATE_LIMIT_RPS": "1000"}
 
 
+@functools.cache
 def rendered(markdown: str) -> str:
     """The HTML of an answer without the element around it."""
     around, _, after = render_markdown("x").partition("<p>x</p>")
@@ -132,12 +133,14 @@ def assert_harmless(page: Page, area: str) -> None:
 
 
 def assert_noticed(page: NotebookPage) -> None:
-    """Run the control, which stands in the last cell."""
+    """Run the control, which stands in the last cell. Nothing else has run, so that the page can show the next notebook."""
     assert page.outside_requests == []
+    assert page.page.evaluate("window.pwned") is None
     page.start_cell(page.page.locator(".jp-Notebook .jp-Cell").count() - 1)
 
     page.wait_for("() => window.pwned === 1")
     assert page.outside_requests == ["https://evil.example/control.png"]
+    page.page.evaluate("delete window.pwned")
 
 
 def around_an_answer() -> list[dict[str, object]]:

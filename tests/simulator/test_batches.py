@@ -152,6 +152,21 @@ def test_a_body_that_is_no_batch_is_refused(api, body):
     assert response.json()["error"]["type"] == "invalid_request_error"
 
 
+def test_parameters_may_look_like_a_request_of_a_batch(api, clock):
+    """They reach the answer unchanged, at any depth."""
+    looks = {"custom_id": {"type": "string"}, "params": {"type": "object", "properties": {}}}
+    tool = {"name": "t", "input_schema": {"type": "object", "properties": {"custom_id": {}, "params": looks}}}
+    params = api.body("Say exactly: one", tools=[tool])
+    nested = {"custom_id": "b", "params": {"custom_id": "c", "params": {"custom_id": 1, "params": {}}}}
+    api.http.post(PATH, json={"requests": [{"custom_id": "a", "params": params}, nested]})
+    clock.now += HOUR
+
+    (batch,) = api.sim.batches
+    assert [json.loads(row.params) for row in batch.rows] == [params, nested["params"]]
+    found = results(api, {"id": batch.id})
+    assert {name: result["type"] for name, result in found.items()} == {"a": "succeeded", "b": "errored"}
+
+
 def test_there_is_a_bound_of_requests_and_of_bytes(api, monkeypatch):
     monkeypatch.setattr(_batches, "MAX_REQUESTS", 2)
     assert refusal(api, entries(api, "1", "2", "3"))[1].startswith("requests: List should have at most 2")

@@ -187,9 +187,13 @@ def test_an_unknown_scenario_is_refused_with_the_names_that_there_are(api):
 def test_a_simulator_can_be_given_one_scenario_for_all_requests():
     """`--scenario` does the same. A scenario named by the request has precedence."""
     with Simulator(scenario="overloaded") as sim:
-        assert httpx2.post(f"{sim.url}/v1/messages", json={}, trust_env=False).status_code == 529
+        assert (
+            httpx2.post(f"{sim.url}/v1/messages", json={}, trust_env=False, verify=False).status_code == 529
+        )
         headers = {"x-simulator-scenario": "forbidden"}
-        response = httpx2.post(f"{sim.url}/v1/messages", json={}, headers=headers, trust_env=False)
+        response = httpx2.post(
+            f"{sim.url}/v1/messages", json={}, headers=headers, trust_env=False, verify=False
+        )
         assert response.status_code == 403
 
 

@@ -32,8 +32,12 @@ def has_client(python: Path) -> bool:
 
 def install(folder: Path) -> str | None:
     """Create the environment. Return the error, if any."""
-    pip = [python_in(folder), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", REQUIREMENT]
-    for command in ([sys.executable, "-m", "venv", folder], pip):
+    # Our own pip installs into it: one of its own would take longer than the client.
+    pip = [sys.executable, "-m", "pip", "--python", python_in(folder), "--disable-pip-version-check"]
+    for command in (
+        [sys.executable, "-m", "venv", "--without-pip", folder],
+        [*pip, "install", "--quiet", REQUIREMENT],
+    ):
         try:
             result = subprocess.run(
                 command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT, check=False

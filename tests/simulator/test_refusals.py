@@ -10,6 +10,12 @@ from claude_magic.simulator import Simulator
 USER = {"role": "user", "content": "hi"}
 TOOL = {"name": "t", "input_schema": {"type": "object"}}
 CALL = {"type": "tool_use", "id": "toolu_1", "name": "t", "input": {}}
+RESULT = {"type": "tool_result", "tool_use_id": "toolu_1"}
+DOCUMENT = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}
+
+
+def in_user(block, **fields):
+    return {"messages": [{"role": "user", "content": [{**block, **fields}]}]}
 
 
 def schema(**fields):
@@ -94,6 +100,26 @@ BAD = {
         {"output_config": schema(additionalProperties=False, properties={"n": {"$ref": "#/properties/n"}})},
         "Recursive schemas are not supported",
     ),
+    "schema with a wrong keyword": (
+        {"output_config": schema(additionalProperties=False, required="n")},
+        "output_config.format.schema: JSON schema is invalid",
+    ),
+    "tool schema with a wrong part": (
+        {"tools": [{**TOOL, "input_schema": {"type": "object", "properties": {"n": {"anyOf": [1]}}}}]},
+        "tools.0.custom.input_schema: JSON schema is invalid",
+    ),
+    "title of no text": (in_user(DOCUMENT, title=1), "document.title: Input should be a valid string"),
+    "citations of no kind": (in_user(DOCUMENT, citations=True), "document.citations: Input should be"),
+    "result of no text": (
+        {
+            "messages": [
+                USER,
+                {"role": "assistant", "content": [CALL]},
+                *in_user(RESULT, content=[{"type": "text", "text": 1}])["messages"],
+            ]
+        },
+        "messages.2.content.0.tool_result.content.0.text.text: Input should be a valid string",
+    ),
     "bad metadata": ({"metadata": {"name": "Ada"}}, "metadata.name: Extra inputs"),
     "place": ({"model": "claude-haiku-4-5", "inference_geo": "us"}, "inference_geo: not supported"),
     "speed": ({"speed": "fast"}, "fast mode is not supported"),
@@ -137,6 +163,14 @@ def test_the_new_version_refuses_citations_on_user_text(api):
     assert api.post(body, {"anthropic-version": "2026-10-21"}).status_code == 400
 
 
+def test_a_schema_may_have_booleans_for_parts(api):
+    """They are JSON schemas: any value, and none."""
+    parts = {"value": True, "values": {"type": "array", "items": True}}
+    tool = {"name": "t", "input_schema": {"type": "object", "properties": parts, "required": [*parts]}}
+
+    assert api.message("Use t.", tools=[tool])["content"][-1]["input"].keys() == parts.keys()
+
+
 def test_prefill_works_up_to_4_5(api):
     """Requests to old models may contain the start of the answer."""
     messages = [USER, {"role": "assistant", "content": "Well,"}]
@@ -169,7 +203,9 @@ def test_c3_missing_headers_are_refused(sim, dropped, status):
     headers = {"x-api-key": "k", "anthropic-version": "2023-06-01", "content-type": "application/json"}
     del headers[dropped]
 
-    response = httpx2.post(f"{sim.url}/v1/messages", content=b"{}", headers=headers, trust_env=False)
+    response = httpx2.post(
+        f"{sim.url}/v1/messages", content=b"{}", headers=headers, trust_env=False, verify=False
+    )
 
     assert response.status_code == status
 
@@ -181,7 +217,7 @@ def test_a_bearer_key_is_as_good_and_only_the_right_key_opens():
 
         def status(**headers):
             names = {name.replace("_", "-"): value for name, value in headers.items()}
-            return httpx2.get(url, headers=version | names, trust_env=False).status_code
+            return httpx2.get(url, headers=version | names, trust_env=False, verify=False).status_code
 
         assert status(authorization="Bearer right") == 200
         assert status(x_api_key="right") == 200

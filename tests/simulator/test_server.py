@@ -60,7 +60,7 @@ def test_only_the_latest_requests_are_kept():
     """The memory of a long-running simulator is bounded."""
     with Simulator(max_recorded=2) as sim:
         for number in range(4):
-            httpx2.get(f"{sim.url}/{number}", trust_env=False)
+            httpx2.get(f"{sim.url}/{number}", trust_env=False, verify=False)
 
         assert [request.path for request in sim.requests] == ["/2", "/3"]
 
@@ -81,7 +81,7 @@ def test_a_crowd_of_streams_is_served_at_once(sim):
 
     async def crowd():
         limits = httpx2.Limits(max_connections=CROWD)
-        async with httpx2.AsyncClient(trust_env=False, limits=limits, timeout=60) as client:
+        async with httpx2.AsyncClient(trust_env=False, verify=False, limits=limits, timeout=60) as client:
             return await asyncio.gather(*(ask(client, number) for number in range(CROWD)))
 
     assert asyncio.run(crowd()) == [(200, 2)] * CROWD
@@ -124,7 +124,7 @@ def test_a_closed_port_is_free_again():
     """Another simulator can use it immediately."""
     with Simulator() as sim:
         port = sim.port
-        httpx2.get(sim.url, trust_env=False)
+        httpx2.get(sim.url, trust_env=False, verify=False)
 
     with Simulator(port=port) as again:
         assert again.port == port
@@ -193,7 +193,7 @@ def test_the_command_serves_until_interrupted_and_ends_quietly():
     )
     line = process.stdout.readline()
     url = line.split()[-1]
-    status = httpx2.get(f"{url}/nothing", trust_env=False).status_code
+    status = httpx2.get(f"{url}/nothing", trust_env=False, verify=False).status_code
 
     process.send_signal(signal.CTRL_BREAK_EVENT if os.name == "nt" else signal.SIGINT)
     _, errors = process.communicate(timeout=120)
@@ -362,12 +362,12 @@ def test_requests_are_kept_up_to_a_number_of_bytes():
     """The latest requests are kept, and all are counted."""
     with Simulator(max_recorded_bytes=50_000) as sim:
         for number in range(5):
-            httpx2.post(f"{sim.url}/{number}", content=b"x" * 20_000, trust_env=False)
+            httpx2.post(f"{sim.url}/{number}", content=b"x" * 20_000, trust_env=False, verify=False)
 
         assert [request.path for request in sim.requests] == ["/3", "/4"]
         assert "5 requests" in repr(sim)
         sim.clear()
-        httpx2.post(f"{sim.url}/again", content=b"x" * 20_000, trust_env=False)
+        httpx2.post(f"{sim.url}/again", content=b"x" * 20_000, trust_env=False, verify=False)
         assert [request.path for request in sim.requests] == ["/again"]
 
 

@@ -47,7 +47,7 @@ def test_any_spec_is_a_supported_schema_or_an_error_of_this_package(spec: str) -
     """No text after `--schema` ends in another traceback."""
     with contextlib.suppress(ConfigurationError):
         schema = make_output_schema(spec, NAMES)
-        check_output_format({"type": "json_schema", "schema": schema.json_schema}, {})
+        check_output_format({"type": "json_schema", "schema": schema.json_schema})
         assert json.dumps(schema.json_schema)
 
 

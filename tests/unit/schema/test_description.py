@@ -17,7 +17,7 @@ from claude_magic.simulator._checks import check_output_format
 def read(spec: str, value: object) -> Any:
     """Make a schema, check it against the rules of the API, and parse a value."""
     schema = make_output_schema(spec, NAMES)
-    check_output_format({"type": "json_schema", "schema": schema.json_schema}, {})
+    check_output_format({"type": "json_schema", "schema": schema.json_schema})
     return schema.parse(json.dumps(value))
 
 

@@ -44,7 +44,7 @@ def schema(spec: str) -> OutputSchema:
 
 def accept(json_schema: dict[str, Any]) -> None:
     """Check a schema against the rules of the API."""
-    check_output_format({"type": "json_schema", "schema": json_schema}, {})
+    check_output_format({"type": "json_schema", "schema": json_schema})
 
 
 ACCEPTED = [

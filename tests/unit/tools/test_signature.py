@@ -443,6 +443,7 @@ class Depends:
         (lambda: Field(default_factory=lambda: Port(name="Brest")), Port(name="Brest")),
         (lambda: Option(3, help="How many."), 3),
         (lambda: Option(default_factory=list), []),
+        (lambda: Option(Port(name="Brest")), Port(name="Brest")),
         (lambda: dataclasses.field(default=3), 3),
     ],
 )
@@ -526,6 +527,23 @@ def test_other_declarations_of_a_field_are_used() -> None:
     assert schema(tide)["properties"]["n"]["description"] == "How many."
     with pytest.raises(BadArgumentsError, match="n: Input should be greater"):
         give(tide, n=0)
+
+
+def test_a_declared_default_may_be_of_any_annotated_type() -> None:
+    """A model, a dataclass, a TypedDict; a marker of another type means that there is no default."""
+    defaults = Port(name="Brest"), Boat("Ada"), {"quay": "A"}
+
+    def moor(
+        port: Port = Option(defaults[0]),  # type: ignore[assignment]  # noqa: B008
+        boat: Boat = Option(defaults[1]),  # type: ignore[assignment]  # noqa: B008
+        berth: Berth = Option(defaults[2]),  # type: ignore[assignment]  # noqa: B008
+    ) -> Any:
+        return port, boat, berth
+
+    def leave(port: Port = Option("required")) -> None: ...  # type: ignore[assignment]  # noqa: B008
+
+    assert give(moor) == defaults
+    assert schema(leave)["required"] == ["port"]
 
 
 def test_a_field_without_a_default_is_required() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ._accountant import TurnAccountant
 from ._bridge import ModelLimits, RateLimits, Refusal
 from ._budget import Account, BudgetExceededError, WorstCase, count_input, worst_case
 from ._cassette import FOLDER, Cassette, CassetteError, make_folder
 from ._connection import FoundCredential
-from ._ledger import Ledger, LedgerRow, TurnAccountant
+from ._ledger import Ledger, LedgerRow
 from ._models import (
     BATCH_SHARE,
     MODELS,

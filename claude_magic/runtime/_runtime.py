@@ -32,11 +32,11 @@ from ..client import (
     read_limiter_url,
 )
 from ..conversation import Conversations, Turn
+from ._accountant import TurnAccountant
 from ._bridge import Engine, RateLimits, SharedClient
-from ._budget import find_parent_budget, publish_budget
 from ._cassette import Cassette, Cassettes
 from ._connection import ConfigReader, Configuration, FoundCredential, redact_key
-from ._ledger import Ledger, TurnAccountant
+from ._ledger import Ledger, publish_budget
 from ._progress import Progress
 from ._provenance import AskedRows, RequestLog
 from ._recording import cleaned_body, without_secrets
@@ -158,7 +158,7 @@ class Runtime:
     Args:
         environment: The environment variables; read again for each request.
         inherited: The state that `hand_over` of a previous runtime of this kernel returned, or None.
-        publish_budget: Called with each budget that is set, to publish it to child processes.
+        publishes_budget: Child processes learn of the budget.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class Runtime:
         *,
         environment: Mapping[str, str] = os.environ,
         inherited: Mapping[str, Any] | None = None,
-        publish_budget: Callable[[float | None], None] = lambda _amount: None,
+        publishes_budget: bool = False,
     ) -> None:
         kept = inherited or {}
         self.last: Reply | None = kept.get("last")
@@ -175,12 +175,11 @@ class Runtime:
         self._configuration.demo_choice = kept.get("demo_choice")
         self._configuration.read_config = kept.get("read_config")
         Reply.presenter = kept.get("presenter") or Reply.presenter
-        self._engine = Engine(kept.get("limits"), self._notify_user, self._report_last)
         self.conversations: Conversations = kept.get("conversations") or Conversations()
         """The threads of this kernel, with all their turns."""
-        self._publish_budget = publish_budget
-        self.ledger = Ledger(kept.get("ledger"), publish=self._share_budget, find_parent=find_parent_budget)
+        self.ledger = Ledger(kept.get("ledger"), is_published=publishes_budget, share=self._share_budget)
         """Usage, costs and the budget."""
+        self._engine = Engine(kept.get("limits"), self._notify_user, self.ledger.report_last)
         self.server_limits = RateLimits()
         """The rate limits that the server has reported."""
         self.model_names = ModelNames()
@@ -347,7 +346,6 @@ class Runtime:
             attempts=settings.values.max_retries + 1,
             is_simulated=source.is_simulated,
             thread=thread,
-            counts_input=rows is None,
             log=self.log,
             rows=rows,
         )
@@ -469,15 +467,11 @@ class Runtime:
 
         return self._engine.spawn(run, rate=source.rate, on_end=on_end)
 
-    async def _report_last(self) -> None:
-        await self.ledger.report_last()
-
-    def _share_budget(self, amount: float | None) -> None:
-        """Publish the budget to child processes and to processes that share the limiter."""
-        self._publish_budget(amount)
+    def _share_budget(self) -> None:
+        """Send the budget to the processes that share the limiter, if it is shared."""
         with contextlib.suppress(ClaudeError):  # the next request reports the same error
             if self.settings().values.limiter is not None:
-                self.submit(self.ledger.share_budget)
+                self.submit(self.ledger.look)
 
     def check_health(self) -> concurrent.futures.Future[Health]:
         """Check whether the server can be reached and accepts the key. Never billed."""
@@ -663,10 +657,10 @@ class Runtime:
         """
         self._starting = threading.Lock()
         parents = (self._engine, self._configuration.start_over_after_fork())
-        self._engine = Engine(self._engine.dump(), self._notify_user, self._report_last)
+        self.ledger = self.ledger.for_forked_child()
+        self._engine = Engine(self._engine.dump(), self._notify_user, self.ledger.report_last)
         self._watchers, self.cassettes, self.log = {}, Cassettes(), RequestLog()
         self.conversations.reset_lock()
-        self.ledger = self.ledger.for_forked_child()
         self.server_limits, self.model_names = RateLimits(), ModelNames()
         self._planner = TurnPlanner(self.conversations, self.model_names)
         for reply in {*self.in_flight(), *([] if self.last is None else [self.last])}:
@@ -691,9 +685,7 @@ def get_runtime() -> Runtime:
         previous = _kept.get("runtime")
         if type(previous) is Runtime:
             return previous
-        runtime = Runtime(
-            inherited=None if previous is None else previous.hand_over(), publish_budget=publish_budget
-        )
+        runtime = Runtime(inherited=None if previous is None else previous.hand_over(), publishes_budget=True)
         _kept["runtime"] = runtime
         if previous is None:
             _watch_process()

@@ -28,7 +28,7 @@ from ..client import (
 )
 from ..conversation import Conversations, Place, Turn, fingerprint
 from ..tools import CallState, ToolExecutor, ToolResult
-from ._ledger import TurnAccountant
+from ._accountant import TurnAccountant
 from ._models import facts_of
 from ._progress import Progress
 from ._reply import Reply, ended

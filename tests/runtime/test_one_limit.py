@@ -281,7 +281,7 @@ def test_a_ledger_that_continues_another_is_not_counted_twice(server: RedisServe
 
         assert reloaded._shared.name == one._shared.name
         assert child._shared.name != one._shared.name
-        assert child._new_account(False).committed == 0.0
+        assert child._account_since_fork(False).committed == 0.0
         assert child.account().spent == pytest.approx(worst)
 
     with_ledgers(server, "continued", play)

@@ -25,9 +25,9 @@ from ..client import (
     request_key,
 )
 from ._bridge import RateLimits
+from ._connection import SIMULATOR_HEADER
 from ._ledger import Ledger, Reservation
 from ._models import BillLine, bill_of, total
-from ._progress import SIMULATOR_HEADER
 from ._provenance import KEPT_CHARS, Asked, AskedRows, RequestLog, parameters_of
 from ._recording import text_of
 from ._replay import is_replayed

@@ -182,6 +182,8 @@ def redact_key(text: str, found: FoundCredential | None) -> str:
     return credential.redact(text)
 
 
+SIMULATOR_HEADER = "claude-magic-simulator"
+"""Header that marks a simulator's responses, at any URL."""
 _CHUNK_DELAY = 0.03
 """Seconds between two deltas, so that an answer streams at a readable speed."""
 

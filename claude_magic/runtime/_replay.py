@@ -40,8 +40,8 @@ from ..client import (
     request_key,
 )
 from ._cassette import Cassette, CassetteError
+from ._connection import SIMULATOR_HEADER
 from ._nearest import explain_miss
-from ._progress import SIMULATOR_HEADER
 from ._recording import (
     EventCollector,
     Recording,

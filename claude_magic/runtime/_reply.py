@@ -19,9 +19,8 @@ from .._tracebacks import short_errors
 from ..client import ClaudeError, ConfigurationError, Message, NetworkError, Usage
 from ..schema import extract_code, extract_json
 from ..tools import LoopExecutor, WaitingExecutor, loop_kept_awake, sigint_handled
-from ._progress import Progress
+from ._progress import Phase, Progress, ReplySnapshot
 from ._requests import AskedWith, Question
-from ._snapshot import Phase, ReplySnapshot
 
 # Waiting for a reply on a plain thread, such that no Ctrl-C is lost.
 #

@@ -37,14 +37,13 @@ from ._bridge import Engine, RateLimits, SharedClient
 from ._cassette import Cassette, Cassettes
 from ._connection import ConfigReader, Configuration, FoundCredential, redact_key
 from ._ledger import Ledger, publish_budget
-from ._progress import Progress
+from ._progress import Phase, Progress
 from ._provenance import AskedRows, RequestLog
 from ._recording import cleaned_body, without_secrets
 from ._replay import ReplayClient, ReplayRules
 from ._reply import Jobs, Presenter, Reply
 from ._requests import AskedWith, ModelNames, Question
 from ._settings import SETTINGS, ResolvedSettings
-from ._snapshot import Phase
 from ._turn import TurnPlan, TurnPlanner, TurnRun, ensure_final
 
 _UNPRINTED_FIELDS = frozenset({"headers"})

@@ -33,8 +33,7 @@ from claude_magic.client import (
     Usage,
 )
 from claude_magic.runtime import Phase, Question
-from claude_magic.runtime._progress import Progress, describe_reason
-from claude_magic.runtime._snapshot import GrowingContent
+from claude_magic.runtime._progress import GrowingContent, Progress, describe_reason
 from claude_magic.tools import CallState
 
 

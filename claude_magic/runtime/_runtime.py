@@ -10,8 +10,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar
 
@@ -23,7 +22,6 @@ from ..client import (
     ClientConfig,
     ConfigurationError,
     Health,
-    HTTPClaudeClient,
     MessageRequest,
     ModelInfo,
     PaceState,
@@ -35,12 +33,12 @@ from ..conversation import Conversations, Turn
 from ._accountant import TurnAccountant
 from ._bridge import Engine, RateLimits, SharedClient
 from ._cassette import Cassette, Cassettes
-from ._connection import ConfigReader, Configuration, FoundCredential, redact_key
+from ._connection import ConfigReader, Configuration, FoundCredential
 from ._ledger import Ledger, publish_budget
 from ._progress import Phase, Progress
 from ._provenance import AskedRows, RequestLog
 from ._recording import cleaned_body, without_secrets
-from ._replay import ReplayClient, ReplayRules
+from ._replay import Source, source_of
 from ._reply import Jobs, Presenter, Reply
 from ._requests import AskedWith, ModelNames, Question
 from ._settings import SETTINGS, ResolvedSettings
@@ -130,23 +128,6 @@ _PYTHON = "Python"
 """The origin of a question that is not displayed by a cell or a panel."""
 _MAX_PENDING_NOTES = 10
 """Maximum number of sentences that wait to be shown to the user."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """The source of answers: a server, or a cassette in front of it.
-
-    Attributes:
-        lend: Lends the client.
-        rate: Requests per second, used if the limiter does not exist yet.
-        is_simulated: The embedded simulator is known to answer.
-        found: The credential for redaction, or None.
-    """
-
-    lend: Callable[[SharedClient], AbstractAsyncContextManager[ClaudeClient]]
-    rate: float
-    is_simulated: bool
-    found: FoundCredential | None
 
 
 class Runtime:
@@ -250,7 +231,7 @@ class Runtime:
 
         def on_end(task: asyncio.Task[None]) -> None:
             accountant.finish(None)  # releases the reservation of a run that ended abnormally
-            ensure_final(progress, task, lambda text: redact_key(text, source.found))
+            ensure_final(progress, task, source.redact)
             self._in_flight.pop(reply, None)
 
         self._spawn(reply, plan, run, source, on_end)
@@ -350,42 +331,7 @@ class Runtime:
         )
 
     def _source(self, settings: ResolvedSettings) -> Source:
-        """Return the source of answers: the server, or a cassette in front of it.
-
-        Raises:
-            ConfigurationError: There is no key, and replay is off.
-        """
-        values, configuration = settings.values, self._configuration
-        if values.replay == "off":
-            found = self.find_credential()
-            connection = configuration.connect(settings, found)
-            return Source(
-                lend=lambda shared: shared.lend(connection),
-                rate=values.rate_limit_rps,
-                is_simulated=connection.is_simulated,
-                found=found,
-            )
-        found = None if values.replay == "only" else self.find_credential()
-        cassette = self.cassettes.at(values.cassette)
-        rules = ReplayRules(
-            mode=values.replay, speed=values.replay_speed, records_errors=values.record_errors
-        )
-
-        @asynccontextmanager
-        async def lend_later(shared: SharedClient) -> AsyncIterator[HTTPClaudeClient]:
-            # On a thread, because it may start the simulator.
-            loop = asyncio.get_running_loop()
-            connection = await loop.run_in_executor(None, configuration.connect, settings, found)
-            async with shared.lend(connection) as client:
-                yield client
-
-        def lend(shared: SharedClient) -> AbstractAsyncContextManager[ClaudeClient]:
-            return ReplayClient(
-                cassette, rules, lambda: lend_later(shared), lambda text: redact_key(text, found)
-            )
-
-        is_demo = configuration.is_demo(settings, found)
-        return Source(lend=lend, rate=values.rate_limit_rps, is_simulated=is_demo, found=found)
+        return source_of(settings, self._configuration, self.cassettes)
 
     def count_recorded(self, keys: Iterable[bytes], options: Mapping[str, object]) -> int:
         """Return how many of the requests with these keys the cassette would answer; 0 if replay does not use recordings.

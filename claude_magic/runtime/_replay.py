@@ -44,7 +44,7 @@ from ..client import (
 )
 from ._bridge import SharedClient
 from ._cassette import Cassette, CassetteError, Cassettes
-from ._connection import SIMULATOR_HEADER, Configuration, redact_key
+from ._connection import SIMULATOR_HEADER, Connector, redact_key
 from ._recording import (
     EventCollector,
     Recording,
@@ -93,17 +93,17 @@ class Source:
     redact: Redact
 
 
-def source_of(settings: ResolvedSettings, configuration: Configuration, cassettes: Cassettes) -> Source:
+def source_of(settings: ResolvedSettings, connector: Connector, cassettes: Cassettes) -> Source:
     """Return the source of answers by the settings.
 
     Raises:
         ConfigurationError: There is no key, and replay is off.
     """
     values = settings.values
-    found = None if values.replay == "only" else configuration.find_credential()
+    found = None if values.replay == "only" else connector.find_credential()
     redact = partial(redact_key, found=found)
     if values.replay == "off":
-        connection = configuration.connect(settings, found)
+        connection = connector.connect(settings, found)
 
         def lend(shared: SharedClient) -> AbstractAsyncContextManager[ClaudeClient]:
             return shared.lend(connection)
@@ -115,7 +115,7 @@ def source_of(settings: ResolvedSettings, configuration: Configuration, cassette
         async def lend_later(shared: SharedClient) -> AsyncIterator[HTTPClaudeClient]:
             # On a thread, because it may start the simulator.
             loop = asyncio.get_running_loop()
-            connection = await loop.run_in_executor(None, configuration.connect, settings, found)
+            connection = await loop.run_in_executor(None, connector.connect, settings, found)
             async with shared.lend(connection) as client:
                 yield client
 
@@ -125,7 +125,7 @@ def source_of(settings: ResolvedSettings, configuration: Configuration, cassette
     return Source(
         lend=lend,
         rate=values.rate_limit_rps,
-        is_simulated=configuration.is_demo(settings, found),
+        is_simulated=connector.is_demo(settings, found),
         redact=redact,
     )
 

@@ -15,25 +15,21 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar
 
 from ..client import (
-    REDACTED,
     BucketState,
     ClaudeClient,
     ClaudeError,
-    ClientConfig,
-    ConfigurationError,
     Health,
     MessageRequest,
     ModelInfo,
     PaceState,
     RequestPreview,
     preview_request,
-    read_limiter_url,
 )
 from ..conversation import Conversations, Turn
 from ._accountant import TurnAccountant
 from ._bridge import Engine, RateLimits, SharedClient
 from ._cassette import Cassette, Cassettes
-from ._connection import ConfigReader, Configuration, FoundCredential
+from ._connection import Connector, FoundCredential, SettingRow
 from ._ledger import Ledger, publish_budget
 from ._progress import Phase, Progress
 from ._provenance import AskedRows, RequestLog
@@ -41,20 +37,8 @@ from ._recording import cleaned_body, without_secrets
 from ._replay import Source, source_of
 from ._reply import Jobs, Presenter, Reply
 from ._requests import AskedWith, ModelNames, Question
-from ._settings import SETTINGS, ResolvedSettings
+from ._settings import ConfigReader, ResolvedSettings, SettingsSources
 from ._turn import TurnPlan, TurnPlanner, TurnRun, ensure_final
-
-_UNPRINTED_FIELDS = frozenset({"headers"})
-"""Headers may contain a gateway's secret, so only their names are shown."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingRow:
-    """One setting, its value as text, and a description of its source."""
-
-    name: str
-    value: str
-    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,46 +64,6 @@ class RuntimeStatus:
     last_error: str | None
     settings: tuple[SettingRow, ...]
     notes: tuple[str, ...]
-
-
-def setting_rows(settings: ResolvedSettings, found: FoundCredential | None) -> tuple[SettingRow, ...]:
-    """Return rows for the credential and all settings."""
-    values = settings.values
-    rows = [
-        SettingRow(name=name, value=_show(name, getattr(values, name)), source=settings.sources[name])
-        for name in SETTINGS
-    ]
-    return (_credential_row(found), *rows)
-
-
-def connection_notes(config: ClientConfig, found: FoundCredential | None) -> Iterable[str]:
-    """Yield warnings about a connection, as sentences."""
-    if config.sends_key_in_clear and found is not None:
-        yield (
-            f"The {found.kind} crosses the network unencrypted, because base_url begins with http:// and is not this "
-            "machine."
-        )
-
-
-def _credential_row(found: FoundCredential | None) -> SettingRow:
-    if found is None:
-        return SettingRow(name="api_key", value="not set", source="default")
-    name = "auth_token" if found.credential.is_token else "api_key"
-    return SettingRow(name=name, value=REDACTED, source=found.source)
-
-
-def _show(name: str, value: object) -> str:
-    if name == "limiter" and isinstance(value, str):
-        return read_limiter_url(value).shown
-    if isinstance(value, Mapping) and name in _UNPRINTED_FIELDS:
-        return ", ".join(f"{header}: {REDACTED}" for header in value) or "none"
-    if value is None or value == ():
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 _Result = TypeVar("_Result")
@@ -151,9 +95,10 @@ class Runtime:
         kept = inherited or {}
         self.last: Reply | None = kept.get("last")
         """The most recently started reply."""
-        self._configuration = Configuration(environment, login=kept.get("login"))
-        self._configuration.demo_choice = kept.get("demo_choice")
-        self._configuration.read_config = kept.get("read_config")
+        self._sources = SettingsSources(environment)
+        self._sources.read_config = kept.get("read_config")
+        self._connector = Connector(environment, self._sources.files, login=kept.get("login"))
+        self._connector.demo_choice = kept.get("demo_choice")
         Reply.presenter = kept.get("presenter") or Reply.presenter
         self.conversations: Conversations = kept.get("conversations") or Conversations()
         """The threads of this kernel, with all their turns."""
@@ -221,7 +166,7 @@ class Runtime:
             question,
             model=plan.request.model,
             max_attempts=settings.values.max_retries + 1,
-            notes=(*plan.notes, *self._configuration.local_setting_notes(settings)),
+            notes=(*plan.notes, *self._sources.local_notes(settings)),
         )
         while self._pending_notes and question.origin != _PYTHON:
             progress.add_note(self._pending_notes.popleft())
@@ -308,7 +253,7 @@ class Runtime:
         Raises:
             ConfigurationError: The request cannot be sent.
         """
-        connection = self._configuration.connect(self.settings(), self.find_credential())
+        connection = self._connector.connect(self.settings(), self.find_credential())
         preview = preview_request(connection.config, connection.credential, request)
         shown = self.without_secrets(preview.body)
         return replace(preview, body=dict(shown), is_redacted=shown is not preview.body)
@@ -331,7 +276,7 @@ class Runtime:
         )
 
     def _source(self, settings: ResolvedSettings) -> Source:
-        return source_of(settings, self._configuration, self.cassettes)
+        return source_of(settings, self._connector, self.cassettes)
 
     def count_recorded(self, keys: Iterable[bytes], options: Mapping[str, object]) -> int:
         """Return how many of the requests with these keys the cassette would answer; 0 if replay does not use recordings.
@@ -441,11 +386,11 @@ class Runtime:
         Raises:
             ConfigurationError: A value in force is not valid, or a settings file cannot be read.
         """
-        return self._configuration.settings(options or {})
+        return self._sources.resolve(options or {})
 
     def use_config(self, read: ConfigReader | None) -> None:
         """Read the settings of `%config` with this function; None stops that."""
-        self._configuration.read_config = read
+        self._sources.read_config = read
 
     def login(self, key: str) -> None:
         """Use this API key from now on. It stays in memory until `logout` or the end of the kernel.
@@ -453,12 +398,12 @@ class Runtime:
         Raises:
             ConfigurationError: The text cannot be a key. The message does not contain it.
         """
-        self._configuration.credentials.login(key)
-        self._configuration.demo_choice = None
+        self._connector.credentials.login(key)
+        self._connector.demo_choice = None
 
     def logout(self) -> None:
         """Forget the key that was given to `login`."""
-        self._configuration.credentials.logout()
+        self._connector.credentials.logout()
 
     def find_credential(self) -> FoundCredential | None:
         """Return the credential in force, with its source, or None.
@@ -466,18 +411,18 @@ class Runtime:
         Raises:
             ConfigurationError: The credential in force cannot be a key.
         """
-        return self._configuration.find_credential()
+        return self._connector.find_credential()
 
     def redact(self, text: str) -> str:
         """Replace the key by `[REDACTED]` in text from other sources."""
-        return self._configuration.redact(text)
+        return self._connector.redact(text)
 
     # Demo...
 
     @property
     def is_demo(self) -> bool:
         """Whether the embedded simulator answers the next request."""
-        return self._configuration.is_demo(self.settings(), self.find_credential())
+        return self._connector.is_demo(self.settings(), self.find_credential())
 
     def demo_on(self) -> None:
         """Use the embedded simulator.
@@ -485,19 +430,11 @@ class Runtime:
         Raises:
             ConfigurationError: A credential is configured, which a notebook does not override.
         """
-        if self.is_demo:
-            return
-        found = self.find_credential()
-        if found is not None:
-            raise ConfigurationError(
-                f"There is an {found.kind} ({found.source}), and a notebook does not override it. To use the simulator "
-                "anyway, start Jupyter with CLAUDE_MAGIC_DEMO=on."
-            )
-        self._configuration.demo_choice = True
+        self._connector.demo_on(self.settings())
 
     def demo_off(self) -> None:
         """Use the real API, regardless of `CLAUDE_MAGIC_DEMO`."""
-        self._configuration.demo_choice = False
+        self._connector.demo_choice = False
 
     # The limiter, the presenter, the end...
 
@@ -528,28 +465,22 @@ class Runtime:
         Raises:
             ConfigurationError: A setting in force is not valid.
         """
-        settings = self.settings()
-        found = self.find_credential()
+        settings, found = self.settings(), self.find_credential()
         config = settings.values.client_config()
-        is_simulated = self._configuration.is_demo(settings, found)
         error = None if self.last is None else self.last.error
-        rows = setting_rows(settings, found)
-        if (choice := self._configuration.demo_choice) is not None:
-            demo = SettingRow(name="demo", value="on" if choice else "off", source="%claude demo")
-            rows = tuple(demo if row.name == "demo" else row for row in rows)
+        problem = self._engine.limiter_problem
         return RuntimeStatus(
-            base_url="embedded simulator" if is_simulated else config.base_url,
+            base_url="embedded simulator" if self._connector.is_demo(settings, found) else config.base_url,
             is_running=self._engine.is_running,
             credential=None if found is None else f"{found.kind}, {found.source}",
             limiter=self.limiter_state(),
             in_flight=len(self.in_flight()),
             last_error=None if error is None else f"{type(error).__name__}: {self.redact(str(error))}",
-            settings=rows,
+            settings=tuple(self._connector.rows(settings, found)),
             notes=(
                 *settings.notes,
-                *self._configuration.credentials.notes,
-                *connection_notes(config, found),
-                *([problem] if (problem := self._engine.limiter_problem) else []),
+                *self._connector.notes(config, found),
+                *(() if problem is None else (problem,)),
             ),
         )
 
@@ -574,16 +505,16 @@ class Runtime:
         The limiter's state, the login, the demo choice and the last reply stay, because they belong to the kernel.
         """
         self._engine.close()
-        self._configuration.close()
+        self._connector.close()
 
     def hand_over(self) -> dict[str, Any]:
         """Close, and return the state for the next runtime of this kernel."""
         self.close()
         return {
             "last": self.last,
-            "login": self._configuration.credentials.given,
-            "demo_choice": self._configuration.demo_choice,
-            "read_config": self._configuration.read_config,
+            "login": self._connector.credentials.given,
+            "demo_choice": self._connector.demo_choice,
+            "read_config": self._sources.read_config,
             "presenter": Reply.presenter,
             "limits": self._engine.dump(),
             "watchers": self._watchers,
@@ -601,7 +532,7 @@ class Runtime:
             the parent, because they share its sockets and selectors.
         """
         self._starting = threading.Lock()
-        parents = (self._engine, self._configuration.start_over_after_fork())
+        parents = (self._engine, self._connector.start_over_after_fork())
         self.ledger = self.ledger.for_forked_child()
         self._engine = Engine(self._engine.dump(), self._notify_user, self.ledger.report_last)
         self._watchers, self.cassettes, self.log = {}, Cassettes(), RequestLog()

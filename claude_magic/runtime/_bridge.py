@@ -327,6 +327,7 @@ class Engine:
 
     Args:
         kept: The limiter state of a previous engine of this kernel (`dump`), or None.
+        rate: Returns the requests per second of the settings, for a new bucket.
         say: Called on the bridge with a sentence for the user about a limiter on a server.
         before_close: Awaited on the bridge before the client is closed.
     """
@@ -334,9 +335,11 @@ class Engine:
     def __init__(
         self,
         kept: Mapping[str, Any] | None,
+        rate: Callable[[], float],
         say: Callable[[str], None],
         before_close: Callable[[], Awaitable[None]],
     ) -> None:
+        self._rate = rate
         self._say = say
         self._before_close = before_close
         kept = kept or {}
@@ -356,32 +359,30 @@ class Engine:
         self,
         work: Callable[[SharedClient], Coroutine[Any, Any, _Result]],
         *,
-        rate: float,
         on_end: Callable[[asyncio.Task[_Result]], None],
     ) -> Callable[[], None]:
         """Run a coroutine and return a function that cancels it. See `Bridge.spawn`.
 
         Args:
             work: Returns the coroutine.
-            rate: Requests per second, used if the bucket does not exist yet.
             on_end: Called on the bridge with the task when it has ended.
         """
         with self._lock:
-            bridge, shared = self._started(rate)
+            bridge, shared = self._started()
             return bridge.spawn(work(shared), on_end=on_end)
 
     def submit(
-        self, work: Callable[[SharedClient], Coroutine[Any, Any, _Result]], *, rate: float
+        self, work: Callable[[SharedClient], Coroutine[Any, Any, _Result]]
     ) -> concurrent.futures.Future[_Result]:
         """Run a coroutine and return a future for its result. Arguments as for `spawn`."""
         with self._lock:
-            bridge, shared = self._started(rate)
+            bridge, shared = self._started()
             return bridge.submit(work(shared))
 
-    def limiter_state(self, rate: float) -> BucketState:
-        """Return level, queue and pause of the bucket in use; creates one with this rate if needed."""
+    def limiter_state(self) -> BucketState:
+        """Return level, queue and pause of the bucket in use; creates one if needed."""
         with self._lock:
-            return self._bucket_for(rate).state if self._shared is None else self._shared.bucket.state
+            return self._own_bucket().state if self._shared is None else self._shared.bucket.state
 
     @property
     def limiter_problem(self) -> str | None:
@@ -405,9 +406,9 @@ class Engine:
         bucket = self._bucket_state if self._bucket is None else self._bucket.dump()
         return {"bucket": bucket, "pace": self._known_pace.dump()}
 
-    def _started(self, rate: float) -> tuple[Bridge, SharedClient]:
+    def _started(self) -> tuple[Bridge, SharedClient]:
         if self._bridge is None or self._shared is None or not self._bridge.is_usable:
-            self._shared = SharedClient(self._bucket_for(rate), self._known_pace, self._say)
+            self._shared = SharedClient(self._own_bucket(), self._known_pace, self._say)
             self._bridge = Bridge(on_close=partial(self._close_shared, self._shared))
         return self._bridge, self._shared
 
@@ -415,9 +416,9 @@ class Engine:
         await self._before_close()
         await shared.aclose()
 
-    def _bucket_for(self, rate: float) -> TokenBucket:
+    def _own_bucket(self) -> TokenBucket:
         if self._bucket is None:
-            self._bucket = TokenBucket(rate)
+            self._bucket = TokenBucket(self._rate())
             if self._bucket_state is not None:
                 self._bucket.restore(self._bucket_state)
         return self._bucket

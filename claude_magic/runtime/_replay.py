@@ -82,13 +82,11 @@ class Source:
 
     Attributes:
         lend: Lends the client.
-        rate: Requests per second, used if the limiter does not exist yet.
         is_simulated: The embedded simulator is known to answer.
         redact: Removes the API key from text.
     """
 
     lend: Callable[[SharedClient], AbstractAsyncContextManager[ClaudeClient]]
-    rate: float
     is_simulated: bool
     redact: Redact
 
@@ -122,12 +120,7 @@ def source_of(settings: ResolvedSettings, connector: Connector, cassettes: Casse
         def lend(shared: SharedClient) -> AbstractAsyncContextManager[ClaudeClient]:
             return ReplayClient(cassette, values, partial(lend_later, shared), redact)
 
-    return Source(
-        lend=lend,
-        rate=values.rate_limit_rps,
-        is_simulated=connector.is_demo(settings, found),
-        redact=redact,
-    )
+    return Source(lend=lend, is_simulated=connector.is_demo(settings, found), redact=redact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

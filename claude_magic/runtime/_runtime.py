@@ -104,7 +104,7 @@ class Runtime:
         """The threads of this kernel, with all their turns."""
         self.ledger = Ledger(kept.get("ledger"), is_published=publishes_budget, share=self._share_budget)
         """Usage, costs and the budget."""
-        self._engine = Engine(kept.get("limits"), self._notify_user, self.ledger.report_last)
+        self._engine = Engine(kept.get("limits"), self._rate, self._notify_user, self.ledger.report_last)
         self.server_limits = RateLimits()
         """The rate limits that the server has reported."""
         self.model_names = ModelNames()
@@ -197,7 +197,6 @@ class Runtime:
             self.last = reply
         cancel = self._engine.spawn(
             lambda shared: run.run(source.lend(shared), before),
-            rate=source.rate,
             on_end=on_end,
         )
         reply.bind(cancel)
@@ -323,7 +322,7 @@ class Runtime:
             async with source.lend(shared) as client:
                 return await work(client)
 
-        return self._engine.submit(run, rate=source.rate)
+        return self._engine.submit(run)
 
     def spawn(
         self,
@@ -355,7 +354,7 @@ class Runtime:
             async with source.lend(shared) as client:
                 await work(client, make_accountant)
 
-        return self._engine.spawn(run, rate=source.rate, on_end=on_end)
+        return self._engine.spawn(run, on_end=on_end)
 
     def _share_budget(self) -> None:
         """Send the budget to the processes that share the limiter, if it is shared."""
@@ -440,7 +439,10 @@ class Runtime:
 
     def limiter_state(self) -> BucketState:
         """Return level, queue and pause of the shared limiter."""
-        return self._engine.limiter_state(self.settings().values.rate_limit_rps)
+        return self._engine.limiter_state()
+
+    def _rate(self) -> float:
+        return self.settings().values.rate_limit_rps
 
     def _notify_user(self, sentence: str) -> None:
         """Show a sentence about a limiter on a server: with a displayed reply in flight, or else with the next one."""
@@ -534,7 +536,7 @@ class Runtime:
         self._starting = threading.Lock()
         parents = (self._engine, self._connector.start_over_after_fork())
         self.ledger = self.ledger.for_forked_child()
-        self._engine = Engine(self._engine.dump(), self._notify_user, self.ledger.report_last)
+        self._engine = Engine(self._engine.dump(), self._rate, self._notify_user, self.ledger.report_last)
         self._watchers, self.cassettes, self.log = {}, Cassettes(), RequestLog()
         self.conversations.reset_lock()
         self.server_limits, self.model_names = RateLimits(), ModelNames()

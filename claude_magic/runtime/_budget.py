@@ -80,13 +80,14 @@ def worst_case(
     tokens = _bound_of_input(request) if counted_tokens is None else counted_tokens
     uses = [_max_uses(tool) for tool in request.tools or () if _is_server_tool(tool)]
     tokens = _with_tool_results(tokens, sum(uses))
-    prices = [price_of(model, round(tokens * _TIER_MARGIN)) for model in models_of(request)]
+    billed = list(_billed(request))
+    prices = [price_of(model, round(tokens * _TIER_MARGIN)) for model, _ in billed]
     known = [price for price in prices if price is not None]
     if len(known) < len(prices):
         return None
     cost = sum(
         usd(tokens, _max_input_price(price, request)) + usd(output, price.output)
-        for price, output in zip(known, _outputs(request), strict=True)
+        for price, (_, output) in zip(known, billed, strict=True)
     )
     extra = request.model_extra or {}
     return WorstCase(
@@ -101,15 +102,12 @@ def worst_case(
 
 def models_of(request: MessageRequest) -> list[str]:
     """Return the models that may be billed for a request: the requested one, its fallbacks and its advisors."""
-    return [request.model, *(model for model, _ in _other_models(request))]
+    return [model for model, _ in _billed(request)]
 
 
-def _outputs(request: MessageRequest) -> list[int]:
-    """Return the maximum output of each of `models_of`, in tokens."""
-    return [request.max_tokens, *(output for _, output in _other_models(request))]
-
-
-def _other_models(request: MessageRequest) -> Iterator[tuple[str, int]]:
+def _billed(request: MessageRequest) -> Iterator[tuple[str, int]]:
+    """Yield the models that may be billed, each with its maximum output in tokens."""
+    yield request.model, request.max_tokens
     fallbacks = (request.model_extra or {}).get("fallbacks")
     if isinstance(fallbacks, str):  # the server chooses
         yield most_expensive_model(), request.max_tokens

@@ -5,6 +5,7 @@ Keys print as `[REDACTED]`.
 
 from __future__ import annotations
 
+import concurrent.futures
 import importlib
 import importlib.util
 import os
@@ -131,27 +132,22 @@ def _read_store(store: Callable[[], str | None], name: str, notes: list[str]) ->
 def _read_keyring() -> str | None:
     if importlib.util.find_spec("keyring") is None:
         return None
-    answers: list[str | None] = []
-    failures: list[Exception] = []
+    found: concurrent.futures.Future[str | None] = concurrent.futures.Future()
 
     def look_up() -> None:
         try:
             keyring: Any = importlib.import_module("keyring")
-            answers.append(keyring.get_password(KEYRING_SERVICE, KEYRING_USER))
+            found.set_result(keyring.get_password(KEYRING_SERVICE, KEYRING_USER))
         except Exception as failure:  # raised again on the calling thread
-            failures.append(failure)
+            found.set_exception(failure)
 
-    thread = threading.Thread(target=look_up, name="claude-magic-keyring", daemon=True)
-    thread.start()
-    thread.join(_LOOKUP_TIMEOUT)
-    # A machine without a keyring is not an error.
-    if failures and type(failures[0]).__name__ != "NoKeyringError":
-        raise failures[0]
-    if failures:
-        return None
-    if not answers:
-        raise TimeoutError
-    return answers[0]
+    threading.Thread(target=look_up, name="claude-magic-keyring", daemon=True).start()
+    try:
+        return found.result(_LOOKUP_TIMEOUT)
+    except Exception as failure:
+        if type(failure).__name__ == "NoKeyringError":  # a machine without a keyring is not an error
+            return None
+        raise
 
 
 def _read_colab() -> str | None:

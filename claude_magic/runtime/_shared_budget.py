@@ -17,8 +17,10 @@ from ..client import ClaudeClient, ClaudeError, RedisBucket, RedisLink, RedisScr
 from ._budget import Account, BudgetExceededError, WorstCase, check_budget, fits
 from ._models import format_usd
 
-_SCRIPT: Final = RedisScript("budget.lua", "budget", "members", package=__package__)
-_SIMULATED_SCRIPT: Final = RedisScript("budget.lua", "budget:simulated", "members", package=__package__)
+_SCRIPTS: Final = {
+    is_simulated: RedisScript("budget.lua", books, "members", package=__package__)
+    for is_simulated, books in ((False, "budget"), (True, "budget:simulated"))
+}
 _LAST_REPORT_TIMEOUT: Final = 1.0
 _REPORT_DELAY: Final = 0.05
 """Seconds from the end of a request to the report of its cost, unless another request reports it earlier."""
@@ -169,14 +171,11 @@ class SharedBudget:
                 request |= {"lifts": True} if unsent[0] is None else {"sets": unsent[0]}
             elif self._amount is not None:
                 request["known"] = self._amount
-            script = _SIMULATED_SCRIPT if is_simulated else _SCRIPT
-            answer: Mapping[str, Any] = await link.call(script, request)
+            answer: Mapping[str, Any] = await link.call(_SCRIPTS[is_simulated], request)
             if unsent is not None:
                 # The simulator's account has the same budget.
                 other = _amounts(self._account(not is_simulated))
-                await link.call(
-                    _SCRIPT if is_simulated else _SIMULATED_SCRIPT, {**request, "own": other, "worst": 0.0}
-                )
+                await link.call(_SCRIPTS[not is_simulated], {**request, "own": other, "worst": 0.0})
                 self._unsent = None if self._unsent is unsent else self._unsent
             self._amount = None if answer["amount"] is False else float(answer["amount"])
             self._others[is_simulated] = Account(**answer["others"])

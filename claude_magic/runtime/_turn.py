@@ -64,7 +64,8 @@ def closed_turn(messages: Sequence[Mapping[str, Any]], reason: str) -> Turns | N
     if all(message["role"] == "user" for message in kept):
         return None
     if unanswered := _unanswered_calls(kept[-1]):
-        kept.append(refused_calls(unanswered, reason))
+        refused = [ToolResult(tool_use_id=call_id, content=reason, is_error=True) for call_id in unanswered]
+        kept.append(_results(refused))
     return kept
 
 
@@ -126,15 +127,9 @@ def closed_reply(message: Message) -> dict[str, Any] | None:
     return {**param, "content": content} if content else None
 
 
-def refused_calls(call_ids: Sequence[str], reason: str) -> dict[str, Any]:
-    """Return a user message that answers calls with an error."""
-    return {
-        "role": "user",
-        "content": [
-            {"type": "tool_result", "tool_use_id": call_id, "content": reason, "is_error": True}
-            for call_id in call_ids
-        ],
-    }
+def _results(results: Iterable[ToolResult]) -> dict[str, Any]:
+    """Return the user message with the results of calls."""
+    return {"role": "user", "content": [result.to_param() for result in results]}
 
 
 def _without_pending_calls(messages: Turns) -> Turns:
@@ -516,7 +511,7 @@ class TurnRun:
             for call in calls:
                 results[call.id] = await self._call(tools, call)
         finally:
-            self._turn.append({"role": "user", "content": [results[call.id].to_param() for call in calls]})
+            self._turn.append(_results(results[call.id] for call in calls))
 
     async def _call(self, tools: ToolExecutor, call: ToolUseBlock) -> ToolResult:
         def report(state: CallState, text: str = "") -> None:

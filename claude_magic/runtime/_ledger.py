@@ -258,6 +258,7 @@ class Ledger:
         if is_shared and worst is not None and self._shared.amount is not None:
             await self._shared.reserve(
                 worst,
+                what,
                 is_simulated=reservation.is_simulated,
                 take=lambda: self._in_flight.setdefault(reservation),
             )

@@ -99,13 +99,16 @@ class SharedBudget:
         self._unsubscribe()
         self._link, self._unsubscribe, self.is_joined = None, lambda: None, False
 
-    async def reserve(self, worst: WorstCase, *, is_simulated: bool, take: Callable[[], object]) -> None:
-        """Admit a request whose worst case fits into the rest of the shared budget.
+    async def reserve(
+        self, worst: WorstCase, what: str, *, is_simulated: bool, take: Callable[[], object]
+    ) -> None:
+        """Admit one or several requests whose worst case fits into the rest of the shared budget.
 
         Args:
-            worst: The worst case of the request.
-            is_simulated: Whether it counts against the simulator's account.
-            take: Adds it to this process's account, before the next report to the server.
+            worst: Their worst case.
+            what: Their name in a few words, for error messages.
+            is_simulated: Whether they count against the simulator's account.
+            take: Adds them to this process's account, before the next report to the server.
 
         Raises:
             BudgetExceededError: The worst case does not fit.
@@ -118,7 +121,7 @@ class SharedBudget:
         if not answer["fits"] and self._amount is not None:
             account = sum_of(self._account(is_simulated), self._others[is_simulated])
             try:
-                check_budget(worst, account, self._amount)
+                check_budget(worst, account, self._amount, what)
             except BudgetExceededError as error:
                 reserved = self._others[is_simulated].reserved
                 error.is_passing = fits(

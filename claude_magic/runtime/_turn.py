@@ -26,7 +26,7 @@ from ..client import (
     ReplyStream,
     ToolUseBlock,
 )
-from ..conversation import Conversations, Place, Turn, fingerprint
+from ..conversation import CUT_SHORT, Conversations, Place, Turn, fingerprint
 from ..tools import CallState, ToolExecutor, ToolResult
 from ._accountant import TurnAccountant
 from ._models import facts_of
@@ -377,8 +377,6 @@ MAX_PAUSES = 10
 _INTERRUPTED = "The user interrupted this before there was a result."
 _CUT = "This call was not made: the reply that asked for it was cut short."
 
-_CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn"})
-
 logger = logging.getLogger("claude_magic.runtime")
 
 
@@ -426,7 +424,7 @@ class TurnRun:
             async with lending as client:
                 self._plan = await self._planner.resolve(client, self._plan, self._settings)
                 message = await self._answer(client)
-            self._keep_turn(_CUT, last=message, is_partial=message.stop_reason in _CUT_SHORT)
+            self._keep_turn(_CUT, last=message, is_partial=message.stop_reason in CUT_SHORT)
             progress.complete()
         except asyncio.CancelledError:
             partial = self._keep_partial(_received(self._stream), _INTERRUPTED)

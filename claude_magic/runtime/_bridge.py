@@ -1,4 +1,7 @@
-"""The bridge (a daemon thread with an asyncio loop), the shared client that runs on it, and the server's known limits."""
+"""The bridge (a daemon thread with an asyncio loop), the shared client that runs on it, and the server's known limits.
+
+A `Source` lends the shared client, or a cassette in front of it.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from typing import Any, Final, TypeVar
 from .._tracebacks import is_ours
 from ..client import (
     BucketState,
+    ClaudeClient,
     HTTPClaudeClient,
     PaceState,
     RedisBucket,
@@ -28,7 +32,10 @@ from ..client import (
     parse_retry_after,
     read_limits,
 )
-from ._connection import Connection
+from ._cassette import Cassettes
+from ._connection import Connection, Connector, redact_key
+from ._replay import ReplayClient
+from ._settings import ResolvedSettings
 
 # The bridge: one daemon thread with an asyncio loop, on which the shared client and all its requests run.
 #
@@ -320,6 +327,53 @@ class _Lent:
         self.connection = connection
         self.client = client
         self.users = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The source of answers: a server, or a cassette in front of it.
+
+    Attributes:
+        lend: Lends the client.
+        is_simulated: The embedded simulator is known to answer.
+        redact: Removes the API key from text.
+    """
+
+    lend: Callable[[SharedClient], contextlib.AbstractAsyncContextManager[ClaudeClient]]
+    is_simulated: bool
+    redact: Callable[[str], str]
+
+
+def source_of(settings: ResolvedSettings, connector: Connector, cassettes: Cassettes) -> Source:
+    """Return the source of answers by the settings.
+
+    Raises:
+        ConfigurationError: There is no key, and replay is off.
+    """
+    values = settings.values
+    found = None if values.replay == "only" else connector.find_credential()
+    redact = partial(redact_key, found=found)
+    if values.replay == "off":
+        connection = connector.connect(settings, found)
+
+        def lend(shared: SharedClient) -> contextlib.AbstractAsyncContextManager[ClaudeClient]:
+            return shared.lend(connection)
+
+    else:
+        cassette = cassettes.at(values.cassette)
+
+        @contextlib.asynccontextmanager
+        async def lend_later(shared: SharedClient) -> AsyncIterator[HTTPClaudeClient]:
+            # On a thread, because it may start the simulator.
+            loop = asyncio.get_running_loop()
+            connection = await loop.run_in_executor(None, connector.connect, settings, found)
+            async with shared.lend(connection) as client:
+                yield client
+
+        def lend(shared: SharedClient) -> contextlib.AbstractAsyncContextManager[ClaudeClient]:
+            return ReplayClient(cassette, values, partial(lend_later, shared), redact)
+
+    return Source(lend=lend, is_simulated=connector.is_demo(settings, found), redact=redact)
 
 
 class Engine:

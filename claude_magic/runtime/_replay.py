@@ -1,4 +1,4 @@
-"""Replay: a `ClaudeClient` that answers from a cassette, where answers come from, and why one is missing.
+"""Replay: a `ClaudeClient` that answers from a cassette, or tells why it has no answer.
 
 Callers need not know whether an answer is live. A request is looked up by its key (`RequestKeys`), also with apparent secrets redacted. A recorded answer streams through the
 same interface. Other requests are sent, and their events are recorded. Times are taken once per read, and the file is
@@ -12,12 +12,11 @@ import contextlib
 import difflib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Final
 
 from ..client import (
@@ -42,9 +41,8 @@ from ..client import (
     StreamEvent,
     request_key,
 )
-from ._bridge import SharedClient
-from ._cassette import Cassette, CassetteError, Cassettes
-from ._connection import SIMULATOR_HEADER, Connector, redact_key
+from ._cassette import Cassette, CassetteError
+from ._connection import SIMULATOR_HEADER
 from ._recording import (
     EventCollector,
     Recording,
@@ -59,7 +57,7 @@ from ._recording import (
     unfold,
     without_secrets,
 )
-from ._settings import ResolvedSettings, Settings
+from ._settings import Settings
 
 NO_BATCHES: Final = (
     "A batch is not recorded in a cassette: its answers are in the journal, and running the line again asks nothing. "
@@ -74,53 +72,6 @@ _MODEL_FIELDS: Final = {"id", "created_at", "line", "lifecycle"}
 
 class NotRecordedError(ConfigurationError):
     """Raised when the cassette has no answer to a request and replay is "only". Nothing was sent."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """The source of answers: a server, or a cassette in front of it.
-
-    Attributes:
-        lend: Lends the client.
-        is_simulated: The embedded simulator is known to answer.
-        redact: Removes the API key from text.
-    """
-
-    lend: Callable[[SharedClient], AbstractAsyncContextManager[ClaudeClient]]
-    is_simulated: bool
-    redact: Redact
-
-
-def source_of(settings: ResolvedSettings, connector: Connector, cassettes: Cassettes) -> Source:
-    """Return the source of answers by the settings.
-
-    Raises:
-        ConfigurationError: There is no key, and replay is off.
-    """
-    values = settings.values
-    found = None if values.replay == "only" else connector.find_credential()
-    redact = partial(redact_key, found=found)
-    if values.replay == "off":
-        connection = connector.connect(settings, found)
-
-        def lend(shared: SharedClient) -> AbstractAsyncContextManager[ClaudeClient]:
-            return shared.lend(connection)
-
-    else:
-        cassette = cassettes.at(values.cassette)
-
-        @contextlib.asynccontextmanager
-        async def lend_later(shared: SharedClient) -> AsyncIterator[HTTPClaudeClient]:
-            # On a thread, because it may start the simulator.
-            loop = asyncio.get_running_loop()
-            connection = await loop.run_in_executor(None, connector.connect, settings, found)
-            async with shared.lend(connection) as client:
-                yield client
-
-        def lend(shared: SharedClient) -> AbstractAsyncContextManager[ClaudeClient]:
-            return ReplayClient(cassette, values, partial(lend_later, shared), redact)
-
-    return Source(lend=lend, is_simulated=connector.is_demo(settings, found), redact=redact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,14 +27,13 @@ from ..client import (
 )
 from ..conversation import Conversations, Turn
 from ._accountant import TurnAccountant
-from ._bridge import Engine, RateLimits, SharedClient
+from ._bridge import Engine, RateLimits, SharedClient, Source, source_of
 from ._cassette import Cassette, Cassettes
 from ._connection import Connector, FoundCredential, SettingRow
 from ._ledger import Ledger, publish_budget
 from ._progress import Phase, Progress
 from ._provenance import AskedRows, RequestLog
 from ._recording import cleaned_body, without_secrets
-from ._replay import Source, source_of
 from ._reply import Jobs, Presenter, Reply
 from ._requests import AskedWith, ModelNames, Question
 from ._settings import ConfigReader, ResolvedSettings, SettingsSources

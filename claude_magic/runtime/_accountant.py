@@ -65,7 +65,8 @@ class TurnAccountant:
         self._ledger = ledger
         self._limits = limits
         self._attempts = attempts
-        self._is_simulated = is_simulated
+        self.is_simulated = is_simulated
+        """Whether a simulator is known to answer."""
         self._thread = thread
         self._log = RequestLog() if log is None else log
         self._rows = rows
@@ -73,11 +74,6 @@ class TurnAccountant:
         self._current: _Request | None = None
         self.record: Asked | None = None
         """The record of the last request, once it has ended; None if nothing was sent or replayed."""
-
-    @property
-    def is_simulated(self) -> bool:
-        """Whether a simulator is known to answer."""
-        return self._is_simulated
 
     async def admit(self, client: ClaudeClient, request: MessageRequest, *, key: bytes | None = None) -> None:
         """Admit a request, and reserve its worst case until `finish`. A request that a cassette answers costs nothing.
@@ -99,7 +95,7 @@ class TurnAccountant:
             client,
             request,
             attempts=self._attempts,
-            is_simulated=self._is_simulated,
+            is_simulated=self.is_simulated,
             counts_input=self._rows is None,
         )
 
@@ -168,7 +164,7 @@ class TurnAccountant:
             error: Why there is no answer, as the name of an error or of an outcome; None if there is one.
             is_simulated: A simulator answered.
         """
-        self._is_simulated = is_simulated
+        self.is_simulated = is_simulated
         ended = _Request(request, key)
         ended.asked_at = datetime.fromtimestamp(asked_at, UTC)
         ended.attempts, ended.is_whole, ended.error = 1, error is None, error
@@ -177,7 +173,7 @@ class TurnAccountant:
     def _add_to_log(self, ended: _Request, message: Message | None, bill: Sequence[BillLine]) -> None:
         try:
             like = self._rows.records[0] if self._rows is not None and self._rows.records else None
-            self.record = ended.record(message, bill, is_simulated=self._is_simulated, like=like)
+            self.record = ended.record(message, bill, is_simulated=self.is_simulated, like=like)
             if self.record is not None:
                 self._log.add(self.record, self._rows)
         except Exception:  # as above
@@ -193,7 +189,7 @@ class TurnAccountant:
         reservation = None if self._current is None else self._current.reservation
         if SIMULATOR_HEADER in response.headers and self._client is not None:
             self._ledger.note_simulator(self._client)
-            self._is_simulated = True
+            self.is_simulated = True
             if reservation is not None:
                 reservation.is_simulated = True
         if reservation is not None:

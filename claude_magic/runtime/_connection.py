@@ -177,21 +177,24 @@ class EmbeddedSimulator:
     def __init__(self) -> None:
         self._simulator: Any = None
         self._pid = os.getpid()
+        self._lock = threading.Lock()
 
     def url(self) -> str:
         """Return the base URL. Starts the simulator if it is not running, as in a forked child."""
-        if self._simulator is None or self._pid != os.getpid():
-            self._pid = os.getpid()
-            # Imported by name: this is the only use of the simulator in the package, and few sessions need it.
-            module = importlib.import_module("claude_magic.simulator")
-            self._simulator = module.Simulator(chunk_delay=_CHUNK_DELAY, max_recorded=0).start()
-        return str(self._simulator.url)
+        with self._lock:
+            if self._simulator is None or self._pid != os.getpid():
+                self._pid = os.getpid()
+                # Imported by name: this is the only use of the simulator in the package, and few sessions need it.
+                module = importlib.import_module("claude_magic.simulator")
+                self._simulator = module.Simulator(chunk_delay=_CHUNK_DELAY, max_recorded=0).start()
+            return str(self._simulator.url)
 
     def close(self) -> None:
         """Stop the simulator. It starts again when it is needed."""
-        simulator, self._simulator = self._simulator, None
-        if simulator is not None and self._pid == os.getpid():
-            simulator.close()
+        with self._lock:
+            simulator, self._simulator = self._simulator, None
+            if simulator is not None and self._pid == os.getpid():
+                simulator.close()
 
 
 _NO_KEY = (
@@ -256,7 +259,6 @@ class Connector:
         self._environment = environment
         self.credentials = Credentials(files, login=login)
         self._simulator = EmbeddedSimulator()
-        self._simulator_lock = threading.Lock()
 
     def find_credential(self) -> FoundCredential | None:
         """Return the credential in force, or None.
@@ -304,11 +306,12 @@ class Connector:
             ConfigurationError: The destination is the official API, and there is no credential.
         """
         if self.is_demo(settings, found):
-            with self._simulator_lock:
-                url = self._simulator.url()
             # The simulator gets no credential, and no headers, which may contain a gateway's secret.
             config = settings.values.client_config(
-                base_url=url, messages_path="/v1/messages", headers={}, auth_header="x-api-key"
+                base_url=self._simulator.url(),
+                messages_path="/v1/messages",
+                headers={},
+                auth_header="x-api-key",
             )
             return Connection(config=config, credential=None, is_simulated=True)
         config = settings.values.client_config()
@@ -318,14 +321,11 @@ class Connector:
 
     def close(self) -> None:
         """Stop the simulator. It starts again when it is needed."""
-        with self._simulator_lock:
-            self._simulator.close()
+        self._simulator.close()
 
     def start_over_after_fork(self) -> object:
         """Replace the parent's simulator in a forked child, and return it; the caller must keep it alive."""
-        parents = self._simulator
-        self._simulator = EmbeddedSimulator()
-        self._simulator_lock = threading.Lock()
+        parents, self._simulator = self._simulator, EmbeddedSimulator()
         return parents
 
     def rows(self, settings: ResolvedSettings, found: FoundCredential | None) -> Iterator[SettingRow]:

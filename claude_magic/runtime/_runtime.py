@@ -171,7 +171,7 @@ class Runtime:
             progress.add_note(self._pending_notes.popleft())
         reply = Reply(question, progress, thread=plan.thread, asked_with=plan.asked_with)
         accountant = self._accountant_for(plan.thread, settings, source)
-        run = TurnRun(plan, progress, planner=self._planner, settings=settings, accountant=accountant)
+        run = TurnRun(plan, progress, planner=self._planner, accountant=accountant)
 
         def on_end(task: asyncio.Task[None]) -> None:
             accountant.finish(None)  # releases the reservation of a run that ended abnormally

@@ -30,7 +30,7 @@ from ..conversation import CUT_SHORT, Conversations, Place, Turn, fingerprint
 from ..tools import CallState, ToolExecutor, ToolResult
 from ._accountant import TurnAccountant
 from ._models import facts_of
-from ._progress import Progress
+from ._progress import Progress, ReplySnapshot
 from ._reply import Reply, ended
 from ._requests import (
     AskedWith,
@@ -182,6 +182,7 @@ class TurnPlan:
 
     Attributes:
         question: The question.
+        settings: The settings in force; their model may be a short name.
         place: Place in the conversations; None for a standalone question.
         request: The first request.
         notes: Sentences for the reader.
@@ -190,6 +191,7 @@ class TurnPlan:
     """
 
     question: Question
+    settings: ResolvedSettings
     place: Place | None
     request: MessageRequest
     notes: tuple[str, ...]
@@ -226,7 +228,7 @@ class TurnPlanner:
         model = settings.values.model
         return self._plan(question, settings, self._place(question), table_id(model) or model)
 
-    def renew(self, plan: TurnPlan, settings: ResolvedSettings) -> TurnPlan:
+    def renew(self, plan: TurnPlan) -> TurnPlan:
         """Return the plan if its place has not changed; else a new one.
 
         Raises:
@@ -234,15 +236,14 @@ class TurnPlanner:
         """
         if plan.place is None or self._place(plan.question) == plan.place:
             return plan
-        return self.plan(plan.question, settings)
+        return self.plan(plan.question, plan.settings)
 
-    async def resolve(self, client: ClaudeClient, plan: TurnPlan, settings: ResolvedSettings) -> TurnPlan:
+    async def resolve(self, client: ClaudeClient, plan: TurnPlan) -> TurnPlan:
         """Return the plan with the short name of its model resolved by this server."""
-        name = settings.values.model
-        if table_id(name) is None:
+        model = await self._names.resolve(client, plan.settings.values.model)
+        if model == plan.request.model:
             return plan
-        model = await self._names.resolve(client, name)
-        return plan if model == plan.request.model else self._plan(plan.question, settings, plan.place, model)
+        return self._plan(plan.question, plan.settings, plan.place, model)
 
     def explain(self, error: ClaudeError, plan: TurnPlan) -> None:
         """Add a suggestion to an error about an unknown model."""
@@ -252,21 +253,20 @@ class TurnPlanner:
         self,
         plan: TurnPlan,
         messages: Sequence[dict[str, Any]],
+        reply: ReplySnapshot,
         *,
         is_partial: bool,
         last: Message | None,
-        usage: dict[str, Any] | None,
-        name: str | None = None,
     ) -> Turn | None:
         """Add a turn to the conversation and return it; None if it is standalone.
 
         Args:
             plan: The plan of the turn.
             messages: Its messages in a form that the API accepts as history.
+            reply: The reply, for the usage of all requests. If it was recorded, its key determines the id of the turn, so that the
+                id is the same in each run.
             is_partial: Whether the answer is incomplete.
-            last: The last reply, for the model and the size of the context; None if there is none.
-            usage: The usage of all its requests, or None.
-            name: A text that its id is derived from, so that it is the same in each run; None for a random id.
+            last: The last message, for the model and the size of the context; None if there is none.
         """
         if plan.place is None:
             return None
@@ -277,8 +277,8 @@ class TurnPlanner:
             model=(last.model if last is not None else "") or plan.request.model,
             fingerprint=plan.fingerprint,
             is_partial=is_partial,
-            usage=usage,
-            name=name,
+            usage=None if reply.usage is None else reply.usage.model_dump(mode="json", exclude_none=True),
+            name=reply.recorded[0].key if reply.recorded else None,
             context_tokens=0 if last is None else last.usage.context_tokens,
         )
         if is_partial:
@@ -316,6 +316,7 @@ class TurnPlanner:
         request, changes = make_request(question, settings, history, model=model)
         return TurnPlan(
             question=question,
+            settings=settings,
             place=place,
             request=request,
             notes=(*notes, *changes),
@@ -387,7 +388,6 @@ class TurnRun:
         plan: The plan of the turn.
         progress: The progress of the reply.
         planner: Resolves short names of models, and adds the turn to the conversation.
-        settings: The settings in force.
         accountant: Admits and books each request.
     """
 
@@ -397,13 +397,11 @@ class TurnRun:
         progress: Progress,
         *,
         planner: TurnPlanner,
-        settings: ResolvedSettings,
         accountant: TurnAccountant,
     ) -> None:
         self._plan = plan
         self._progress = progress
         self._planner = planner
-        self._settings = settings
         self._accountant = accountant
         self._tools = plan.question.tools
         self._turn: Turns = [plan.request.messages[-1]]
@@ -422,7 +420,7 @@ class TurnRun:
         try:
             await self._wait_for_turn(before)
             async with lending as client:
-                self._plan = await self._planner.resolve(client, self._plan, self._settings)
+                self._plan = await self._planner.resolve(client, self._plan)
                 message = await self._answer(client)
             self._keep_turn(_CUT, last=message, is_partial=message.stop_reason in CUT_SHORT)
             progress.complete()
@@ -445,7 +443,7 @@ class TurnRun:
             if not reply.done():
                 self._progress.wait_for_turn()
                 await ended(reply)
-        plan = self._planner.renew(self._plan, self._settings)
+        plan = self._planner.renew(self._plan)
         if plan is not self._plan:
             self._plan = plan
             self._turn = [plan.request.messages[-1]]
@@ -536,16 +534,8 @@ class TurnRun:
 
     def _keep_turn(self, reason: str, *, last: Message | None, is_partial: bool) -> None:
         if (messages := closed_turn(self._turn, reason)) is not None:
-            snapshot = self._progress.snapshot()
-            usage, recorded = snapshot.usage, snapshot.recorded
-            turn = self._planner.keep(
-                self._plan,
-                messages,
-                is_partial=is_partial,
-                last=last,
-                usage=None if usage is None else usage.model_dump(mode="json", exclude_none=True),
-                name=recorded[0].key if recorded else None,
-            )
+            reply = self._progress.snapshot()
+            turn = self._planner.keep(self._plan, messages, reply, is_partial=is_partial, last=last)
             self._progress.note_turn(turn)
 
 

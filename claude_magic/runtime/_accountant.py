@@ -206,9 +206,9 @@ class _Request:
         self.asked_at = datetime.now(UTC)
         self.attempts = 0
         self.is_whole = False
-        """Whether the last attempt ended with a complete answer."""
+        """Whether the last attempt, or the replay, ended with a complete answer."""
         self.error: str | None = None
-        """The class name of the error of the last attempt."""
+        """The class name of the error of the last attempt, or of the replay."""
         self._key = key
         self._is_in_flight = False
         self._maybe_billed = 0
@@ -230,6 +230,8 @@ class _Request:
                 self._maybe_billed += event.error is not None and may_be_billed(event.error)
             case AnswerRecorded():
                 self._recorded = event
+                if event.is_replay:
+                    self.is_whole, self.error = not event.is_interrupted, event.error
 
     def count_unconfirmed(self, *, is_counted: bool) -> int:
         """Return the number of attempts that may have been billed without a report.
@@ -258,15 +260,13 @@ class _Request:
         if recorded is None and not self.attempts:
             return None
         is_replay = recorded is not None and recorded.is_replay
-        error = recorded.error if recorded is not None and is_replay else self.error
-        is_whole = not recorded.is_interrupted if recorded is not None and is_replay else self.is_whole
         usage = None if message is None else message.usage
         if is_replay and message is not None:
             bill = bill_of(message, asked=self.request.model)
         return Asked(
             key=recorded.key if recorded is not None else (self._key or request_key(self.request)).hex(),
             at=self.asked_at.isoformat(timespec="seconds") if recorded is None else recorded.recorded_at,
-            outcome="failed" if error is not None else "answered" if is_whole else "interrupted",
+            outcome="failed" if self.error is not None else "answered" if self.is_whole else "interrupted",
             is_replay=is_replay,
             asked_model=self.request.model,
             model="" if message is None else message.model,
@@ -279,7 +279,7 @@ class _Request:
             tokens_out=0 if usage is None else usage.output_tokens,
             cost=total(line.cost for line in bill) if bill else 0.0,
             attempts=self.attempts,
-            error=error,
+            error=self.error,
             is_simulated=is_simulated if recorded is None else recorded.is_simulated,
         )
 

@@ -158,19 +158,21 @@ class Runtime:
         }
         if not isinstance(question, Question):
             question = Question(prompt=question)
-        settings = self.settings(options)
-        plan = self._planner.plan(question, settings)
-        source = self._source(settings)
+        plan = self._planner.plan(question, self.settings(options))
+        return self._start(plan, self._source(plan.settings))
+
+    def _start(self, plan: TurnPlan, source: Source) -> Reply:
+        """Run a turn on the bridge, and register its reply as the last one and as in flight."""
         progress = Progress(
-            question,
+            plan.question,
             model=plan.request.model,
-            max_attempts=settings.values.max_retries + 1,
-            notes=(*plan.notes, *self._sources.local_notes(settings)),
+            max_attempts=plan.settings.values.max_retries + 1,
+            notes=(*plan.notes, *self._sources.local_notes(plan.settings)),
         )
-        while self._pending_notes and question.origin != _PYTHON:
+        while self._pending_notes and plan.question.origin != _PYTHON:
             progress.add_note(self._pending_notes.popleft())
-        reply = Reply(question, progress, thread=plan.thread, asked_with=plan.asked_with)
-        accountant = self._accountant_for(plan.thread, settings, source)
+        reply = Reply(plan.question, progress, thread=plan.thread, asked_with=plan.asked_with)
+        accountant = self._accountant_for(plan.thread, plan.settings, source)
         run = TurnRun(plan, progress, planner=self._planner, accountant=accountant)
 
         def on_end(task: asyncio.Task[None]) -> None:
@@ -178,29 +180,15 @@ class Runtime:
             ensure_final(progress, task, source.redact)
             self._in_flight.pop(reply, None)
 
-        self._spawn(reply, plan, run, source, on_end)
-        return reply
-
-    def _spawn(
-        self,
-        reply: Reply,
-        plan: TurnPlan,
-        run: TurnRun,
-        source: Source,
-        on_end: Callable[[asyncio.Task[None]], None],
-    ) -> None:
-        """Run the reply on the bridge, and register it as the last one and as in flight."""
         with self._starting:
             before = self._turns_before(plan)
             self._in_flight[reply] = plan
             self.last = reply
-        cancel = self._engine.spawn(
-            lambda shared: run.run(source.lend(shared), before),
-            on_end=on_end,
-        )
+        cancel = self._engine.spawn(lambda shared: run.run(source.lend(shared), before), on_end=on_end)
         reply.bind(cancel)
         for callback in tuple(self._watchers.values()):
             callback()
+        return reply
 
     def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after each start of a reply, on the starting thread; return a function that removes it."""

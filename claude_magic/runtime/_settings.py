@@ -270,13 +270,11 @@ def _parse(path: Path) -> dict[str, Any]:
         return _checked(tomllib.loads(_text(path)))
     except _UnusableError as error:
         reason = str(error)
-    except tomllib.TOMLDecodeError as error:
-        reason = f"is not valid TOML: {shorten(str(error))}"
     except RecursionError:
         reason = "nests its values too deeply"
     except OSError as error:
         reason = f"cannot be read: {error.strerror or type(error).__name__}"
-    except ValueError as error:  # an integer with thousands of digits
+    except ValueError as error:  # also for an integer with thousands of digits
         reason = f"is not valid TOML: {shorten(str(error))}"
     raise ConfigurationError(f"The settings file {path} {reason}. Correct it or move it away.")
 

@@ -166,7 +166,7 @@ class TurnAccountant:
         """
         self.is_simulated = is_simulated
         ended = _Request(request, key)
-        ended.asked_at = datetime.fromtimestamp(asked_at, UTC)
+        ended.asked_at = datetime.fromtimestamp(asked_at, UTC).isoformat(timespec="seconds")
         ended.attempts, ended.is_whole, ended.error = 1, error is None, error
         self._add_to_log(ended, message, bill)
 
@@ -203,7 +203,7 @@ class _Request:
         self.request = request
         self.reservation: Reservation | None = None
         """Its reservation; None if a cassette answers."""
-        self.asked_at = datetime.now(UTC)
+        self.asked_at = datetime.now(UTC).isoformat(timespec="seconds")
         self.attempts = 0
         self.is_whole = False
         """Whether the last attempt, or the replay, ended with a complete answer."""
@@ -265,7 +265,7 @@ class _Request:
             bill = bill_of(message, asked=self.request.model)
         return Asked(
             key=recorded.key if recorded is not None else (self._key or request_key(self.request)).hex(),
-            at=self.asked_at.isoformat(timespec="seconds") if recorded is None else recorded.recorded_at,
+            at=self.asked_at if recorded is None else recorded.recorded_at,
             outcome="failed" if self.error is not None else "answered" if self.is_whole else "interrupted",
             is_replay=is_replay,
             asked_model=self.request.model,

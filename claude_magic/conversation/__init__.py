@@ -11,6 +11,7 @@ from ._saving import (
     turn_fields,
 )
 from ._tree import (
+    CUT_SHORT,
     MAIN_THREAD,
     Cleared,
     Conversations,

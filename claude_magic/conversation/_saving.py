@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..client import ConfigurationError, mended
-from ._tree import MAIN_THREAD, Forest, Thread, Turn, split_key
+from ._tree import CUT_SHORT, MAIN_THREAD, Forest, Thread, Turn, split_key
 
 FORMAT = "claude_magic conversations"
 VERSION = 1
@@ -249,7 +249,6 @@ OUTPUT_KEY: Final = "claude_magic"
 _MAX_PROMPT_CHARS: Final = 2_000
 """Characters; a longer prompt is not copied into the metadata, and is only in its cell."""
 _EXCERPT_CHARS: Final = 40
-_CUT_SHORT: Final = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn"})
 
 
 def turn_fields(turn: Turn, *, redact: Callable[[str], str], text: str, shown: str) -> dict[str, Any]:
@@ -524,7 +523,7 @@ def _restored(answer: SavedAnswer, prompt: str, place: tuple[str | None, str | N
         messages=({"role": "user", "content": prompt}, {"role": "assistant", "content": content}),
         model=_text_in(facts, "model"),
         fingerprint="",
-        is_partial="status" in facts or facts.get("stop_reason") in _CUT_SHORT,
+        is_partial="status" in facts or facts.get("stop_reason") in CUT_SHORT,
         usage=usage if isinstance(usage, dict) else None,
         asked_at=_text_in(facts, "asked_at"),
     )

@@ -13,9 +13,12 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from ..client import THINKING_TYPES, ConfigurationError, as_sentence, encode_json
+
+CUT_SHORT: Final = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn"})
+"""The API's reasons for the end of an answer that is incomplete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

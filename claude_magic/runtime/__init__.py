@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ._accountant import TurnAccountant
 from ._bridge import ModelLimits, RateLimits, Refusal
 from ._budget import Account, BudgetExceededError, WorstCase, count_input, worst_case
 from ._cassette import FOLDER, Cassette, CassetteError, make_folder
-from ._connection import FoundCredential
-from ._ledger import Ledger, LedgerRow, TurnAccountant
+from ._connection import SIMULATOR_HEADER, FoundCredential
+from ._ledger import Ledger, LedgerRow
 from ._models import (
     BATCH_SHARE,
     MODELS,
@@ -23,7 +24,7 @@ from ._models import (
     undated,
     usd,
 )
-from ._progress import SIMULATOR_HEADER
+from ._progress import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot, Round, Wait
 from ._provenance import Asked, AskedRows, Tally, asked_of
 from ._recording import SENT_AS_IT_IS, Recording
 from ._replay import NO_BATCHES, NotRecordedError
@@ -39,5 +40,4 @@ from ._reply import (
 from ._requests import SHORT_NAMES, AskedWith, ModelNames, Question, Where, nearest_model, newest_of, table_id
 from ._runtime import Runtime, RuntimeStatus, close_runtime, get_runtime
 from ._settings import DEFAULT_MODEL, EFFORTS, NOTEBOOK_FIELDS, QUESTION_FIELDS, ResolvedSettings, Settings
-from ._snapshot import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot, Round, Wait
 from ._turn import TurnPlan

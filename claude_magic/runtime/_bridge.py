@@ -1,4 +1,7 @@
-"""The bridge (a daemon thread with an asyncio loop), the shared client that runs on it, and the server's known limits."""
+"""The bridge (a daemon thread with an asyncio loop), the shared client that runs on it, and the server's known limits.
+
+A `Source` lends the shared client, or a cassette in front of it.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from typing import Any, Final, TypeVar
 from .._tracebacks import is_ours
 from ..client import (
     BucketState,
+    ClaudeClient,
     HTTPClaudeClient,
     PaceState,
     RedisBucket,
@@ -28,7 +32,10 @@ from ..client import (
     parse_retry_after,
     read_limits,
 )
-from ._connection import Connection
+from ._cassette import Cassettes
+from ._connection import Connection, Connector, redact_key
+from ._replay import ReplayClient
+from ._settings import ResolvedSettings
 
 # The bridge: one daemon thread with an asyncio loop, on which the shared client and all its requests run.
 #
@@ -322,11 +329,59 @@ class _Lent:
         self.users = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The source of answers: a server, or a cassette in front of it.
+
+    Attributes:
+        lend: Lends the client.
+        is_simulated: The embedded simulator is known to answer.
+        redact: Removes the API key from text.
+    """
+
+    lend: Callable[[SharedClient], contextlib.AbstractAsyncContextManager[ClaudeClient]]
+    is_simulated: bool
+    redact: Callable[[str], str]
+
+
+def source_of(settings: ResolvedSettings, connector: Connector, cassettes: Cassettes) -> Source:
+    """Return the source of answers by the settings.
+
+    Raises:
+        ConfigurationError: There is no key, and replay is off.
+    """
+    values = settings.values
+    found = None if values.replay == "only" else connector.find_credential()
+    redact = partial(redact_key, found=found)
+    if values.replay == "off":
+        connection = connector.connect(settings, found)
+
+        def lend(shared: SharedClient) -> contextlib.AbstractAsyncContextManager[ClaudeClient]:
+            return shared.lend(connection)
+
+    else:
+        cassette = cassettes.at(values.cassette)
+
+        @contextlib.asynccontextmanager
+        async def lend_later(shared: SharedClient) -> AsyncIterator[HTTPClaudeClient]:
+            # On a thread, because it may start the simulator.
+            loop = asyncio.get_running_loop()
+            connection = await loop.run_in_executor(None, connector.connect, settings, found)
+            async with shared.lend(connection) as client:
+                yield client
+
+        def lend(shared: SharedClient) -> contextlib.AbstractAsyncContextManager[ClaudeClient]:
+            return ReplayClient(cassette, values, partial(lend_later, shared), redact)
+
+    return Source(lend=lend, is_simulated=connector.is_demo(settings, found), redact=redact)
+
+
 class Engine:
     """Runs coroutines with the shared client on the bridge. Every method may be called from any thread.
 
     Args:
         kept: The limiter state of a previous engine of this kernel (`dump`), or None.
+        rate: Returns the requests per second of the settings, for a new bucket.
         say: Called on the bridge with a sentence for the user about a limiter on a server.
         before_close: Awaited on the bridge before the client is closed.
     """
@@ -334,9 +389,11 @@ class Engine:
     def __init__(
         self,
         kept: Mapping[str, Any] | None,
+        rate: Callable[[], float],
         say: Callable[[str], None],
         before_close: Callable[[], Awaitable[None]],
     ) -> None:
+        self._rate = rate
         self._say = say
         self._before_close = before_close
         kept = kept or {}
@@ -356,32 +413,30 @@ class Engine:
         self,
         work: Callable[[SharedClient], Coroutine[Any, Any, _Result]],
         *,
-        rate: float,
         on_end: Callable[[asyncio.Task[_Result]], None],
     ) -> Callable[[], None]:
         """Run a coroutine and return a function that cancels it. See `Bridge.spawn`.
 
         Args:
             work: Returns the coroutine.
-            rate: Requests per second, used if the bucket does not exist yet.
             on_end: Called on the bridge with the task when it has ended.
         """
         with self._lock:
-            bridge, shared = self._started(rate)
+            bridge, shared = self._started()
             return bridge.spawn(work(shared), on_end=on_end)
 
     def submit(
-        self, work: Callable[[SharedClient], Coroutine[Any, Any, _Result]], *, rate: float
+        self, work: Callable[[SharedClient], Coroutine[Any, Any, _Result]]
     ) -> concurrent.futures.Future[_Result]:
         """Run a coroutine and return a future for its result. Arguments as for `spawn`."""
         with self._lock:
-            bridge, shared = self._started(rate)
+            bridge, shared = self._started()
             return bridge.submit(work(shared))
 
-    def limiter_state(self, rate: float) -> BucketState:
-        """Return level, queue and pause of the bucket in use; creates one with this rate if needed."""
+    def limiter_state(self) -> BucketState:
+        """Return level, queue and pause of the bucket in use; creates one if needed."""
         with self._lock:
-            return self._bucket_for(rate).state if self._shared is None else self._shared.bucket.state
+            return self._own_bucket().state if self._shared is None else self._shared.bucket.state
 
     @property
     def limiter_problem(self) -> str | None:
@@ -405,9 +460,9 @@ class Engine:
         bucket = self._bucket_state if self._bucket is None else self._bucket.dump()
         return {"bucket": bucket, "pace": self._known_pace.dump()}
 
-    def _started(self, rate: float) -> tuple[Bridge, SharedClient]:
+    def _started(self) -> tuple[Bridge, SharedClient]:
         if self._bridge is None or self._shared is None or not self._bridge.is_usable:
-            self._shared = SharedClient(self._bucket_for(rate), self._known_pace, self._say)
+            self._shared = SharedClient(self._own_bucket(), self._known_pace, self._say)
             self._bridge = Bridge(on_close=partial(self._close_shared, self._shared))
         return self._bridge, self._shared
 
@@ -415,9 +470,9 @@ class Engine:
         await self._before_close()
         await shared.aclose()
 
-    def _bucket_for(self, rate: float) -> TokenBucket:
+    def _own_bucket(self) -> TokenBucket:
         if self._bucket is None:
-            self._bucket = TokenBucket(rate)
+            self._bucket = TokenBucket(self._rate())
             if self._bucket_state is not None:
                 self._bucket.restore(self._bucket_state)
         return self._bucket

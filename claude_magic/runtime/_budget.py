@@ -1,24 +1,12 @@
-"""Budget arithmetic, budget errors, and how a budget becomes known to child processes.
-
-Each worker process has its own account, so a budget would apply to each of them separately. A process with a budget
-therefore writes a marker file to the user's temporary folder. Its descendants check for it before each request, however they
-were started (fork, spawn, forkserver, joblib, a script), even if the budget was set after their start.
-"""
+"""The arithmetic of a budget: the worst case of a request, and whether it fits into the rest."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import getpass
-import json
 import math
-import os
-import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ..client import ClaudeClient, ClaudeError, ConfigurationError, MessageRequest
 from ._models import (
@@ -92,13 +80,14 @@ def worst_case(
     tokens = _bound_of_input(request) if counted_tokens is None else counted_tokens
     uses = [_max_uses(tool) for tool in request.tools or () if _is_server_tool(tool)]
     tokens = _with_tool_results(tokens, sum(uses))
-    prices = [price_of(model, round(tokens * _TIER_MARGIN)) for model in models_of(request)]
+    billed = list(_billed(request))
+    prices = [price_of(model, round(tokens * _TIER_MARGIN)) for model, _ in billed]
     known = [price for price in prices if price is not None]
     if len(known) < len(prices):
         return None
     cost = sum(
         usd(tokens, _max_input_price(price, request)) + usd(output, price.output)
-        for price, output in zip(known, _outputs(request), strict=True)
+        for price, (_, output) in zip(known, billed, strict=True)
     )
     extra = request.model_extra or {}
     return WorstCase(
@@ -113,15 +102,12 @@ def worst_case(
 
 def models_of(request: MessageRequest) -> list[str]:
     """Return the models that may be billed for a request: the requested one, its fallbacks and its advisors."""
-    return [request.model, *(model for model, _ in _other_models(request))]
+    return [model for model, _ in _billed(request)]
 
 
-def _outputs(request: MessageRequest) -> list[int]:
-    """Return the maximum output of each of `models_of`, in tokens."""
-    return [request.max_tokens, *(output for _, output in _other_models(request))]
-
-
-def _other_models(request: MessageRequest) -> Iterator[tuple[str, int]]:
+def _billed(request: MessageRequest) -> Iterator[tuple[str, int]]:
+    """Yield the models that may be billed, each with its maximum output in tokens."""
+    yield request.model, request.max_tokens
     fallbacks = (request.model_extra or {}).get("fallbacks")
     if isinstance(fallbacks, str):  # the server chooses
         yield most_expensive_model(), request.max_tokens
@@ -207,8 +193,6 @@ _COUNTING_TIMEOUT: Final = 10.0
 """Seconds to wait for the server's token count; after that, the local upper bound is used."""
 _ROUNDING: Final = 1e-9
 """USD; amounts that differ by less are equal."""
-_MAX_AMOUNT: Final = 1e9
-"""USD; a larger amount is a typing error."""
 
 
 class BudgetExceededError(ConfigurationError):
@@ -250,20 +234,6 @@ async def count_input(client: ClaudeClient, request: MessageRequest) -> int | No
             return await client.count_tokens(request)
     except (ClaudeError, TimeoutError):
         return None
-
-
-def check_amount(amount: float) -> float:
-    """Return `amount` if it is valid for a budget.
-
-    Raises:
-        ConfigurationError: The amount is not valid.
-    """
-    if not 0 <= amount <= _MAX_AMOUNT:
-        written = f"{amount!r:.40}"
-        raise ConfigurationError(
-            f"A budget is an amount in USD from 0 to {_MAX_AMOUNT:,.0f}, such as 2.00, not {written}."
-        )
-    return amount
 
 
 def require_price(model: str) -> None:
@@ -316,128 +286,3 @@ def _suggested(needed: float) -> str:
     if needed > 1:
         return f"{math.ceil(needed)}"
     return f"{math.ceil(needed * 100) / 100:.2f}"
-
-
-class ParentBudget(NamedTuple):
-    """The budget of an ancestor process."""
-
-    pid: int
-    amount: float
-
-
-def check_parent(budget: ParentBudget | None) -> None:
-    """Check that no ancestor process has a budget, because requests of this process would not count against it.
-
-    Raises:
-        BudgetExceededError: An ancestor has a budget.
-    """
-    if budget is not None:
-        raise BudgetExceededError(
-            f"A budget of {format_usd(budget.amount)} is set in process {budget.pid}, which started this one, and what is spent "
-            "here would not count there. Nothing was sent. Ask in that process, whose threads share its budget, or give this "
-            "one a budget of its own: `claude.runtime.ledger.set_budget(0.50)`."
-        )
-
-
-def publish_budget(amount: float | None) -> None:
-    """Publish the budget of this process to its descendants; None withdraws it.
-
-    If the folder is not writable, only forked processes know of it.
-    """
-    path = _marker_path(os.getpid())
-    with contextlib.suppress(OSError):
-        if amount is None:
-            path.unlink(missing_ok=True)
-            return
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        _remove_stale_markers()
-        path.write_text(json.dumps({"amount": amount, "started": _started_at()}), encoding="utf-8")
-
-
-_MTIME_MARGIN: Final = 2.0
-"""Seconds after which a new change of the folder is certain to have another modification time."""
-
-_no_parent_at: tuple[int, int] | None = None
-"""Cache: process id and mtime of the folder when no parent budget was found. A map checks thousands of times."""
-
-
-def find_parent_budget() -> ParentBudget | None:
-    """Return the budget of the nearest ancestor process that has one, or None."""
-    global _no_parent_at
-    checked_at = (os.getpid(), _changed_at())
-    if checked_at == _no_parent_at:
-        return None
-    found = _find_in_ancestors()
-    is_settled = time.time() - checked_at[1] / 1e9 > _MTIME_MARGIN
-    _no_parent_at = checked_at if found is None and is_settled else None
-    return found
-
-
-def _changed_at() -> int:
-    """Return when a marker was last added or removed, in nanoseconds; 0 if the folder does not exist."""
-    try:
-        return os.stat(_folder()).st_mtime_ns
-    except OSError:
-        return 0
-
-
-def _find_in_ancestors() -> ParentBudget | None:
-    marks = set(_marked_pids())
-    if not marks - {os.getpid()}:
-        return None
-    import psutil  # imported late: most kernels have no budget
-
-    with contextlib.suppress(psutil.Error):
-        for process in psutil.Process().parents():
-            if (
-                process.pid in marks
-                and (amount := _amount_of(process.pid, process.create_time())) is not None
-            ):
-                return ParentBudget(process.pid, amount)
-    return None
-
-
-def _marked_pids() -> Iterator[int]:
-    """Yield the ids of the processes that have a marker."""
-    try:
-        folder = _marker_path(0).parent
-        is_own = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
-        names = os.listdir(folder) if is_own else []
-    except OSError:
-        return
-    for name in names:
-        pid = name.removeprefix("budget-")
-        if pid.isascii() and pid.isdigit():
-            yield int(pid)
-
-
-def _remove_stale_markers() -> None:
-    import psutil  # imported late, as above
-
-    for pid in _marked_pids():
-        if not psutil.pid_exists(pid):
-            _marker_path(pid).unlink(missing_ok=True)
-
-
-def _amount_of(pid: int, started: float) -> float | None:
-    """Return the budget in a process's marker; None if the marker belongs to an earlier process with the same id."""
-    try:
-        mark = json.loads(_marker_path(pid).read_text(encoding="utf-8"))
-        return float(mark["amount"]) if abs(mark["started"] - started) < 1.0 else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _started_at() -> float:
-    import psutil  # imported late, as above
-
-    return psutil.Process().create_time()
-
-
-def _marker_path(pid: int) -> Path:
-    return Path(_folder(), f"budget-{pid}")
-
-
-def _folder() -> str:
-    user = str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
-    return f"{tempfile.gettempdir()}{os.sep}claude-magic-{user}"

@@ -10,8 +10,10 @@ with one write and synced to disk. Lines are replaced by writing a new file and 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -23,8 +25,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..client import ConfigurationError, as_sentence
-from ._file_lock import lock, replace_file, unlock
 from ._recording import Recording
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 FOLDER: Final = ".claude-magic"
 """The folder of claude_magic beside a notebook; git ignores its content."""
@@ -424,7 +430,7 @@ def _rewrite(path: Path, lines: Iterable[bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, target.stat().st_mode & 0o777)
-        replace_file(name, target)
+        _replace_file(name, target)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(name)
@@ -541,8 +547,73 @@ def _locked(path: Path) -> Iterator[None]:
     folder = path.parent / FOLDER
     make_folder(folder)
     with (folder / f"{path.name}.lock").open("a+b") as file:
-        lock(file.fileno())
+        _lock(file.fileno())
         try:
             yield
         finally:
-            unlock(file.fileno())
+            _unlock(file.fileno())
+
+
+# What depends on the system: locking a file, and replacing it.
+_LOCK_TIMEOUT: Final = 30.0
+"""Seconds to wait for another process to finish a write, which takes milliseconds."""
+_LOCK_INTERVAL: Final = 0.02
+
+
+def _lock(handle: int) -> None:
+    """Acquire an exclusive lock on an open file. Waits up to 30 seconds.
+
+    Raises:
+        OSError: Another process holds the lock for too long, or the file system does not support locks.
+    """
+    deadline = time.monotonic() + _LOCK_TIMEOUT
+    while not _try_lock(handle):
+        if time.monotonic() > deadline:
+            raise OSError(0, "another process has held the lock for too long")
+        time.sleep(_LOCK_INTERVAL)
+
+
+if sys.platform == "win32":
+
+    def _try_lock(handle: int) -> bool:
+        os.lseek(handle, 0, os.SEEK_SET)
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError as failure:
+            if failure.errno in (errno.EACCES, errno.EDEADLK):  # another process holds it
+                return False
+            raise
+        return True
+
+    def _unlock(handle: int) -> None:
+        """Release the lock."""
+        os.lseek(handle, 0, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
+
+    def _replace_file(name: str, target: Path) -> None:
+        """Replace `target` with another file. Waits while `target` is open, because Windows does not allow it until then."""
+        deadline = time.monotonic() + _LOCK_TIMEOUT
+        while True:
+            try:
+                return os.replace(name, target)
+            except PermissionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOCK_INTERVAL)
+
+else:
+
+    def _try_lock(handle: int) -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(handle: int) -> None:
+        """Release the lock."""
+        fcntl.flock(handle, fcntl.LOCK_UN)
+
+    def _replace_file(name: str, target: Path) -> None:
+        """Replace `target` with another file, atomically."""
+        os.replace(name, target)

@@ -1,34 +1,22 @@
-"""Finds the settings, the destination and the credential of each request. Keys print as `[REDACTED]`."""
+"""The connection of each request: finds the credential, and chooses between the API and the simulator.
+
+Keys print as `[REDACTED]`.
+"""
 
 from __future__ import annotations
 
+import concurrent.futures
 import importlib
 import importlib.util
 import os
 import threading
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-from ..client import ClientConfig, ConfigurationError, Credential
-from ._settings import (
-    FILE_NAME,
-    SECRET_FIELDS,
-    Layer,
-    ResolvedSettings,
-    SettingsFiles,
-    config_layer,
-    environment_layer,
-    local_file_layer,
-    local_file_path,
-    option_layer,
-    resolve,
-    shown_value,
-    user_file_layer,
-    user_file_path,
-)
+from ..client import REDACTED, ClientConfig, ConfigurationError, Credential, read_limiter_url
+from ._settings import SECRET_FIELDS, SETTINGS, ResolvedSettings, SettingsFiles, user_file_path
 
 # The API key is held in a `Credential`, which prints as `[REDACTED]`, and nowhere else.
 #
@@ -144,27 +132,22 @@ def _read_store(store: Callable[[], str | None], name: str, notes: list[str]) ->
 def _read_keyring() -> str | None:
     if importlib.util.find_spec("keyring") is None:
         return None
-    answers: list[str | None] = []
-    failures: list[Exception] = []
+    found: concurrent.futures.Future[str | None] = concurrent.futures.Future()
 
     def look_up() -> None:
         try:
             keyring: Any = importlib.import_module("keyring")
-            answers.append(keyring.get_password(KEYRING_SERVICE, KEYRING_USER))
+            found.set_result(keyring.get_password(KEYRING_SERVICE, KEYRING_USER))
         except Exception as failure:  # raised again on the calling thread
-            failures.append(failure)
+            found.set_exception(failure)
 
-    thread = threading.Thread(target=look_up, name="claude-magic-keyring", daemon=True)
-    thread.start()
-    thread.join(_LOOKUP_TIMEOUT)
-    # A machine without a keyring is not an error.
-    if failures and type(failures[0]).__name__ != "NoKeyringError":
-        raise failures[0]
-    if failures:
-        return None
-    if not answers:
-        raise TimeoutError
-    return answers[0]
+    threading.Thread(target=look_up, name="claude-magic-keyring", daemon=True).start()
+    try:
+        return found.result(_LOOKUP_TIMEOUT)
+    except Exception as failure:
+        if type(failure).__name__ == "NoKeyringError":  # a machine without a keyring is not an error
+            return None
+        raise
 
 
 def _read_colab() -> str | None:
@@ -182,6 +165,8 @@ def redact_key(text: str, found: FoundCredential | None) -> str:
     return credential.redact(text)
 
 
+SIMULATOR_HEADER = "claude-magic-simulator"
+"""Header that marks a simulator's responses, at any URL."""
 _CHUNK_DELAY = 0.03
 """Seconds between two deltas, so that an answer streams at a readable speed."""
 
@@ -192,21 +177,24 @@ class EmbeddedSimulator:
     def __init__(self) -> None:
         self._simulator: Any = None
         self._pid = os.getpid()
+        self._lock = threading.Lock()
 
     def url(self) -> str:
         """Return the base URL. Starts the simulator if it is not running, as in a forked child."""
-        if self._simulator is None or self._pid != os.getpid():
-            self._pid = os.getpid()
-            # Imported by name: this is the only use of the simulator in the package, and few sessions need it.
-            module = importlib.import_module("claude_magic.simulator")
-            self._simulator = module.Simulator(chunk_delay=_CHUNK_DELAY, max_recorded=0).start()
-        return str(self._simulator.url)
+        with self._lock:
+            if self._simulator is None or self._pid != os.getpid():
+                self._pid = os.getpid()
+                # Imported by name: this is the only use of the simulator in the package, and few sessions need it.
+                module = importlib.import_module("claude_magic.simulator")
+                self._simulator = module.Simulator(chunk_delay=_CHUNK_DELAY, max_recorded=0).start()
+            return str(self._simulator.url)
 
     def close(self) -> None:
         """Stop the simulator. It starts again when it is needed."""
-        simulator, self._simulator = self._simulator, None
-        if simulator is not None and self._pid == os.getpid():
-            simulator.close()
+        with self._lock:
+            simulator, self._simulator = self._simulator, None
+            if simulator is not None and self._pid == os.getpid():
+                simulator.close()
 
 
 _NO_KEY = (
@@ -242,62 +230,35 @@ def _key(connection: Connection) -> tuple[bool, str] | None:
     return None if credential is None else (credential.is_token, credential.reveal())
 
 
-ConfigReader: TypeAlias = Callable[[], Mapping[str, object]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingRow:
+    """One setting, its value as text, and a description of its source."""
+
+    name: str
+    value: str
+    source: str
 
 
-class Configuration:
-    """The sources of settings, the credential, and the choice between the API and the simulator.
+class Connector:
+    """Makes the connections, from the settings, the credential, and the choice between the API and the simulator.
 
     Attributes:
-        read_config: Reads the settings made with `%config`; None without a shell.
         demo_choice: The choice made with `%claude demo`, or None.
         credentials: Finds the credential.
 
     Args:
         environment: The environment variables.
+        files: Reads the settings file, which may contain the key.
         login: The credential given to `login` in a previous runtime of this kernel, or None.
     """
 
-    def __init__(self, environment: Mapping[str, str], *, login: FoundCredential | None = None) -> None:
-        self.read_config: ConfigReader | None = None
+    def __init__(
+        self, environment: Mapping[str, str], files: SettingsFiles, *, login: FoundCredential | None = None
+    ) -> None:
         self.demo_choice: bool | None = None
         self._environment = environment
-        self._files = SettingsFiles()
-        self.credentials = Credentials(self._files, login=login)
+        self.credentials = Credentials(files, login=login)
         self._simulator = EmbeddedSimulator()
-        self._simulator_lock = threading.Lock()
-        self._warned: set[str] = set()
-        self._reported_local_settings = ""
-
-    def settings(self, options: Mapping[str, object]) -> ResolvedSettings:
-        """Resolve the settings. `options` are those passed with a call; None counts as not given.
-
-        Raises:
-            ConfigurationError: A value in force is not valid, or a settings file cannot be read.
-        """
-        local = self._local_layer()
-        layers = (
-            option_layer(options),
-            config_layer({} if self.read_config is None else self.read_config()),
-            environment_layer(self._environment),
-            local,
-            user_file_layer(self._user_file, self._files.read(self._user_file)),
-        )
-        self._warn_once(() if local is None else local.notes)
-        return resolve(layer for layer in layers if layer is not None)
-
-    def local_setting_notes(self, settings: ResolvedSettings) -> tuple[str, ...]:
-        """Return a sentence about settings made by a file beside the notebook: once, and again when they change."""
-        made = settings.set_beside_notebook
-        described = ", ".join(f"{name} {shown_value(value)}" for name, value in made.items())
-        if described == self._reported_local_settings:
-            return ()
-        self._reported_local_settings = described
-        if not described:
-            return ()
-        return (
-            f"{FILE_NAME} beside the notebook sets {described}. %claude status shows where each setting comes from.",
-        )
 
     def find_credential(self) -> FoundCredential | None:
         """Return the credential in force, or None.
@@ -305,7 +266,7 @@ class Configuration:
         Raises:
             ConfigurationError: The credential in force cannot be a key.
         """
-        return self.credentials.find(self._environment, self._user_file)
+        return self.credentials.find(self._environment, user_file_path(self._environment))
 
     def redact(self, text: str) -> str:
         """Replace the key by `[REDACTED]` in text from other sources."""
@@ -322,6 +283,22 @@ class Configuration:
         mode = settings.values.demo
         return mode == "on" or (mode == "auto" and found is None and settings.is_default("base_url"))
 
+    def demo_on(self, settings: ResolvedSettings) -> None:
+        """Use the embedded simulator.
+
+        Raises:
+            ConfigurationError: A credential is configured, which a notebook does not override.
+        """
+        found = self.find_credential()
+        if self.is_demo(settings, found):
+            return
+        if found is not None:
+            raise ConfigurationError(
+                f"There is an {found.kind} ({found.source}), and a notebook does not override it. To use the simulator "
+                "anyway, start Jupyter with CLAUDE_MAGIC_DEMO=on."
+            )
+        self.demo_choice = True
+
     def connect(self, settings: ResolvedSettings, found: FoundCredential | None) -> Connection:
         """Return the connection for requests. Starts the simulator if it is the destination.
 
@@ -329,11 +306,12 @@ class Configuration:
             ConfigurationError: The destination is the official API, and there is no credential.
         """
         if self.is_demo(settings, found):
-            with self._simulator_lock:
-                url = self._simulator.url()
             # The simulator gets no credential, and no headers, which may contain a gateway's secret.
             config = settings.values.client_config(
-                base_url=url, messages_path="/v1/messages", headers={}, auth_header="x-api-key"
+                base_url=self._simulator.url(),
+                messages_path="/v1/messages",
+                headers={},
+                auth_header="x-api-key",
             )
             return Connection(config=config, credential=None, is_simulated=True)
         config = settings.values.client_config()
@@ -343,27 +321,47 @@ class Configuration:
 
     def close(self) -> None:
         """Stop the simulator. It starts again when it is needed."""
-        with self._simulator_lock:
-            self._simulator.close()
+        self._simulator.close()
 
     def start_over_after_fork(self) -> object:
         """Replace the parent's simulator in a forked child, and return it; the caller must keep it alive."""
-        parents = self._simulator
-        self._simulator = EmbeddedSimulator()
-        self._simulator_lock = threading.Lock()
+        parents, self._simulator = self._simulator, EmbeddedSimulator()
         return parents
 
-    @property
-    def _user_file(self) -> Path:
-        return user_file_path(self._environment)
+    def rows(self, settings: ResolvedSettings, found: FoundCredential | None) -> Iterator[SettingRow]:
+        """Yield a row for the credential and for each setting, without secrets."""
+        if found is None:
+            yield SettingRow(name="api_key", value="not set", source="default")
+        else:
+            name = "auth_token" if found.credential.is_token else "api_key"
+            yield SettingRow(name=name, value=REDACTED, source=found.source)
+        for name in SETTINGS:
+            value, source = getattr(settings.values, name), settings.sources[name]
+            if name == "demo" and self.demo_choice is not None:
+                value, source = "on" if self.demo_choice else "off", "%claude demo"
+            yield SettingRow(name=name, value=_shown(name, value), source=source)
 
-    def _local_layer(self) -> Layer | None:
-        path = local_file_path(self._environment)
-        return None if path is None else local_file_layer(path, self._files.read(path))
+    def notes(self, config: ClientConfig, found: FoundCredential | None) -> Iterator[str]:
+        """Yield errors of the secret stores and warnings about the connection, as sentences."""
+        yield from self.credentials.notes
+        if config.sends_key_in_clear and found is not None:
+            yield (
+                f"The {found.kind} crosses the network unencrypted, because base_url begins with http:// and is not this "
+                "machine."
+            )
 
-    def _warn_once(self, notes: tuple[str, ...]) -> None:
-        """Warn once about each ignored setting in a local file, because its author expects it to work."""
-        for note in notes:
-            if note not in self._warned:
-                self._warned.add(note)
-                warnings.warn(note, stacklevel=5)  # the caller of the code that resolves the settings
+
+def _shown(name: str, value: object) -> str:
+    if name == "limiter" and isinstance(value, str):
+        return read_limiter_url(value).shown
+    if isinstance(
+        value, Mapping
+    ):  # headers: they may contain a gateway's secret, so only their names are shown
+        return ", ".join(f"{header}: {REDACTED}" for header in value) or "none"
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -5,8 +5,8 @@ for failed attempts, at their worst case; and the amount reserved for requests i
 admitted only if its worst case fits into the rest. Check and reservation are one step under the lock, so concurrent requests
 cannot exceed the budget together.
 
-A budget belongs to one process, which publishes it: its child processes refuse to spend outside it (`_budget`). Processes
-that share a limiter share the budget (`_shared_budget`).
+A budget belongs to one process. Its child processes would each have an account of their own, so they refuse to spend outside
+the budget (see "Child processes" below). Processes that share a limiter share the budget (`_shared_budget`).
 
 The simulator has its own account. Its answers cost nothing, but are priced as if they did, so that a budget can be tried out.
 They never affect the account of real money.
@@ -14,52 +14,36 @@ They never affect the account of real money.
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import getpass
+import json
 import os
+import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
-from ..client import (
-    AnswerRecorded,
-    APIError,
-    AttemptFinished,
-    AttemptStarted,
-    ClaudeClient,
-    ClaudeError,
-    ClientEvent,
-    ConfigurationError,
-    Message,
-    MessageRequest,
-    NetworkError,
-    ResponseStarted,
-    Usage,
-)
-from ._bridge import RateLimits
+from ..client import ClaudeClient, ConfigurationError, MessageRequest, Usage
 from ._budget import (
     Account,
-    ParentBudget,
+    BudgetExceededError,
     WorstCase,
-    check_amount,
     check_budget,
-    check_parent,
     count_input,
     fits,
     models_of,
     require_price,
     worst_case,
 )
-from ._models import BillLine, bill_of
-from ._progress import SIMULATOR_HEADER
-from ._provenance import Asked, AskedRows, RequestLog, RequestRecorder
-from ._replay import is_replayed
+from ._models import BillLine, format_usd
 from ._shared_budget import SharedBudget, sum_of
 
-_PARENT_INTERVAL: Final = 0.01
-"""Seconds for which no parent with a budget is looked for again. A map sends a thousand requests per second, and each look is a system call."""
+_MAX_AMOUNT: Final = 1e9
+"""USD; a larger amount is a typing error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,29 +128,29 @@ class Ledger:
 
     Args:
         dumped: The dump of a previous ledger of this kernel, or None.
-        publish: Called with each budget that is set, to publish it to child processes.
-        find_parent: Returns the budget of an ancestor process, or None.
+        is_published: Child processes learn of the budget: of the ledger of the kernel's runtime.
+        share: Called when a budget was set. Runs `look` on the bridge if there may be processes that share the budget.
     """
 
     def __init__(
         self,
         dumped: Mapping[str, Any] | None = None,
         *,
-        publish: Callable[[float | None], None] = lambda _amount: None,
-        find_parent: Callable[[], ParentBudget | None] = lambda: None,
+        is_published: bool = False,
+        share: Callable[[], None] = lambda: None,
     ) -> None:
-        self._publish = publish
-        self._find_parent = find_parent
+        self._is_published = is_published
+        self._share = share
         self._is_own = dumped is not None and bool(dumped.get("is_own"))
         self._forked_from: ParentBudget | None = None
-        self._no_parent_until = 0.0
-        self._lock = threading.Lock()
+        self._ancestors = _Ancestors()
+        self._lock = threading.RLock()
         self._books = _restored(dumped) if dumped else _Books()
         self._in_flight: dict[Reservation, None] = {}
         self._batches: dict[str, Reservation] = {}
         self._inherited = {False: Account(), True: Account()}
         """Accounts of the parent process before a fork: shown here, but not counted a second time."""
-        self._shared = SharedBudget(self._new_account, dumped.get("shared_name") if dumped else None)
+        self._shared = SharedBudget(self._account_since_fork, dumped.get("shared_name") if dumped else None)
         self._simulators: weakref.WeakSet[ClaudeClient] = weakref.WeakSet()
 
     # The budget...
@@ -192,26 +176,24 @@ class Ledger:
         Raises:
             ConfigurationError: The amount is not valid.
         """
-        budget = None if amount is None else check_amount(amount)
+        budget = None if amount is None else _checked(amount)
         with self._lock:
             if self._forked_from is not None:
                 self._books, self._forked_from = _Books(), None
                 self._inherited = {False: Account(), True: Account()}
             self._books.budget = budget
             self._is_own = True
+        if self._is_published:
+            publish_budget(budget)
         self._shared.set(budget)
-        self._publish(budget)
+        self._share()
 
-    async def share_budget(self, client: ClaudeClient) -> None:
-        """Apply the budget to all processes that share the limiter of a client.
+    async def look(self, client: ClaudeClient) -> None:
+        """Send a budget that was set to the processes that share the limiter of a client, and fetch their accounts.
 
         Raises:
             ConfigurationError: The limiter's server cannot be used as configured.
         """
-        await self._shared.join(client)
-
-    async def look(self, client: ClaudeClient) -> None:
-        """Fetch the accounts of the processes that share the limiter of a client. Raises like `share_budget`."""
         await self._shared.look(client)
 
     async def report_last(self) -> None:
@@ -220,7 +202,7 @@ class Ledger:
 
     def account(self, *, is_simulated: bool = False) -> Account:
         """Return the account of all processes that share the budget, for real money or for the simulator."""
-        return sum_of(self._own_account(is_simulated), self._shared.others(is_simulated=is_simulated))
+        return sum_of(self._account(is_simulated), self._shared.others(is_simulated=is_simulated))
 
     def has_room_for(self, worst: WorstCase, *, is_simulated: bool = False) -> bool:
         """Return whether a request with this worst case would be admitted now."""
@@ -265,32 +247,24 @@ class Ledger:
     async def _check(self, client: ClaudeClient, request: MessageRequest) -> None:
         """Refuse a request that no budget of this process can cover."""
         await self._shared.join(client)
-        has_own = self._is_own or self._shared.is_joined
-        if not has_own and (self._forked_from is not None or time.monotonic() >= self._no_parent_until):
-            check_parent(self._forked_from or self._find_parent())
-            self._no_parent_until = time.monotonic() + _PARENT_INTERVAL
+        if not self._is_own and not self._shared.is_joined:
+            _check_parent(self._forked_from or self._ancestors.find_budget())
         if self.budget is not None:
             for model in models_of(request):
                 require_price(model)
 
     async def _reserve(self, reservation: Reservation, what: str = "This request") -> None:
-        worst = reservation.worst
-        if self._shared.is_joined:
-            await self._reserve_shared(reservation)
-            return
-        with self._lock:
-            if self._books.budget is not None and worst is not None:
-                check_budget(worst, self._account(reservation.is_simulated), self._books.budget, what)
-            self._in_flight[reservation] = None
-
-    async def _reserve_shared(self, reservation: Reservation) -> None:
-        if self._shared.amount is not None and reservation.worst is not None:
+        worst, is_shared = reservation.worst, self._shared.is_joined
+        if is_shared and worst is not None and self._shared.amount is not None:
             await self._shared.reserve(
-                reservation.worst,
+                worst,
+                what,
                 is_simulated=reservation.is_simulated,
                 take=lambda: self._in_flight.setdefault(reservation),
             )
         with self._lock:
+            if not is_shared and worst is not None and self._books.budget is not None:
+                check_budget(worst, self._account(reservation.is_simulated), self._books.budget, what)
             self._in_flight[reservation] = None
 
     def note_simulator(self, client: ClaudeClient) -> None:
@@ -386,13 +360,9 @@ class Ledger:
     def dump(self) -> dict[str, Any]:
         """Return the state as plain data for the ledger of another runtime."""
         with self._lock:
-            rows = [
-                {name: getattr(row, name) for name in LedgerRow.__slots__}
-                for row in self._books.rows.values()
-            ]
             return {
                 "budget": self._books.budget,
-                "rows": rows,
+                "rows": [asdict(row) for row in self._books.rows.values()],
                 "unconfirmed": dict(self._books.unconfirmed),
                 "is_own": self._is_own,
                 "shared_name": self._shared.name,
@@ -403,7 +373,7 @@ class Ledger:
 
         It shows the parent's accounts. If the parent has a budget, the child refuses requests until its own budget is set.
         """
-        child = Ledger(publish=self._publish, find_parent=self._find_parent)
+        child = Ledger(is_published=self._is_published, share=self._share)
         child._books = self._books
         child._inherited = {is_simulated: child._account(is_simulated) for is_simulated in (False, True)}
         child._forked_from = self._forked_from
@@ -423,23 +393,20 @@ class Ledger:
                 line.usage, line.cost, is_request=is_first, is_partial=is_first and is_partial
             )
 
-    def _own_account(self, is_simulated: bool) -> Account:
-        with self._lock:
-            return self._account(is_simulated)
-
-    def _new_account(self, is_simulated: bool) -> Account:
-        """Return the account of this process alone."""
-        return sum_of(self._own_account(is_simulated), self._inherited[is_simulated], sign=-1)
+    def _account_since_fork(self, is_simulated: bool) -> Account:
+        """Return the account of this process alone, without what it shows of its parent's."""
+        return sum_of(self._account(is_simulated), self._inherited[is_simulated], sign=-1)
 
     def _account(self, is_simulated: bool) -> Account:
-        reserved = [each.worst_case() for each in self._in_flight if each.is_simulated == is_simulated]
-        rows = [row for row in self._books.rows.values() if row.is_simulated == is_simulated]
-        return Account(
-            spent=sum(row.spent for row in rows),
-            is_estimate=any(row.estimated for row in rows),
-            unconfirmed=self._books.unconfirmed[is_simulated],
-            reserved=sum(worst.total for worst in reserved if worst is not None),
-        )
+        with self._lock:
+            reserved = [each.worst_case() for each in self._in_flight if each.is_simulated == is_simulated]
+            rows = [row for row in self._books.rows.values() if row.is_simulated == is_simulated]
+            return Account(
+                spent=sum(row.spent for row in rows),
+                is_estimate=any(row.estimated for row in rows),
+                unconfirmed=self._books.unconfirmed[is_simulated],
+                reserved=sum(worst.total for worst in reserved if worst is not None),
+            )
 
 
 def _unconfirmed(
@@ -465,188 +432,155 @@ def _restored(dumped: Mapping[str, Any]) -> _Books:
     )
 
 
-_NOT_EXECUTED = frozenset({429, 529})
+def _checked(amount: float) -> float:
+    """Return `amount` if it is valid for a budget.
 
-logger = logging.getLogger("claude_magic.runtime")
-
-
-class TurnAccountant:
-    """Books the requests of one turn, one after the other. Call all methods on the bridge.
-
-    Args:
-        ledger: The ledger.
-        limits: Records the rate limits that the server reports.
-        attempts: Maximum number of attempts of the retry policy for one request.
-        is_simulated: The embedded simulator answers. Other simulators are recognised by their responses.
-        thread: The thread of the turn, or None.
-        counts_input: Let the server count the input of each request for the budget, which takes one more request each.
-        log: The log of requests, or None.
-        rows: The map that the requests belong to, or None.
+    Raises:
+        ConfigurationError: The amount is not valid.
     """
+    if not 0 <= amount <= _MAX_AMOUNT:
+        written = f"{amount!r:.40}"
+        raise ConfigurationError(
+            f"A budget is an amount in USD from 0 to {_MAX_AMOUNT:,.0f}, such as 2.00, not {written}."
+        )
+    return amount
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        limits: RateLimits,
-        *,
-        attempts: int,
-        is_simulated: bool,
-        thread: str | None,
-        counts_input: bool = True,
-        log: RequestLog | None = None,
-        rows: AskedRows | None = None,
-    ) -> None:
-        self._counts_input = counts_input
-        self._log = log
-        self._rows = rows
-        self._recorder: RequestRecorder | None = None
-        self.record: Asked | None = None
-        """The record of the last request, once it has ended; None if nothing was sent or replayed."""
-        self._ledger = ledger
-        self._limits = limits
-        self._attempts = attempts
-        self._is_simulated = is_simulated
-        self._thread = thread
-        self._client: ClaudeClient | None = None
-        self._reservation: Reservation | None = None
-        self._is_in_flight = False
-        self._is_whole = False
-        self._unconfirmed = 0
 
-    @property
-    def is_simulated(self) -> bool:
-        """Whether a simulator is known to answer."""
-        return self._is_simulated
+# Child processes.
+#
+# Each has its own account, so a budget would apply to each of them separately. A process with a budget therefore writes a marker
+# file to the user's temporary folder. Its descendants look for it before each request, however they were started (fork, spawn,
+# forkserver, joblib, a script), even if the budget was set after their start.
+class ParentBudget(NamedTuple):
+    """The budget of an ancestor process."""
 
-    async def admit(self, client: ClaudeClient, request: MessageRequest, *, key: bytes | None = None) -> None:
-        """Admit a request, and reserve its worst case until `finish`. A request that a cassette answers costs nothing.
+    pid: int
+    amount: float
 
-        Args:
-            client: Sends the request.
-            request: The request.
-            key: Its key, if known.
 
-        Raises:
-            BudgetExceededError: The request may not be sent.
-        """
-        self._recorder = None if self._log is None else RequestRecorder(request, key)
-        self._release()  # the previous request was not sent
-        self._client = client
-        self._is_in_flight = self._is_whole = False
-        self._unconfirmed = 0
-        if await is_replayed(client, request):
-            return
-        self._reservation = await self._ledger.admit(
-            client,
-            request,
-            attempts=self._attempts,
-            is_simulated=self._is_simulated,
-            counts_input=self._counts_input,
+def _check_parent(budget: ParentBudget | None) -> None:
+    """Check that no ancestor process has a budget, because requests of this process would not count against it.
+
+    Raises:
+        BudgetExceededError: An ancestor has a budget.
+    """
+    if budget is not None:
+        raise BudgetExceededError(
+            f"A budget of {format_usd(budget.amount)} is set in process {budget.pid}, which started this one, and what is spent "
+            "here would not count there. Nothing was sent. Ask in that process, whose threads share its budget, or give this "
+            "one a budget of its own: `claude.runtime.ledger.set_budget(0.50)`."
         )
 
-    def note(self, event: ClientEvent) -> None:
-        """Process an event of the client about its attempts."""
-        if self._recorder is not None:
-            self._recorder.note(event)
-        match event:
-            case AttemptStarted():
-                self._is_in_flight = True
-            case ResponseStarted():
-                self._note_response(event)
-            case AttemptFinished():
-                self._is_in_flight = False
-                self._is_whole = event.error is None
-                self._unconfirmed += event.error is not None and may_be_billed(event.error)
-            case AnswerRecorded(is_replay=True):
-                self._release()
 
-    def finish(self, received: Message | Callable[[], Message | None] | None) -> tuple[BillLine, ...]:
-        """Book the admitted request, and return its bill. The reservation is released even if this fails.
+def publish_budget(amount: float | None) -> None:
+    """Publish the budget of this process to its descendants; None withdraws it.
 
-        Args:
-            received: The complete or partial reply, or a function that returns it; None if nothing received.
-        """
-        reservation, self._reservation = self._reservation, None
-        bill: tuple[BillLine, ...] = ()
-        message: Message | None = None
-        try:
-            message = received() if callable(received) else received
-            if reservation is not None and message is not None and message.usage.model_fields_set:
-                bill = bill_of(message, asked=reservation.request.model)
-        except Exception:  # an unreadable count must not lose the answer; the worst case is booked instead
-            logger.exception("the usage of a reply cannot be read")
-        self._add_to_log(message, bill)
-        if reservation is None:
-            return ()
-        try:
-            self._ledger.finish(
-                reservation,
-                bill=bill,
-                thread=self._thread,
-                unconfirmed_attempts=self._unconfirmed + self._is_open_ended(is_counted=bool(bill)),
-                is_partial=not self._is_whole,
-            )
-        except Exception:  # as above
-            logger.exception("the usage of a reply cannot be booked")
-        return bill
-
-    def log_batch(
-        self,
-        request: MessageRequest,
-        key: bytes,
-        message: Message | None,
-        bill: Sequence[BillLine],
-        *,
-        asked_at: float,
-        error: str | None,
-        is_simulated: bool,
-    ) -> None:
-        """Log a request that was sent in a batch; `RequestRecorder.note_batch` explains the arguments."""
-        self._is_simulated = is_simulated
-        self._recorder = RequestRecorder(request, key)
-        self._recorder.note_batch(asked_at, error=error)
-        self._add_to_log(message, bill)
-
-    def _add_to_log(self, message: Message | None, bill: Sequence[BillLine]) -> None:
-        """Add the ended request to the log, if there is one."""
-        recorder, self._recorder, self.record = self._recorder, None, None
-        if recorder is None or self._log is None:
+    If the folder is not writable, only forked processes know of it.
+    """
+    path = _marker_path(os.getpid())
+    with contextlib.suppress(OSError):
+        if amount is None:
+            path.unlink(missing_ok=True)
             return
-        try:
-            like = self._rows.records[0] if self._rows is not None and self._rows.records else None
-            self.record = recorder.record(message, bill, is_simulated=self._is_simulated, like=like)
-            if self.record is not None:
-                self._log.add(self.record, self._rows)
-        except Exception:  # as above
-            logger.exception("a request cannot be logged")
-
-    def _release(self) -> None:
-        """Release the reservation, if any."""
-        if self._reservation is not None:
-            self._ledger.release(self._reservation)
-            self._reservation = None
-
-    def _is_open_ended(self, *, is_counted: bool) -> bool:
-        """Return whether the last attempt's cost is unknown: it still runs at the server, or the server sent no counts."""
-        return self._is_in_flight or (self._is_whole and not is_counted)
-
-    def _note_response(self, response: ResponseStarted) -> None:
-        if SIMULATOR_HEADER in response.headers and self._client is not None:
-            self._ledger.note_simulator(self._client)
-            self._is_simulated = True
-            if self._reservation is not None:
-                self._reservation.is_simulated = True
-        if self._reservation is not None:
-            self._limits.note(response, model=self._reservation.request.model)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        _remove_stale_markers()
+        path.write_text(json.dumps({"amount": amount, "started": _started_at()}), encoding="utf-8")
 
 
-def may_be_billed(error: ClaudeError) -> bool:
-    """Return whether an attempt that failed with this error may still have been executed."""
-    match error:
-        case ConfigurationError():
-            return False
-        case NetworkError():
-            return error.was_sent
-        case APIError(status=int(status)):
-            return status >= 500 and status not in _NOT_EXECUTED
-    return True  # the stream broke off
+_LOOK_INTERVAL: Final = 0.01
+"""Seconds for which no marker is looked for again. A map sends a thousand requests per second, and each look is a system call, which
+gives up the interpreter lock."""
+_MTIME_MARGIN: Final = 2.0
+"""Seconds after which a new change of the folder is certain to have another modification time."""
+
+
+class _Ancestors:
+    """The ancestor processes: looks for one with a budget, and remembers for a while that there is none."""
+
+    def __init__(self) -> None:
+        self._look_again_at = 0.0
+        self._unmarked_at: int | None = None
+        """The modification time of the folder when it was searched in vain."""
+
+    def find_budget(self) -> ParentBudget | None:
+        """Return the budget of the nearest ancestor that has one, or None."""
+        now = time.monotonic()
+        if now < self._look_again_at:
+            return None
+        changed_at = _changed_at()
+        if changed_at != self._unmarked_at and (found := _find_in_ancestors()) is not None:
+            return found
+        self._look_again_at = now + _LOOK_INTERVAL
+        is_settled = time.time() - changed_at / 1e9 > _MTIME_MARGIN
+        self._unmarked_at = changed_at if is_settled else None
+        return None
+
+
+def _changed_at() -> int:
+    """Return when a marker was last added or removed, in nanoseconds; 0 if the folder does not exist."""
+    try:
+        return os.stat(_folder()).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _find_in_ancestors() -> ParentBudget | None:
+    marks = set(_marked_pids())
+    if not marks - {os.getpid()}:
+        return None
+    import psutil  # imported late: most kernels have no budget
+
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process().parents():
+            if (
+                process.pid in marks
+                and (amount := _amount_of(process.pid, process.create_time())) is not None
+            ):
+                return ParentBudget(process.pid, amount)
+    return None
+
+
+def _marked_pids() -> Iterator[int]:
+    """Yield the ids of the processes that have a marker."""
+    try:
+        folder = _marker_path(0).parent
+        is_own = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
+        names = os.listdir(folder) if is_own else []
+    except OSError:
+        return
+    for name in names:
+        pid = name.removeprefix("budget-")
+        if pid.isascii() and pid.isdigit():
+            yield int(pid)
+
+
+def _remove_stale_markers() -> None:
+    import psutil  # imported late, as above
+
+    for pid in _marked_pids():
+        if not psutil.pid_exists(pid):
+            _marker_path(pid).unlink(missing_ok=True)
+
+
+def _amount_of(pid: int, started: float) -> float | None:
+    """Return the budget in a process's marker; None if the marker belongs to an earlier process with the same id."""
+    try:
+        mark = json.loads(_marker_path(pid).read_text(encoding="utf-8"))
+        return float(mark["amount"]) if abs(mark["started"] - started) < 1.0 else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _started_at() -> float:
+    import psutil  # imported late, as above
+
+    return psutil.Process().create_time()
+
+
+def _marker_path(pid: int) -> Path:
+    return Path(_folder(), f"budget-{pid}")
+
+
+def _folder() -> str:
+    user = str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
+    return f"{tempfile.gettempdir()}{os.sep}claude-magic-{user}"

@@ -5,31 +5,23 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from ..client import (
-    AnswerRecorded,
-    AttemptFinished,
-    AttemptStarted,
-    ClientEvent,
-    Message,
     MessageAccumulator,
     MessageRequest,
-    ResponseStarted,
     encode_json,
-    request_key,
     split_keys,
 )
-from ._models import BillLine, bill_of, total
-from ._recording import Recording, cleaned, text_of, unfold, without_secrets
+from ._models import bill_of, total
+from ._recording import Recording, cleaned, unfold, without_secrets
 
 _NOT_PARAMETERS: Final = frozenset(
     {"model", "messages", "message", "earlier", "draw", "cache_control", "metadata", "service_tier"}
 )
-_KEPT_CHARS: Final = 20_000
+KEPT_CHARS: Final = 20_000
 """Characters kept of one prompt; the hash of the request covers the rest."""
 _MAX_RECORDS: Final = 20_000
 
@@ -218,88 +210,6 @@ class RequestLog:
         return self._left_out
 
 
-class RequestRecorder:
-    """Collects the events of one request, and creates its record."""
-
-    def __init__(self, request: MessageRequest, key: bytes | None) -> None:
-        self.request = request
-        self._key = key
-        self._at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._attempts = 0
-        self._is_whole = False
-        self._error: str | None = None
-        self._request_id: str | None = None
-        self._recorded: AnswerRecorded | None = None
-
-    def note_batch(self, asked_at: float, *, error: str | None) -> None:
-        """Process the end of a request that was sent in a batch.
-
-        Args:
-            asked_at: When the batch was sent, in seconds since the epoch.
-            error: Why there is no answer, as the name of an error or of an outcome; None if there is one.
-        """
-        self._at = datetime.fromtimestamp(asked_at, UTC).isoformat(timespec="seconds")
-        self._attempts, self._is_whole, self._error = 1, error is None, error
-
-    def note(self, event: ClientEvent) -> None:
-        """Process an event of the request."""
-        match event:
-            case AttemptStarted():
-                self._attempts += 1
-            case ResponseStarted():
-                self._request_id = event.request_id
-            case AttemptFinished():
-                self._is_whole = event.error is None
-                self._error = None if event.error is None else type(event.error).__name__
-            case AnswerRecorded():
-                self._recorded = event
-
-    def record(
-        self,
-        message: Message | None,
-        bill: Sequence[BillLine],
-        *,
-        is_simulated: bool,
-        like: Asked | None = None,
-    ) -> Asked | None:
-        """Return the record; None if nothing was sent or replayed.
-
-        Args:
-            message: The reply, complete or partial.
-            bill: The bill of the request.
-            is_simulated: A simulator answered.
-            like: A record of the same map: its parameters are reused, and the prompt is not kept again.
-        """
-        recorded = self._recorded
-        if recorded is None and not self._attempts:
-            return None
-        is_replay = recorded is not None and recorded.is_replay
-        error = recorded.error if recorded is not None and is_replay else self._error
-        is_whole = not recorded.is_interrupted if recorded is not None and is_replay else self._is_whole
-        usage = None if message is None else message.usage
-        if is_replay and message is not None:
-            bill = bill_of(message, asked=self.request.model)
-        return Asked(
-            key=recorded.key if recorded is not None else (self._key or request_key(self.request)).hex(),
-            at=self._at if recorded is None else recorded.recorded_at,
-            outcome="failed" if error is not None else "answered" if is_whole else "interrupted",
-            is_replay=is_replay,
-            asked_model=self.request.model,
-            model="" if message is None else message.model,
-            parameters=parameters_of(self.request) if like is None else like.parameters,
-            prompt=text_of(self.request.messages[-1])[:_KEPT_CHARS]
-            if like is None and self.request.messages
-            else "",
-            request_id=self._request_id if recorded is None else recorded.request_id,
-            tokens_in=0 if usage is None else usage.total_input_tokens,
-            tokens_out=0 if usage is None else usage.output_tokens,
-            cost=total(line.cost for line in bill) if bill else 0.0,
-            attempts=self._attempts,
-            error=error,
-            is_simulated=is_simulated if recorded is None else recorded.is_simulated,
-        )
-
-
 def parameters_of(request: MessageRequest) -> dict[str, Any]:
     """Return the parameters of a request other than model and messages; system prompt and tools as hashes."""
     body = request.to_body(stream=False)
@@ -340,7 +250,7 @@ def asked_of(recording: Recording) -> Asked:
         asked_model=model,
         model=message.model,
         parameters=_parameters(recording.request),
-        prompt=recording.prompt[:_KEPT_CHARS],
+        prompt=recording.prompt[:KEPT_CHARS],
         request_id=recording.request_id,
         tokens_in=message.usage.total_input_tokens,
         tokens_out=message.usage.output_tokens,

@@ -1,6 +1,6 @@
-"""Replay: a `ClaudeClient` that answers from a cassette. Callers need not know whether an answer is live.
+"""Replay: a `ClaudeClient` that answers from a cassette, or tells why it has no answer.
 
-A request is looked up by its key (`RequestKeys`), also with apparent secrets redacted. A recorded answer streams through the
+Callers need not know whether an answer is live. A request is looked up by its key (`RequestKeys`), also with apparent secrets redacted. A recorded answer streams through the
 same interface. Other requests are sent, and their events are recorded. Times are taken once per read, and the file is
 written on a thread after the reply has ended, so recording does not delay the stream.
 """
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -40,8 +42,7 @@ from ..client import (
     request_key,
 )
 from ._cassette import Cassette, CassetteError
-from ._nearest import explain_miss
-from ._progress import SIMULATOR_HEADER
+from ._connection import SIMULATOR_HEADER
 from ._recording import (
     EventCollector,
     Recording,
@@ -52,10 +53,11 @@ from ._recording import (
     error_fields,
     error_of,
     has_user_secret,
+    text_of,
     unfold,
     without_secrets,
 )
-from ._settings import Replay
+from ._settings import Settings
 
 NO_BATCHES: Final = (
     "A batch is not recorded in a cassette: its answers are in the journal, and running the line again asks nothing. "
@@ -70,21 +72,6 @@ _MODEL_FIELDS: Final = {"id", "created_at", "line", "lifecycle"}
 
 class NotRecordedError(ConfigurationError):
     """Raised when the cassette has no answer to a request and replay is "only". Nothing was sent."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayRules:
-    """Options for the use of a cassette.
-
-    Attributes:
-        mode: "auto", "only" or "record".
-        speed: Speed factor of a replay relative to the recording; 0 for no delays.
-        records_errors: Also record errors and interrupted answers.
-    """
-
-    mode: Replay
-    speed: float = 0.0
-    records_errors: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +94,7 @@ class ReplayClient(ClaudeClient):
 
     Args:
         cassette: The cassette.
-        rules: Options for its use.
+        settings: The settings of replay in force.
         lend: Lends the client that sends. Not called if the cassette answers all requests.
         redact: Removes the API key from text.
     """
@@ -115,12 +102,12 @@ class ReplayClient(ClaudeClient):
     def __init__(
         self,
         cassette: Cassette,
-        rules: ReplayRules,
+        settings: Settings,
         lend: Callable[[], AbstractAsyncContextManager[HTTPClaudeClient]],
         redact: Redact,
     ) -> None:
         self.cassette = cassette
-        self.rules = rules
+        self.settings = settings
         self._lend = lend
         self._stack = AsyncExitStack()
         self._client: HTTPClaudeClient | None = None
@@ -135,7 +122,7 @@ class ReplayClient(ClaudeClient):
             NotRecordedError: Replay is "only", so nothing may be sent.
             ClaudeError: The client cannot be created, for example without a key.
         """
-        if self.rules.mode == "only":
+        if self.settings.replay == "only":
             raise NotRecordedError(
                 f"The cassette {self.cassette.name} has no answer to this, and replay is only: nothing was sent."
             )
@@ -158,7 +145,9 @@ class ReplayClient(ClaudeClient):
         """
         known = self._looked_up.get(id(request))
         if known is None or known.recording is None:
-            if self.rules.mode == "record" or not (self.cassette.is_changed() or self.cassette.has_redacted):
+            if self.settings.replay == "record" or not (
+                self.cassette.is_changed() or self.cassette.has_redacted
+            ):
                 known = self._look_up(request)
             else:  # on a thread, because it reads a file or searches for secrets
                 known = await asyncio.get_running_loop().run_in_executor(None, self._look_up, request)
@@ -177,9 +166,9 @@ class ReplayClient(ClaudeClient):
     def _look_up(self, request: MessageRequest) -> Lookup:
         """Look up a request. Reads the cassette if it has changed."""
         cassette, recording = self.cassette, None
-        is_new = request.asks_again and self.rules.mode == "auto"
+        is_new = request.asks_again and self.settings.replay == "auto"
         key = request_key(request, request.draw).hex()
-        if self.rules.mode != "record":
+        if self.settings.replay != "record":
             cassette.refresh()
             recording = cassette.peek(key, takes=True, is_new=is_new)
             # Searched last: the search for secrets takes longer than all other steps, and rarely finds any.
@@ -223,7 +212,7 @@ class ReplayClient(ClaudeClient):
     async def list_models(self) -> list[ModelInfo]:
         """Return the recorded list of models, else the server's, so that short names mean the same in a replay."""
         await asyncio.get_running_loop().run_in_executor(None, self.cassette.refresh)
-        if self.rules.mode != "record" and self.cassette.models is not None:
+        if self.settings.replay != "record" and self.cassette.models is not None:
             return [ModelInfo.model_validate(each) for each in self.cassette.models]
         models = await (await self.client()).list_models()
         dumped = [
@@ -238,7 +227,7 @@ class ReplayClient(ClaudeClient):
 
     async def health_check(self) -> Health:
         """Probe the server; if replay is "only", return a result that says that nothing was sent."""
-        if self.rules.mode != "only":
+        if self.settings.replay != "only":
             return await (await self.client()).health_check()
         detail = "Nothing was sent: replay is only, so the cassette answers."
         return Health(is_reachable=False, is_authenticated=None, latency=0.0, detail=detail)
@@ -291,8 +280,8 @@ class _LazyStream(ReplyStream):
         for remark in client.cassette.remarks():
             self._observer(CassetteRemark(text=remark))
         if known.recording is not None:
-            return ReplayedStream(known.recording, self._observer, client.rules.speed)
-        if client.rules.mode == "only":
+            return ReplayedStream(known.recording, self._observer, client.settings.replay_speed)
+        if client.settings.replay == "only":
             cassette, described = client.cassette, describe_request(clean_request(request, client.redact))
             raise NotRecordedError(
                 explain_miss(described, cassette.recordings(), cassette.name, problems=cassette.problems)
@@ -420,7 +409,7 @@ class _Recorder:
     async def finish(self, error: ClaudeError | None, stream: ReplyStream) -> None:
         """Write the reply, wait until it is on disk, and notify the observer of success or failure."""
         if error is not None and not (
-            self._client.rules.records_errors and isinstance(error, APIError | NetworkError)
+            self._client.settings.record_errors and isinstance(error, APIError | NetworkError)
         ):
             return
         failed = None if error is None else error_fields(error)
@@ -435,13 +424,13 @@ class _Recorder:
 
     def abandon(self, stream: ReplyStream) -> None:
         """Write the partial reply of a stopped request, if `records_errors` is set."""
-        if self._client.rules.records_errors and self._collected:
+        if self._client.settings.record_errors and self._collected:
             loop = asyncio.get_running_loop()
             loop.run_in_executor(None, lambda: self._put(self._make(None, is_interrupted=True)))
 
     def _put(self, recording: Recording) -> Future[None]:
         client = self._client
-        return client.cassette.put(recording, replaces=client.rules.mode == "record")
+        return client.cassette.put(recording, replaces=client.settings.replay == "record")
 
     def _make(self, error: Mapping[str, Any] | None, *, is_interrupted: bool = False) -> Recording:
         """Return the recording. Called on a thread, because it may take a while."""
@@ -468,3 +457,98 @@ class _Recorder:
             is_interrupted=is_interrupted,
             is_redacted=clean is not request,
         )
+
+
+# Why an answer is missing: the differences from the most similar recorded request.
+_COMPARED_CHARS: Final = 2_000
+_MAX_COMPARED: Final = 1_000
+_MIN_SIMILARITY: Final = 0.4
+"""difflib ratio of two prompts above which one is probably an edited version of the other."""
+_MAX_LINES: Final = 12
+_MAX_CHARS: Final = 160
+_TEXTS: Final = ("system", "message")
+
+
+def explain_miss(
+    asked: Mapping[str, Any], recordings: Sequence[Recording], name: str, *, problems: Sequence[str] = ()
+) -> str:
+    """Return a message that explains why a cassette has no answer to a request, and what to do.
+
+    Args:
+        asked: The request, as a cassette describes it.
+        recordings: The recordings of the cassette.
+        name: The name of the file.
+        problems: Problems of the file, as sentences: the answer may be in an unreadable line.
+    """
+    beginning = " ".join(
+        [
+            f"The cassette {name} has no answer to this request, and replay is only: nothing was sent.",
+            *problems,
+        ]
+    )
+    remedy = "Run it with --replay auto to ask and record it."
+    if not recordings:
+        return f"{beginning} {'It has no other line' if problems else 'The cassette is empty or does not exist'}. {remedy}"
+    nearest, similarity = _nearest(asked, recordings)
+    if similarity < _MIN_SIMILARITY:
+        return f"{beginning} None of its {len(recordings):,} recorded requests is similar. {remedy}"
+    lines = list(_differences(nearest.request, asked)) or ["a repeated draw: it was recorded fewer times"]
+    day = nearest.recorded_at[:10]
+    listed = "\n".join(f"  {line}" for line in lines)
+    return f"{beginning}\nWhat differs from the nearest one, recorded on {day} (- recorded, + asked now):\n{listed}\n{remedy}"
+
+
+def _nearest(asked: Mapping[str, Any], recordings: Sequence[Recording]) -> tuple[Recording, float]:
+    text = text_of(asked.get("message"))[:_COMPARED_CHARS]
+    matcher = difflib.SequenceMatcher(None, autojunk=False)
+    matcher.set_seq2(text)
+    best, best_score = recordings[0], -1.0
+    for recording in recordings[-_MAX_COMPARED:]:
+        matcher.set_seq1(recording.prompt[:_COMPARED_CHARS])
+        if matcher.real_quick_ratio() + 0.2 <= best_score:
+            continue
+        others = [name for name in _names(asked, recording.request) if name not in _TEXTS]
+        same = sum(asked.get(name) == recording.request.get(name) for name in others)
+        score = matcher.quick_ratio() + 0.1 * same / max(1, len(others))
+        if score > best_score:
+            best, best_score = recording, score
+    return best, best_score
+
+
+def _names(*requests: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(name for request in requests for name in request))
+
+
+def _differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
+    for name in _names(recorded, asked):
+        old, new = recorded.get(name), asked.get(name)
+        if old == new:
+            continue
+        if name == "earlier":
+            yield "the earlier turns of the conversation"
+        elif name in _TEXTS:
+            yield "prompt:" if name == "message" else "system:"
+            yield from _diff(text_of(old or ""), text_of(new or ""))
+        else:
+            yield f"{name}: - {_shown(old)}  + {_shown(new)}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    return _cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS - 1]}…"
+
+
+def _diff(old: str, new: str) -> Iterator[str]:
+    """Yield the lines that differ, removed lines before added ones."""
+    lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0))[2:]
+    changed = [line for line in lines if not line.startswith("@@")]
+    if not changed:
+        yield "  trailing whitespace, or blocks other than text"
+    yield from (f"  {_cut(f'{line[0]} {line[1:]}')}" for line in changed[:_MAX_LINES])
+    if len(changed) > _MAX_LINES:
+        yield f"  and {len(changed) - _MAX_LINES} more lines"

@@ -19,9 +19,8 @@ from .._tracebacks import short_errors
 from ..client import ClaudeError, ConfigurationError, Message, NetworkError, Usage
 from ..schema import extract_code, extract_json
 from ..tools import LoopExecutor, WaitingExecutor, loop_kept_awake, sigint_handled
-from ._progress import Progress
+from ._progress import Phase, Progress, ReplySnapshot
 from ._requests import AskedWith, Question
-from ._snapshot import Phase, ReplySnapshot
 
 # Waiting for a reply on a plain thread, such that no Ctrl-C is lost.
 #
@@ -381,9 +380,7 @@ class Reply:
             raise TimeoutError(
                 f"The reply has not ended within {timeout:g} s. It continues; `cancel()` stops it."
             )
-        self._raise_failure()
-        if self.phase is Phase.CANCELLED:
-            raise concurrent.futures.CancelledError(_CANCELLED)
+        self._raise_failure(concurrent.futures.CancelledError)
         return self
 
     @short_errors
@@ -398,9 +395,7 @@ class Reply:
         if not self.done():
             with loop_kept_awake(asyncio.get_running_loop()):
                 yield from ended(self).__await__()
-        self._raise_failure()
-        if self.phase is Phase.CANCELLED:
-            raise asyncio.CancelledError(_CANCELLED)
+        self._raise_failure(asyncio.CancelledError)
         return self
 
     def when_done(self, callback: Callable[[], None]) -> Callable[[], None]:
@@ -423,11 +418,13 @@ class Reply:
         """Set the function that cancels the reply. Called once, by the runtime that started it."""
         self._cancel = cancel
 
-    def _raise_failure(self) -> None:
+    def _raise_failure(self, cancelled: type[BaseException]) -> None:
         error = self._progress.error
         if error is not None:
             # Clear the traceback, which would otherwise grow each time the same error is raised.
             raise error.with_traceback(None)
+        if self.phase is Phase.CANCELLED:
+            raise cancelled(_CANCELLED)
 
     def abandon(self) -> None:
         """End the reply in a forked child, where the bridge thread does not exist."""

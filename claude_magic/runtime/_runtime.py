@@ -10,54 +10,34 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar
 
 from ..client import (
-    REDACTED,
     BucketState,
     ClaudeClient,
     ClaudeError,
-    ClientConfig,
-    ConfigurationError,
     Health,
-    HTTPClaudeClient,
     MessageRequest,
     ModelInfo,
     PaceState,
     RequestPreview,
     preview_request,
-    read_limiter_url,
 )
 from ..conversation import Conversations, Turn
-from ._bridge import Engine, RateLimits, SharedClient
-from ._budget import find_parent_budget, publish_budget
+from ._accountant import TurnAccountant
+from ._bridge import Engine, RateLimits, SharedClient, Source, source_of
 from ._cassette import Cassette, Cassettes
-from ._connection import ConfigReader, Configuration, FoundCredential, redact_key
-from ._ledger import Ledger, TurnAccountant
-from ._progress import Progress
+from ._connection import Connector, FoundCredential, SettingRow
+from ._ledger import Ledger, publish_budget
+from ._progress import Phase, Progress
 from ._provenance import AskedRows, RequestLog
 from ._recording import cleaned_body, without_secrets
-from ._replay import ReplayClient, ReplayRules
 from ._reply import Jobs, Presenter, Reply
 from ._requests import AskedWith, ModelNames, Question
-from ._settings import SETTINGS, ResolvedSettings
-from ._snapshot import Phase
+from ._settings import ConfigReader, ResolvedSettings, SettingsSources
 from ._turn import TurnPlan, TurnPlanner, TurnRun, ensure_final
-
-_UNPRINTED_FIELDS = frozenset({"headers"})
-"""Headers may contain a gateway's secret, so only their names are shown."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingRow:
-    """One setting, its value as text, and a description of its source."""
-
-    name: str
-    value: str
-    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,69 +65,12 @@ class RuntimeStatus:
     notes: tuple[str, ...]
 
 
-def setting_rows(settings: ResolvedSettings, found: FoundCredential | None) -> tuple[SettingRow, ...]:
-    """Return rows for the credential and all settings."""
-    values = settings.values
-    rows = [
-        SettingRow(name=name, value=_show(name, getattr(values, name)), source=settings.sources[name])
-        for name in SETTINGS
-    ]
-    return (_credential_row(found), *rows)
-
-
-def connection_notes(config: ClientConfig, found: FoundCredential | None) -> Iterable[str]:
-    """Yield warnings about a connection, as sentences."""
-    if config.sends_key_in_clear and found is not None:
-        yield (
-            f"The {found.kind} crosses the network unencrypted, because base_url begins with http:// and is not this "
-            "machine."
-        )
-
-
-def _credential_row(found: FoundCredential | None) -> SettingRow:
-    if found is None:
-        return SettingRow(name="api_key", value="not set", source="default")
-    name = "auth_token" if found.credential.is_token else "api_key"
-    return SettingRow(name=name, value=REDACTED, source=found.source)
-
-
-def _show(name: str, value: object) -> str:
-    if name == "limiter" and isinstance(value, str):
-        return read_limiter_url(value).shown
-    if isinstance(value, Mapping) and name in _UNPRINTED_FIELDS:
-        return ", ".join(f"{header}: {REDACTED}" for header in value) or "none"
-    if value is None or value == ():
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 _Result = TypeVar("_Result")
 
 _PYTHON = "Python"
 """The origin of a question that is not displayed by a cell or a panel."""
 _MAX_PENDING_NOTES = 10
 """Maximum number of sentences that wait to be shown to the user."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """The source of answers: a server, or a cassette in front of it.
-
-    Attributes:
-        lend: Lends the client.
-        rate: Requests per second, used if the limiter does not exist yet.
-        is_simulated: The embedded simulator is known to answer.
-        found: The credential for redaction, or None.
-    """
-
-    lend: Callable[[SharedClient], AbstractAsyncContextManager[ClaudeClient]]
-    rate: float
-    is_simulated: bool
-    found: FoundCredential | None
 
 
 class Runtime:
@@ -158,7 +81,7 @@ class Runtime:
     Args:
         environment: The environment variables; read again for each request.
         inherited: The state that `hand_over` of a previous runtime of this kernel returned, or None.
-        publish_budget: Called with each budget that is set, to publish it to child processes.
+        publishes_budget: Child processes learn of the budget.
     """
 
     def __init__(
@@ -166,21 +89,21 @@ class Runtime:
         *,
         environment: Mapping[str, str] = os.environ,
         inherited: Mapping[str, Any] | None = None,
-        publish_budget: Callable[[float | None], None] = lambda _amount: None,
+        publishes_budget: bool = False,
     ) -> None:
         kept = inherited or {}
         self.last: Reply | None = kept.get("last")
         """The most recently started reply."""
-        self._configuration = Configuration(environment, login=kept.get("login"))
-        self._configuration.demo_choice = kept.get("demo_choice")
-        self._configuration.read_config = kept.get("read_config")
+        self._sources = SettingsSources(environment)
+        self._sources.read_config = kept.get("read_config")
+        self._connector = Connector(environment, self._sources.files, login=kept.get("login"))
+        self._connector.demo_choice = kept.get("demo_choice")
         Reply.presenter = kept.get("presenter") or Reply.presenter
-        self._engine = Engine(kept.get("limits"), self._notify_user, self._report_last)
         self.conversations: Conversations = kept.get("conversations") or Conversations()
         """The threads of this kernel, with all their turns."""
-        self._publish_budget = publish_budget
-        self.ledger = Ledger(kept.get("ledger"), publish=self._share_budget, find_parent=find_parent_budget)
+        self.ledger = Ledger(kept.get("ledger"), is_published=publishes_budget, share=self._share_budget)
         """Usage, costs and the budget."""
+        self._engine = Engine(kept.get("limits"), self._rate, self._notify_user, self.ledger.report_last)
         self.server_limits = RateLimits()
         """The rate limits that the server has reported."""
         self.model_names = ModelNames()
@@ -235,50 +158,37 @@ class Runtime:
         }
         if not isinstance(question, Question):
             question = Question(prompt=question)
-        settings = self.settings(options)
-        plan = self._planner.plan(question, settings)
-        source = self._source(settings)
+        plan = self._planner.plan(question, self.settings(options))
+        return self._start(plan, self._source(plan.settings))
+
+    def _start(self, plan: TurnPlan, source: Source) -> Reply:
+        """Run a turn on the bridge, and register its reply as the last one and as in flight."""
         progress = Progress(
-            question,
+            plan.question,
             model=plan.request.model,
-            max_attempts=settings.values.max_retries + 1,
-            notes=(*plan.notes, *self._configuration.local_setting_notes(settings)),
+            max_attempts=plan.settings.values.max_retries + 1,
+            notes=(*plan.notes, *self._sources.local_notes(plan.settings)),
         )
-        while self._pending_notes and question.origin != _PYTHON:
+        while self._pending_notes and plan.question.origin != _PYTHON:
             progress.add_note(self._pending_notes.popleft())
-        reply = Reply(question, progress, thread=plan.thread, asked_with=plan.asked_with)
-        accountant = self._accountant_for(plan.thread, settings, source)
-        run = TurnRun(plan, progress, planner=self._planner, settings=settings, accountant=accountant)
+        reply = Reply(plan.question, progress, thread=plan.thread, asked_with=plan.asked_with)
+        accountant = self._accountant_for(plan.thread, plan.settings, source)
+        run = TurnRun(plan, progress, planner=self._planner, accountant=accountant)
 
         def on_end(task: asyncio.Task[None]) -> None:
             accountant.finish(None)  # releases the reservation of a run that ended abnormally
-            ensure_final(progress, task, lambda text: redact_key(text, source.found))
+            ensure_final(progress, task, source.redact)
             self._in_flight.pop(reply, None)
 
-        self._spawn(reply, plan, run, source, on_end)
-        return reply
-
-    def _spawn(
-        self,
-        reply: Reply,
-        plan: TurnPlan,
-        run: TurnRun,
-        source: Source,
-        on_end: Callable[[asyncio.Task[None]], None],
-    ) -> None:
-        """Run the reply on the bridge, and register it as the last one and as in flight."""
         with self._starting:
             before = self._turns_before(plan)
             self._in_flight[reply] = plan
             self.last = reply
-        cancel = self._engine.spawn(
-            lambda shared: run.run(source.lend(shared), before),
-            rate=source.rate,
-            on_end=on_end,
-        )
+        cancel = self._engine.spawn(lambda shared: run.run(source.lend(shared), before), on_end=on_end)
         reply.bind(cancel)
         for callback in tuple(self._watchers.values()):
             callback()
+        return reply
 
     def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after each start of a reply, on the starting thread; return a function that removes it."""
@@ -329,7 +239,7 @@ class Runtime:
         Raises:
             ConfigurationError: The request cannot be sent.
         """
-        connection = self._configuration.connect(self.settings(), self.find_credential())
+        connection = self._connector.connect(self.settings(), self.find_credential())
         preview = preview_request(connection.config, connection.credential, request)
         shown = self.without_secrets(preview.body)
         return replace(preview, body=dict(shown), is_redacted=shown is not preview.body)
@@ -347,48 +257,12 @@ class Runtime:
             attempts=settings.values.max_retries + 1,
             is_simulated=source.is_simulated,
             thread=thread,
-            counts_input=rows is None,
             log=self.log,
             rows=rows,
         )
 
     def _source(self, settings: ResolvedSettings) -> Source:
-        """Return the source of answers: the server, or a cassette in front of it.
-
-        Raises:
-            ConfigurationError: There is no key, and replay is off.
-        """
-        values, configuration = settings.values, self._configuration
-        if values.replay == "off":
-            found = self.find_credential()
-            connection = configuration.connect(settings, found)
-            return Source(
-                lend=lambda shared: shared.lend(connection),
-                rate=values.rate_limit_rps,
-                is_simulated=connection.is_simulated,
-                found=found,
-            )
-        found = None if values.replay == "only" else self.find_credential()
-        cassette = self.cassettes.at(values.cassette)
-        rules = ReplayRules(
-            mode=values.replay, speed=values.replay_speed, records_errors=values.record_errors
-        )
-
-        @asynccontextmanager
-        async def lend_later(shared: SharedClient) -> AsyncIterator[HTTPClaudeClient]:
-            # On a thread, because it may start the simulator.
-            loop = asyncio.get_running_loop()
-            connection = await loop.run_in_executor(None, configuration.connect, settings, found)
-            async with shared.lend(connection) as client:
-                yield client
-
-        def lend(shared: SharedClient) -> AbstractAsyncContextManager[ClaudeClient]:
-            return ReplayClient(
-                cassette, rules, lambda: lend_later(shared), lambda text: redact_key(text, found)
-            )
-
-        is_demo = configuration.is_demo(settings, found)
-        return Source(lend=lend, rate=values.rate_limit_rps, is_simulated=is_demo, found=found)
+        return source_of(settings, self._connector, self.cassettes)
 
     def count_recorded(self, keys: Iterable[bytes], options: Mapping[str, object]) -> int:
         """Return how many of the requests with these keys the cassette would answer; 0 if replay does not use recordings.
@@ -435,7 +309,7 @@ class Runtime:
             async with source.lend(shared) as client:
                 return await work(client)
 
-        return self._engine.submit(run, rate=source.rate)
+        return self._engine.submit(run)
 
     def spawn(
         self,
@@ -467,17 +341,13 @@ class Runtime:
             async with source.lend(shared) as client:
                 await work(client, make_accountant)
 
-        return self._engine.spawn(run, rate=source.rate, on_end=on_end)
+        return self._engine.spawn(run, on_end=on_end)
 
-    async def _report_last(self) -> None:
-        await self.ledger.report_last()
-
-    def _share_budget(self, amount: float | None) -> None:
-        """Publish the budget to child processes and to processes that share the limiter."""
-        self._publish_budget(amount)
+    def _share_budget(self) -> None:
+        """Send the budget to the processes that share the limiter, if it is shared."""
         with contextlib.suppress(ClaudeError):  # the next request reports the same error
             if self.settings().values.limiter is not None:
-                self.submit(self.ledger.share_budget)
+                self.submit(self.ledger.look)
 
     def check_health(self) -> concurrent.futures.Future[Health]:
         """Check whether the server can be reached and accepts the key. Never billed."""
@@ -502,11 +372,11 @@ class Runtime:
         Raises:
             ConfigurationError: A value in force is not valid, or a settings file cannot be read.
         """
-        return self._configuration.settings(options or {})
+        return self._sources.resolve(options or {})
 
     def use_config(self, read: ConfigReader | None) -> None:
         """Read the settings of `%config` with this function; None stops that."""
-        self._configuration.read_config = read
+        self._sources.read_config = read
 
     def login(self, key: str) -> None:
         """Use this API key from now on. It stays in memory until `logout` or the end of the kernel.
@@ -514,12 +384,12 @@ class Runtime:
         Raises:
             ConfigurationError: The text cannot be a key. The message does not contain it.
         """
-        self._configuration.credentials.login(key)
-        self._configuration.demo_choice = None
+        self._connector.credentials.login(key)
+        self._connector.demo_choice = None
 
     def logout(self) -> None:
         """Forget the key that was given to `login`."""
-        self._configuration.credentials.logout()
+        self._connector.credentials.logout()
 
     def find_credential(self) -> FoundCredential | None:
         """Return the credential in force, with its source, or None.
@@ -527,18 +397,18 @@ class Runtime:
         Raises:
             ConfigurationError: The credential in force cannot be a key.
         """
-        return self._configuration.find_credential()
+        return self._connector.find_credential()
 
     def redact(self, text: str) -> str:
         """Replace the key by `[REDACTED]` in text from other sources."""
-        return self._configuration.redact(text)
+        return self._connector.redact(text)
 
     # Demo...
 
     @property
     def is_demo(self) -> bool:
         """Whether the embedded simulator answers the next request."""
-        return self._configuration.is_demo(self.settings(), self.find_credential())
+        return self._connector.is_demo(self.settings(), self.find_credential())
 
     def demo_on(self) -> None:
         """Use the embedded simulator.
@@ -546,25 +416,20 @@ class Runtime:
         Raises:
             ConfigurationError: A credential is configured, which a notebook does not override.
         """
-        if self.is_demo:
-            return
-        found = self.find_credential()
-        if found is not None:
-            raise ConfigurationError(
-                f"There is an {found.kind} ({found.source}), and a notebook does not override it. To use the simulator "
-                "anyway, start Jupyter with CLAUDE_MAGIC_DEMO=on."
-            )
-        self._configuration.demo_choice = True
+        self._connector.demo_on(self.settings())
 
     def demo_off(self) -> None:
         """Use the real API, regardless of `CLAUDE_MAGIC_DEMO`."""
-        self._configuration.demo_choice = False
+        self._connector.demo_choice = False
 
     # The limiter, the presenter, the end...
 
     def limiter_state(self) -> BucketState:
         """Return level, queue and pause of the shared limiter."""
-        return self._engine.limiter_state(self.settings().values.rate_limit_rps)
+        return self._engine.limiter_state()
+
+    def _rate(self) -> float:
+        return self.settings().values.rate_limit_rps
 
     def _notify_user(self, sentence: str) -> None:
         """Show a sentence about a limiter on a server: with a displayed reply in flight, or else with the next one."""
@@ -589,28 +454,22 @@ class Runtime:
         Raises:
             ConfigurationError: A setting in force is not valid.
         """
-        settings = self.settings()
-        found = self.find_credential()
+        settings, found = self.settings(), self.find_credential()
         config = settings.values.client_config()
-        is_simulated = self._configuration.is_demo(settings, found)
         error = None if self.last is None else self.last.error
-        rows = setting_rows(settings, found)
-        if (choice := self._configuration.demo_choice) is not None:
-            demo = SettingRow(name="demo", value="on" if choice else "off", source="%claude demo")
-            rows = tuple(demo if row.name == "demo" else row for row in rows)
+        problem = self._engine.limiter_problem
         return RuntimeStatus(
-            base_url="embedded simulator" if is_simulated else config.base_url,
+            base_url="embedded simulator" if self._connector.is_demo(settings, found) else config.base_url,
             is_running=self._engine.is_running,
             credential=None if found is None else f"{found.kind}, {found.source}",
             limiter=self.limiter_state(),
             in_flight=len(self.in_flight()),
             last_error=None if error is None else f"{type(error).__name__}: {self.redact(str(error))}",
-            settings=rows,
+            settings=tuple(self._connector.rows(settings, found)),
             notes=(
                 *settings.notes,
-                *self._configuration.credentials.notes,
-                *connection_notes(config, found),
-                *([problem] if (problem := self._engine.limiter_problem) else []),
+                *self._connector.notes(config, found),
+                *(() if problem is None else (problem,)),
             ),
         )
 
@@ -635,16 +494,16 @@ class Runtime:
         The limiter's state, the login, the demo choice and the last reply stay, because they belong to the kernel.
         """
         self._engine.close()
-        self._configuration.close()
+        self._connector.close()
 
     def hand_over(self) -> dict[str, Any]:
         """Close, and return the state for the next runtime of this kernel."""
         self.close()
         return {
             "last": self.last,
-            "login": self._configuration.credentials.given,
-            "demo_choice": self._configuration.demo_choice,
-            "read_config": self._configuration.read_config,
+            "login": self._connector.credentials.given,
+            "demo_choice": self._connector.demo_choice,
+            "read_config": self._sources.read_config,
             "presenter": Reply.presenter,
             "limits": self._engine.dump(),
             "watchers": self._watchers,
@@ -662,11 +521,11 @@ class Runtime:
             the parent, because they share its sockets and selectors.
         """
         self._starting = threading.Lock()
-        parents = (self._engine, self._configuration.start_over_after_fork())
-        self._engine = Engine(self._engine.dump(), self._notify_user, self._report_last)
+        parents = (self._engine, self._connector.start_over_after_fork())
+        self.ledger = self.ledger.for_forked_child()
+        self._engine = Engine(self._engine.dump(), self._rate, self._notify_user, self.ledger.report_last)
         self._watchers, self.cassettes, self.log = {}, Cassettes(), RequestLog()
         self.conversations.reset_lock()
-        self.ledger = self.ledger.for_forked_child()
         self.server_limits, self.model_names = RateLimits(), ModelNames()
         self._planner = TurnPlanner(self.conversations, self.model_names)
         for reply in {*self.in_flight(), *([] if self.last is None else [self.last])}:
@@ -691,9 +550,7 @@ def get_runtime() -> Runtime:
         previous = _kept.get("runtime")
         if type(previous) is Runtime:
             return previous
-        runtime = Runtime(
-            inherited=None if previous is None else previous.hand_over(), publish_budget=publish_budget
-        )
+        runtime = Runtime(inherited=None if previous is None else previous.hand_over(), publishes_budget=True)
         _kept["runtime"] = runtime
         if previous is None:
             _watch_process()

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tomllib
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -269,13 +270,11 @@ def _parse(path: Path) -> dict[str, Any]:
         return _checked(tomllib.loads(_text(path)))
     except _UnusableError as error:
         reason = str(error)
-    except tomllib.TOMLDecodeError as error:
-        reason = f"is not valid TOML: {shorten(str(error))}"
     except RecursionError:
         reason = "nests its values too deeply"
     except OSError as error:
         reason = f"cannot be read: {error.strerror or type(error).__name__}"
-    except ValueError as error:  # an integer with thousands of digits
+    except ValueError as error:  # also for an integer with thousands of digits
         reason = f"is not valid TOML: {shorten(str(error))}"
     raise ConfigurationError(f"The settings file {path} {reason}. Correct it or move it away.")
 
@@ -480,3 +479,60 @@ def _unknown_keys(content: Mapping[str, Any], where: str) -> Iterable[str]:
         yield f"{where} sets {shown_value(name)}, which is not a setting; ignored.{hint}"
     if len(unknown) > _MAX_UNKNOWN:
         yield f"{where} sets {len(unknown) - _MAX_UNKNOWN:,} more unknown settings; ignored."
+
+
+ConfigReader: TypeAlias = Callable[[], Mapping[str, object]]
+
+
+class SettingsSources:
+    """Reads the sources of settings anew for each request.
+
+    Attributes:
+        read_config: Reads the settings made with `%config`; None without a shell.
+        files: Reads the settings files.
+
+    Args:
+        environment: The environment variables.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.read_config: ConfigReader | None = None
+        self.files = SettingsFiles()
+        self._environment = environment
+        self._warned: set[str] = set()
+        self._reported = ""
+
+    def resolve(self, options: Mapping[str, object]) -> ResolvedSettings:
+        """Return the settings in force. `options` are those passed with a call; None counts as not given.
+
+        Raises:
+            ConfigurationError: A value in force is not valid, or a settings file cannot be read.
+        """
+        layers = [
+            option_layer(options),
+            config_layer({} if self.read_config is None else self.read_config()),
+            environment_layer(self._environment),
+        ]
+        if (path := local_file_path(self._environment)) is not None:
+            layers.append(local_file_layer(path, self.files.read(path)))
+            self._warn_once(layers[-1].notes)
+        path = user_file_path(self._environment)
+        return resolve([*layers, user_file_layer(path, self.files.read(path))])
+
+    def local_notes(self, settings: ResolvedSettings) -> tuple[str, ...]:
+        """Return a sentence about settings made by a file beside the notebook: once, and again when they change."""
+        made = settings.set_beside_notebook
+        described = ", ".join(f"{name} {shown_value(value)}" for name, value in made.items())
+        is_known, self._reported = described == self._reported, described
+        if is_known or not described:
+            return ()
+        return (
+            f"{FILE_NAME} beside the notebook sets {described}. %claude status shows where each setting comes from.",
+        )
+
+    def _warn_once(self, notes: tuple[str, ...]) -> None:
+        """Warn once about each ignored setting in a local file, because its author expects it to work."""
+        for note in notes:
+            if note not in self._warned:
+                self._warned.add(note)
+                warnings.warn(note, stacklevel=5)  # the caller of the code that resolves the settings

@@ -17,8 +17,10 @@ from ..client import ClaudeClient, ClaudeError, RedisBucket, RedisLink, RedisScr
 from ._budget import Account, BudgetExceededError, WorstCase, check_budget, fits
 from ._models import format_usd
 
-_SCRIPT: Final = RedisScript("budget.lua", "budget", "members", package=__package__)
-_SIMULATED_SCRIPT: Final = RedisScript("budget.lua", "budget:simulated", "members", package=__package__)
+_SCRIPTS: Final = {
+    is_simulated: RedisScript("budget.lua", books, "members", package=__package__)
+    for is_simulated, books in ((False, "budget"), (True, "budget:simulated"))
+}
 _LAST_REPORT_TIMEOUT: Final = 1.0
 _REPORT_DELAY: Final = 0.05
 """Seconds from the end of a request to the report of its cost, unless another request reports it earlier."""
@@ -97,13 +99,16 @@ class SharedBudget:
         self._unsubscribe()
         self._link, self._unsubscribe, self.is_joined = None, lambda: None, False
 
-    async def reserve(self, worst: WorstCase, *, is_simulated: bool, take: Callable[[], object]) -> None:
-        """Admit a request whose worst case fits into the rest of the shared budget.
+    async def reserve(
+        self, worst: WorstCase, what: str, *, is_simulated: bool, take: Callable[[], object]
+    ) -> None:
+        """Admit one or several requests whose worst case fits into the rest of the shared budget.
 
         Args:
-            worst: The worst case of the request.
-            is_simulated: Whether it counts against the simulator's account.
-            take: Adds it to this process's account, before the next report to the server.
+            worst: Their worst case.
+            what: Their name in a few words, for error messages.
+            is_simulated: Whether they count against the simulator's account.
+            take: Adds them to this process's account, before the next report to the server.
 
         Raises:
             BudgetExceededError: The worst case does not fit.
@@ -116,7 +121,7 @@ class SharedBudget:
         if not answer["fits"] and self._amount is not None:
             account = sum_of(self._account(is_simulated), self._others[is_simulated])
             try:
-                check_budget(worst, account, self._amount)
+                check_budget(worst, account, self._amount, what)
             except BudgetExceededError as error:
                 reserved = self._others[is_simulated].reserved
                 error.is_passing = fits(
@@ -169,14 +174,11 @@ class SharedBudget:
                 request |= {"lifts": True} if unsent[0] is None else {"sets": unsent[0]}
             elif self._amount is not None:
                 request["known"] = self._amount
-            script = _SIMULATED_SCRIPT if is_simulated else _SCRIPT
-            answer: Mapping[str, Any] = await link.call(script, request)
+            answer: Mapping[str, Any] = await link.call(_SCRIPTS[is_simulated], request)
             if unsent is not None:
                 # The simulator's account has the same budget.
                 other = _amounts(self._account(not is_simulated))
-                await link.call(
-                    _SCRIPT if is_simulated else _SIMULATED_SCRIPT, {**request, "own": other, "worst": 0.0}
-                )
+                await link.call(_SCRIPTS[not is_simulated], {**request, "own": other, "worst": 0.0})
                 self._unsent = None if self._unsent is unsent else self._unsent
             self._amount = None if answer["amount"] is False else float(answer["amount"])
             self._others[is_simulated] = Account(**answer["others"])

@@ -26,11 +26,11 @@ from ..client import (
     ReplyStream,
     ToolUseBlock,
 )
-from ..conversation import Conversations, Place, Turn, fingerprint
+from ..conversation import CUT_SHORT, Conversations, Place, Turn, fingerprint
 from ..tools import CallState, ToolExecutor, ToolResult
-from ._ledger import TurnAccountant
+from ._accountant import TurnAccountant
 from ._models import facts_of
-from ._progress import Progress
+from ._progress import Progress, ReplySnapshot
 from ._reply import Reply, ended
 from ._requests import (
     AskedWith,
@@ -64,7 +64,8 @@ def closed_turn(messages: Sequence[Mapping[str, Any]], reason: str) -> Turns | N
     if all(message["role"] == "user" for message in kept):
         return None
     if unanswered := _unanswered_calls(kept[-1]):
-        kept.append(refused_calls(unanswered, reason))
+        refused = [ToolResult(tool_use_id=call_id, content=reason, is_error=True) for call_id in unanswered]
+        kept.append(_results(refused))
     return kept
 
 
@@ -126,15 +127,9 @@ def closed_reply(message: Message) -> dict[str, Any] | None:
     return {**param, "content": content} if content else None
 
 
-def refused_calls(call_ids: Sequence[str], reason: str) -> dict[str, Any]:
-    """Return a user message that answers calls with an error."""
-    return {
-        "role": "user",
-        "content": [
-            {"type": "tool_result", "tool_use_id": call_id, "content": reason, "is_error": True}
-            for call_id in call_ids
-        ],
-    }
+def _results(results: Iterable[ToolResult]) -> dict[str, Any]:
+    """Return the user message with the results of calls."""
+    return {"role": "user", "content": [result.to_param() for result in results]}
 
 
 def _without_pending_calls(messages: Turns) -> Turns:
@@ -187,6 +182,7 @@ class TurnPlan:
 
     Attributes:
         question: The question.
+        settings: The settings in force; their model may be a short name.
         place: Place in the conversations; None for a standalone question.
         request: The first request.
         notes: Sentences for the reader.
@@ -195,6 +191,7 @@ class TurnPlan:
     """
 
     question: Question
+    settings: ResolvedSettings
     place: Place | None
     request: MessageRequest
     notes: tuple[str, ...]
@@ -231,7 +228,7 @@ class TurnPlanner:
         model = settings.values.model
         return self._plan(question, settings, self._place(question), table_id(model) or model)
 
-    def renew(self, plan: TurnPlan, settings: ResolvedSettings) -> TurnPlan:
+    def renew(self, plan: TurnPlan) -> TurnPlan:
         """Return the plan if its place has not changed; else a new one.
 
         Raises:
@@ -239,15 +236,14 @@ class TurnPlanner:
         """
         if plan.place is None or self._place(plan.question) == plan.place:
             return plan
-        return self.plan(plan.question, settings)
+        return self.plan(plan.question, plan.settings)
 
-    async def resolve(self, client: ClaudeClient, plan: TurnPlan, settings: ResolvedSettings) -> TurnPlan:
+    async def resolve(self, client: ClaudeClient, plan: TurnPlan) -> TurnPlan:
         """Return the plan with the short name of its model resolved by this server."""
-        name = settings.values.model
-        if table_id(name) is None:
+        model = await self._names.resolve(client, plan.settings.values.model)
+        if model == plan.request.model:
             return plan
-        model = await self._names.resolve(client, name)
-        return plan if model == plan.request.model else self._plan(plan.question, settings, plan.place, model)
+        return self._plan(plan.question, plan.settings, plan.place, model)
 
     def explain(self, error: ClaudeError, plan: TurnPlan) -> None:
         """Add a suggestion to an error about an unknown model."""
@@ -257,21 +253,20 @@ class TurnPlanner:
         self,
         plan: TurnPlan,
         messages: Sequence[dict[str, Any]],
+        reply: ReplySnapshot,
         *,
         is_partial: bool,
         last: Message | None,
-        usage: dict[str, Any] | None,
-        name: str | None = None,
     ) -> Turn | None:
         """Add a turn to the conversation and return it; None if it is standalone.
 
         Args:
             plan: The plan of the turn.
             messages: Its messages in a form that the API accepts as history.
+            reply: The reply, for the usage of all requests. If it was recorded, its key determines the id of the turn, so that the
+                id is the same in each run.
             is_partial: Whether the answer is incomplete.
-            last: The last reply, for the model and the size of the context; None if there is none.
-            usage: The usage of all its requests, or None.
-            name: A text that its id is derived from, so that it is the same in each run; None for a random id.
+            last: The last message, for the model and the size of the context; None if there is none.
         """
         if plan.place is None:
             return None
@@ -282,8 +277,8 @@ class TurnPlanner:
             model=(last.model if last is not None else "") or plan.request.model,
             fingerprint=plan.fingerprint,
             is_partial=is_partial,
-            usage=usage,
-            name=name,
+            usage=None if reply.usage is None else reply.usage.model_dump(mode="json", exclude_none=True),
+            name=reply.recorded[0].key if reply.recorded else None,
             context_tokens=0 if last is None else last.usage.context_tokens,
         )
         if is_partial:
@@ -321,6 +316,7 @@ class TurnPlanner:
         request, changes = make_request(question, settings, history, model=model)
         return TurnPlan(
             question=question,
+            settings=settings,
             place=place,
             request=request,
             notes=(*notes, *changes),
@@ -382,8 +378,6 @@ MAX_PAUSES = 10
 _INTERRUPTED = "The user interrupted this before there was a result."
 _CUT = "This call was not made: the reply that asked for it was cut short."
 
-_CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn"})
-
 logger = logging.getLogger("claude_magic.runtime")
 
 
@@ -394,7 +388,6 @@ class TurnRun:
         plan: The plan of the turn.
         progress: The progress of the reply.
         planner: Resolves short names of models, and adds the turn to the conversation.
-        settings: The settings in force.
         accountant: Admits and books each request.
     """
 
@@ -404,13 +397,11 @@ class TurnRun:
         progress: Progress,
         *,
         planner: TurnPlanner,
-        settings: ResolvedSettings,
         accountant: TurnAccountant,
     ) -> None:
         self._plan = plan
         self._progress = progress
         self._planner = planner
-        self._settings = settings
         self._accountant = accountant
         self._tools = plan.question.tools
         self._turn: Turns = [plan.request.messages[-1]]
@@ -429,9 +420,9 @@ class TurnRun:
         try:
             await self._wait_for_turn(before)
             async with lending as client:
-                self._plan = await self._planner.resolve(client, self._plan, self._settings)
+                self._plan = await self._planner.resolve(client, self._plan)
                 message = await self._answer(client)
-            self._keep_turn(_CUT, last=message, is_partial=message.stop_reason in _CUT_SHORT)
+            self._keep_turn(_CUT, last=message, is_partial=message.stop_reason in CUT_SHORT)
             progress.complete()
         except asyncio.CancelledError:
             partial = self._keep_partial(_received(self._stream), _INTERRUPTED)
@@ -452,7 +443,7 @@ class TurnRun:
             if not reply.done():
                 self._progress.wait_for_turn()
                 await ended(reply)
-        plan = self._planner.renew(self._plan, self._settings)
+        plan = self._planner.renew(self._plan)
         if plan is not self._plan:
             self._plan = plan
             self._turn = [plan.request.messages[-1]]
@@ -516,7 +507,7 @@ class TurnRun:
             for call in calls:
                 results[call.id] = await self._call(tools, call)
         finally:
-            self._turn.append({"role": "user", "content": [results[call.id].to_param() for call in calls]})
+            self._turn.append(_results(results[call.id] for call in calls))
 
     async def _call(self, tools: ToolExecutor, call: ToolUseBlock) -> ToolResult:
         def report(state: CallState, text: str = "") -> None:
@@ -543,16 +534,8 @@ class TurnRun:
 
     def _keep_turn(self, reason: str, *, last: Message | None, is_partial: bool) -> None:
         if (messages := closed_turn(self._turn, reason)) is not None:
-            snapshot = self._progress.snapshot()
-            usage, recorded = snapshot.usage, snapshot.recorded
-            turn = self._planner.keep(
-                self._plan,
-                messages,
-                is_partial=is_partial,
-                last=last,
-                usage=None if usage is None else usage.model_dump(mode="json", exclude_none=True),
-                name=recorded[0].key if recorded else None,
-            )
+            reply = self._progress.snapshot()
+            turn = self._planner.keep(self._plan, messages, reply, is_partial=is_partial, last=last)
             self._progress.note_turn(turn)
 
 

@@ -16,8 +16,9 @@ from measure import Figure, at_most, interleave, print_figures, ratio_at_most
 from simulator_process import simulator_process
 
 from claude_magic.client import ClientConfig, ContentBlockDelta, Credential, HTTPClaudeClient, MessageRequest
+from claude_magic.runtime import Settings
 from claude_magic.runtime._cassette import Cassette
-from claude_magic.runtime._replay import ReplayClient, ReplayRules
+from claude_magic.runtime._replay import ReplayClient
 
 DELTAS, WRITES = 20_000, 2_000
 ROUNDS = 7
@@ -50,7 +51,7 @@ def reader(stack: AsyncExitStack, url: str, folder: Path | None) -> Reader:
         port = client
         if folder is not None:
             cassette = Cassette(folder / f"{time.monotonic_ns()}.jsonl")
-            port = ReplayClient(cassette, ReplayRules(mode="auto"), lend, str)
+            port = ReplayClient(cassette, Settings(replay="auto"), lend, str)
         async with port.stream_message(request) as stream:
             async for event in stream:
                 if type(event) is ContentBlockDelta:

@@ -14,7 +14,7 @@ import pytest
 from claude_magic.bulk import Request, make_plan
 from claude_magic.client import ConfigurationError, MessageRequest, RedisBucket, Usage
 from claude_magic.notebook._money_commands import budget
-from claude_magic.runtime import BillLine, BudgetExceededError, Ledger, Question, Runtime
+from claude_magic.runtime import BillLine, BudgetExceededError, Ledger, Question, Runtime, worst_case
 from claude_magic.runtime._ledger import Reservation
 from claude_magic.simulator import Simulator
 
@@ -197,6 +197,23 @@ def test_a_budget_holds_for_all_that_share_the_limiter(server: RedisServer) -> N
     with_ledgers(server, "budget", play)
 
 
+def test_a_batch_that_does_not_fit_is_named_as_one(server: RedisServer) -> None:
+    """As without a shared limiter."""
+
+    async def main() -> None:
+        ledger, client = Ledger(), SharingClient(server, "batches")
+        sharing: Any = client
+        ledger.set_budget(0.000001)
+        worst = worst_case(REQUEST, None, attempts=1)
+        try:
+            with pytest.raises(BudgetExceededError, match="This batch could cost up to"):
+                await ledger.admit_batch(sharing, "a", REQUEST, worst, what="This batch", is_simulated=False)
+        finally:
+            await client.bucket.aclose()
+
+    asyncio.run(main())
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Wait until something holds."""
     while not condition():
@@ -281,7 +298,7 @@ def test_a_ledger_that_continues_another_is_not_counted_twice(server: RedisServe
 
         assert reloaded._shared.name == one._shared.name
         assert child._shared.name != one._shared.name
-        assert child._new_account(False).committed == 0.0
+        assert child._account_since_fork(False).committed == 0.0
         assert child.account().spent == pytest.approx(worst)
 
     with_ledgers(server, "continued", play)

@@ -24,7 +24,6 @@ from claude_magic.client import (
 )
 from claude_magic.runtime import _cassette
 from claude_magic.runtime._cassette import Cassette, CassetteError
-from claude_magic.runtime._nearest import explain_miss
 from claude_magic.runtime._provenance import parameters_of
 from claude_magic.runtime._recording import (
     EventCollector,
@@ -38,6 +37,7 @@ from claude_magic.runtime._recording import (
     unfold,
     without_secrets,
 )
+from claude_magic.runtime._replay import explain_miss
 
 DAY = "2026-11-27T10:00:00+00:00"
 

@@ -1,4 +1,4 @@
-"""The lock of a cassette as Windows has it. Its functions are played here: `msvcrt.locking` holds bytes, and a file that is read cannot be replaced."""
+"""The lock of a cassette as Windows has it, played here: `msvcrt.locking` holds bytes, and a file that is read cannot be replaced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from claude_magic.runtime import _cassette, _file_lock
+from claude_magic.runtime import _cassette
 
 if sys.platform != "win32":
     import fcntl
@@ -42,13 +42,13 @@ class _Msvcrt(types.ModuleType):
 
 @pytest.fixture
 def windows(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, _Msvcrt]:
-    """The locks as Windows imports them, in their places."""
+    """The module as Windows loads it, and the locks that it finds there."""
     if sys.platform == "win32":
         pytest.skip("The real ones are tested by test_cassette.py.")
     msvcrt = _Msvcrt()
     monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
-    name = "claude_magic.runtime._file_lock_on_windows"
-    spec = importlib.util.spec_from_file_location(name, _file_lock.__file__)
+    name = "claude_magic.runtime._cassette_on_windows"
+    spec = importlib.util.spec_from_file_location(name, _cassette.__file__)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -56,30 +56,28 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, _Msvcrt]:
     with monkeypatch.context() as patch:
         patch.setattr(sys, "platform", "win32")
         spec.loader.exec_module(module)
-    for function in ("lock", "unlock", "replace_file"):
-        monkeypatch.setattr(_cassette, function, getattr(module, function))
     return module, msvcrt
 
 
 def test_one_holds_it_and_the_next_waits(windows: tuple[Any, _Msvcrt], tmp_path: Path) -> None:
     """Promise: always the same byte is locked, and given back, also after an error inside."""
-    _, msvcrt = windows
+    module, msvcrt = windows
     path, order = tmp_path / "c.jsonl", list[str]()
 
     def wait() -> None:
-        with _cassette._locked(path):
+        with module._locked(path):
             order.append("second")
 
-    with _cassette._locked(path):
+    with module._locked(path):
         waiting = threading.Thread(target=wait)
         waiting.start()
         while len(msvcrt.places) < 3:  # the other one has looked twice
             pass
         order.append("first")
     waiting.join()
-    with pytest.raises(ZeroDivisionError), _cassette._locked(path):
+    with pytest.raises(ZeroDivisionError), module._locked(path):
         _ = 1 // 0
-    with _cassette._locked(path):
+    with module._locked(path):
         order.append("third")
 
     assert order == ["first", "second", "third"]
@@ -90,13 +88,13 @@ def test_a_lock_that_is_held_too_long_is_an_error(
     windows: tuple[Any, _Msvcrt], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, _ = windows
-    monkeypatch.setattr(module, "_TIMEOUT", 0.0)
+    monkeypatch.setattr(module, "_LOCK_TIMEOUT", 0.0)
     path = tmp_path / "c.jsonl"
 
     with (
-        _cassette._locked(path),
+        module._locked(path),
         pytest.raises(OSError, match="another process has held the lock"),
-        _cassette._locked(path),
+        module._locked(path),
     ):
         pass
 
@@ -105,10 +103,10 @@ def test_what_is_wrong_with_the_disk_is_not_taken_for_another_process(
     windows: tuple[Any, _Msvcrt], tmp_path: Path
 ) -> None:
     """Promise: it is said at once, not after half a minute of waiting."""
-    _, msvcrt = windows
+    module, msvcrt = windows
     msvcrt.failure = errno.EIO
 
-    with pytest.raises(OSError, match="Input/output error"), _cassette._locked(tmp_path / "c.jsonl"):
+    with pytest.raises(OSError, match="Input/output error"), module._locked(tmp_path / "c.jsonl"):
         pass
 
     assert len(msvcrt.places) == 1
@@ -128,14 +126,14 @@ def test_a_cassette_is_rewritten_once_its_readers_are_done(
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", busy)
-    _cassette._rewrite(path, [b"new"])
+    module._rewrite(path, [b"new"])
 
     assert path.read_bytes() == b"new\n"
     assert [each.name for each in tmp_path.iterdir()] == ["c.jsonl"]
 
-    monkeypatch.setattr(module, "_TIMEOUT", 0.0)
+    monkeypatch.setattr(module, "_LOCK_TIMEOUT", 0.0)
     tries.clear()
     with pytest.raises(PermissionError):
-        _cassette._rewrite(path, [b"newer"])
+        module._rewrite(path, [b"newer"])
     assert path.read_bytes() == b"new\n"
     assert [each.name for each in tmp_path.iterdir()] == ["c.jsonl"]

@@ -2,84 +2,138 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from claude_magic.runtime import _budget
-from claude_magic.runtime._budget import ParentBudget, find_parent_budget
+from claude_magic.client import MessageRequest
+from claude_magic.runtime import BudgetExceededError, Ledger, _ledger
+from claude_magic.runtime._ledger import ParentBudget
 
 LONG_AGO = 1_000_000_000
+REQUEST = MessageRequest(model="claude-sonnet-5-5", max_tokens=10, messages=[])
+Looks = Callable[[ParentBudget | None], list[int]]
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the markers, last changed long ago."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(_budget, "_no_parent_at", None)
-    made = Path(_budget._folder())
+    made = Path(_ledger._folder())
     made.mkdir()
     os.utime(made, (LONG_AGO, LONG_AGO))
     return made
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[ParentBudget | None], list[int]]:
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
     """Give the ancestors this budget; return a list that grows with each search."""
 
     def have(budget: ParentBudget | None) -> list[int]:
         seen: list[int] = []
-        monkeypatch.setattr(_budget, "_find_in_ancestors", lambda: seen.append(1) or budget)
+        monkeypatch.setattr(_ledger, "_find_in_ancestors", lambda: seen.append(1) or budget)
         return seen
 
     return have
 
 
-def test_they_are_not_looked_at_again_while_the_folder_is_as_it_was(
-    folder: Path, looks: Callable[[ParentBudget | None], list[int]]
-) -> None:
-    seen = looks(None)
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let the time pass until the folder is looked at again."""
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
-    assert [find_parent_budget() for _ in range(3)] == [None] * 3
+    def wait() -> None:
+        now[0] += _ledger._LOOK_INTERVAL
+
+    return wait
+
+
+def admits(ledger: Ledger) -> bool:
+    """Return whether the ledger admits a request."""
+    try:
+        asyncio.run(ledger.admit(cast(Any, object()), REQUEST, attempts=1, is_simulated=False))
+    except BudgetExceededError as error:
+        return "A budget of $2.00 is set in process 1, which started this one" not in error.message
+    return True
+
+
+def test_they_are_not_looked_at_again_while_the_folder_is_as_it_was(
+    folder: Path, looks: Looks, pass_time: Callable[[], None]
+) -> None:
+    seen, ledger = looks(None), Ledger()
+
+    for _ in range(3):
+        assert admits(ledger)
+        pass_time()
+
     assert len(seen) == 1
 
 
-def test_a_new_mark_is_found(folder: Path, looks: Callable[[ParentBudget | None], list[int]]) -> None:
-    """A budget that is set while a map runs."""
+def test_the_folder_is_not_looked_at_for_each_of_many_requests(
+    folder: Path, looks: Looks, pass_time: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A map sends a thousand requests per second, and each look is a system call."""
     looks(None)
-    assert find_parent_budget() is None
+    ledger, changed_at, looked = Ledger(), _ledger._changed_at, list[int]()
+    monkeypatch.setattr(_ledger, "_changed_at", lambda: looked.append(1) or changed_at())
+
+    assert all(admits(ledger) for _ in range(3))
+    assert len(looked) == 1
+
+    pass_time()
+    assert admits(ledger)
+    assert len(looked) == 2
+
+
+def test_a_new_mark_is_found(folder: Path, looks: Looks, pass_time: Callable[[], None]) -> None:
+    """A budget that is set while a map runs: from then on, each request is refused."""
+    looks(None)
+    ledger = Ledger()
+    assert admits(ledger)
 
     seen = looks(ParentBudget(1, 2.0))
     (folder / "budget-1").write_text("{}")
+    pass_time()
 
-    assert find_parent_budget() == find_parent_budget() == ParentBudget(1, 2.0)
+    assert [admits(ledger) for _ in range(2)] == [False, False]
     assert len(seen) == 2
 
 
 def test_what_changed_just_now_may_change_again_unseen(
-    folder: Path, looks: Callable[[ParentBudget | None], list[int]]
+    folder: Path, looks: Looks, pass_time: Callable[[], None]
 ) -> None:
     """A marker may be created and then written within the same clock tick."""
-    seen = looks(None)
+    seen, ledger = looks(None), Ledger()
     os.utime(folder)
 
-    find_parent_budget()
-    find_parent_budget()
+    admits(ledger)
+    pass_time()
+    admits(ledger)
 
     assert len(seen) == 2
 
 
-def test_a_forked_child_looks_for_itself(
-    folder: Path, looks: Callable[[ParentBudget | None], list[int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forked_child_looks_for_itself(folder: Path, looks: Looks) -> None:
     """The parent's own marker did not count for the parent, but counts for the child."""
-    seen = looks(None)
-    find_parent_budget()
-    monkeypatch.setattr(os, "getpid", lambda: 1)
+    seen, ledger = looks(None), Ledger()
+    admits(ledger)
 
-    find_parent_budget()
+    admits(ledger.for_forked_child())
 
     assert len(seen) == 2
+
+
+def test_with_a_budget_of_its_own_a_process_does_not_look(folder: Path, looks: Looks) -> None:
+    """It starts an account of its own."""
+    seen, ledger = looks(ParentBudget(1, 2.0)), Ledger()
+    ledger.set_budget(None)
+
+    assert admits(ledger)
+    assert seen == []

@@ -33,8 +33,7 @@ from claude_magic.client import (
     Usage,
 )
 from claude_magic.runtime import Phase, Question
-from claude_magic.runtime._progress import Progress, describe_reason
-from claude_magic.runtime._snapshot import GrowingContent
+from claude_magic.runtime._progress import GrowingContent, Progress, describe_reason
 from claude_magic.tools import CallState
 
 
@@ -240,6 +239,21 @@ def test_a_final_reply_does_not_change_any_more(progress: Fed, clock: Clock) -> 
 
     assert progress.snapshot() == final
     assert final.elapsed == 0.0
+
+
+def test_a_reply_has_ended_only_once_its_last_message_and_error_are_known(
+    progress: Fed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other threads read the phase without the lock."""
+    phases, adopt = list[Phase](), progress._content.adopt
+    monkeypatch.setattr(
+        progress._content, "adopt", lambda message: phases.append(progress.phase) or adopt(message)
+    )
+
+    progress.fail(ClaudeError("no"), Message(content=[]))
+
+    assert phases == [Phase.QUEUED]
+    assert progress.phase is Phase.FAILED
 
 
 @pytest.mark.parametrize(

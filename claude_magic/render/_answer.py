@@ -14,11 +14,8 @@ from typing import Any, Final, NamedTuple
 from ..runtime import BlockSnapshot, CallSnapshot, ReplySnapshot
 from ..schema import reveal
 from ..tools import CallState, visible
-from ._code import render_data, short
 from ._formats import Body, render_body
 from ._markdown import (
-    CITATION_END,
-    CITATION_START,
     escape_markdown,
     host_of,
     is_web_address,
@@ -33,6 +30,7 @@ from ._markdown import (
 from ._neutralise import neutralise_markdown
 from ._sanitise import (
     CALL,
+    CALL_DATA,
     CALL_SIGNATURE,
     CITATION,
     NO_MATH_CLASSES,
@@ -43,6 +41,7 @@ from ._sanitise import (
     styled,
     without_math,
 )
+from ._syntax import CITATION_END, CITATION_START
 from ._tex import Allowance
 
 
@@ -54,6 +53,28 @@ def render_thinking(text: str, *, allowance: Allowance | None = None) -> str:
         allowance: How much of the answer may still be rendered.
     """
     return sanitise(folded("Thinking", render_markdown(text, allowance=allowance))) if text.strip() else ""
+
+
+_MAX_DATA_CHARS: Final = 8_000
+
+
+def render_data(text: str) -> str:
+    """Return `text` in a box, cut where it is long and saying so; HTML that is not sanitised yet, "" for blank text."""
+    if not text.strip():
+        return ""
+    cut = len(text) - _MAX_DATA_CHARS
+    shown = f"{text[:_MAX_DATA_CHARS]}\n… {cut:,} more characters" if cut > 0 else text
+    return styled(CALL_DATA, reveal(shown, is_code=True), "pre")
+
+
+def short(text: str, most: int) -> str:
+    """Return the first `most` characters of `text`; where it is cut, the last one is an ellipsis."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def excerpt(text: str, most: int) -> str:
+    """Return `text` on one line, shortened as `short` does."""
+    return short(" ".join(text.split()), most)
 
 
 _MAX_QUERY_CHARS: Final = 120

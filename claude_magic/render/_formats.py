@@ -20,8 +20,7 @@ import nh3
 from ..context import fence_around
 from ..runtime import ReplySnapshot
 from ..schema import NoJSONError, extract_json, fenced_blocks, find_code, join_code, reveal
-from . import _math
-from ._code import render_code
+from ._markdown import render_code
 from ._neutralise import neutralise_markdown
 from ._sanitise import (
     FOREIGN_HTML,
@@ -35,6 +34,7 @@ from ._sanitise import (
     styled,
     without_math,
 )
+from ._syntax import Formula, find_environment, find_formula, without_labels
 from ._tex import TOO_MANY_FORMULAS, Allowance
 
 # HTML written by a model, for `-f html`. Content and appearance pass; scripts, external resources and positioning do not.
@@ -193,7 +193,7 @@ def _render_paragraph(text: str, allowance: Allowance) -> Iterator[str]:
     position = done = 0
     while mark := _MARK.search(text, position):
         start = mark.start()
-        found = _math.find_environment(text, start) or _math.find_formula(text, start, memory)
+        found = find_environment(text, start) or find_formula(text, start, memory)
         if found is None:
             # A backslash escapes the next character; before a dollar it is dropped.
             is_escape = text[start] == "\\"
@@ -211,11 +211,11 @@ def _render_paragraph(text: str, allowance: Allowance) -> Iterator[str]:
     yield _plain(text[done:])
 
 
-def _formula(formula: _math.Formula, source: str, allowance: Allowance) -> str:
+def _formula(formula: Formula, source: str, allowance: Allowance) -> str:
     if not allowance.admit_formula(formula.source):
         return _plain(source)
     opening, closing = (r"\[", r"\]") if formula.is_display else (r"\(", r"\)")
-    tex = _plain(_math.without_labels(formula.source))
+    tex = _plain(without_labels(formula.source))
     return f'<span class="{MATH_CLASSES}">{opening}{tex}{closing}</span>'
 
 

@@ -20,9 +20,9 @@ from markdown_it.token import Token
 
 from ..context import fence_around
 from ..schema import reveal
-from . import _math
-from ._markdown import MarkdownBlock, new_env, split_blocks, with_unseen_signs
+from ._markdown import MarkdownBlock, new_env, split_blocks
 from ._sanitise import SAFE_SCHEMES
+from ._syntax import find_formula, with_unseen_signs
 from ._tex import UNSEEN, Allowance, is_too_much, is_unsafe_command
 
 _LINE_END: Final = re.compile(r"\r\n?")
@@ -194,7 +194,7 @@ class _Prose:
         return self._plain(start, start + 2)
 
     def _formula(self, start: int) -> tuple[str, int] | None:
-        found = _math.find_formula(self._text, start, self._memory)
+        found = find_formula(self._text, start, self._memory)
         if found is None or _BLANK_LINE.search(self._text, start, found.end):
             return None
         if not self._allowance.admit_formula(found.source):

@@ -114,15 +114,6 @@ def describe_animation(animation: Any, chars: int) -> Collected:
     return Collected(parts=block.parts, notes=("An animation is sent as the picture that it shows now.",))
 
 
-def picture_source(value: Any) -> Any:
-    """Return the figure of a matplotlib artist, so that several artists share one image; any other value as it is."""
-    is_artist = any(
-        kind.__qualname__ == "Artist" and kind.__module__.startswith("matplotlib.")
-        for kind in type(value).__mro__
-    )
-    return (getattr(value, "figure", None) or value) if is_artist else value
-
-
 class Lifted:
     """Images that were taken out of a text and replaced by marks of one character.
 

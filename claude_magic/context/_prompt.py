@@ -17,11 +17,11 @@ from functools import lru_cache
 from itertools import chain, islice
 
 from ..client import ConfigurationError
-from ._collected import Collected, Part, error_text, is_numpy_scalar, join, plain_text, with_text_joined
+from ._collected import Collected, Part, error_text, join, with_text_joined
 from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe
 from ._names import Expression, did_you_mean, parse_expression, resolve_name
-from ._plain import unwrapped, written
 from ._redaction import exposed_in, refusal
+from ._structures import is_missing, library_names, plain_text, unwrapped, written
 
 _OPENING = re.compile(r"(?<!\{)\{\{(?![{%#])")
 _SINGLE_BRACES = re.compile(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})")
@@ -391,6 +391,6 @@ def _is_null(value: object) -> bool:
         return False
     if isinstance(value, Decimal):
         return value.is_nan()
-    if isinstance(value, float | complex) or is_numpy_scalar(value):
+    if isinstance(value, float | complex) or "numpy.generic" in library_names(type(value)):
         return bool(value != value)
-    return value is None or type(value).__name__ in ("NAType", "NaTType", "MaskedConstant")
+    return value is None or is_missing(value)

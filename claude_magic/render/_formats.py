@@ -34,7 +34,7 @@ from ._sanitise import (
     styled,
     without_math,
 )
-from ._syntax import Formula, find_environment, find_formula, without_labels
+from ._syntax import Formula, find_environment, find_formula, with_newlines, without_labels
 from ._tex import TOO_MANY_FORMULAS, Allowance
 
 # HTML written by a model, for `-f html`. Content and appearance pass; scripts, external resources and positioning do not.
@@ -170,7 +170,6 @@ def _link_to_image(image: re.Match[str]) -> str:
 # Plain text in which only the formulas are typeset, for `-f math`.
 #
 # No Markdown: asterisks, hashes and line ends stay as written. Formulas are recognised as in Markdown.
-_LINE_END: Final = re.compile(r"\r\n?")
 _BLANK_LINES: Final = re.compile(r"(\n[ \t]*\n\s*)")
 _MARK: Final = re.compile(r"[$\\]")
 
@@ -179,7 +178,7 @@ def render_prose(text: str) -> str:
     """Return safe HTML of `text` with its formulas typeset."""
     # A formula ends at a blank line, so a lone dollar affects its own paragraph at most.
     allowance = Allowance()
-    parts = _BLANK_LINES.split(_LINE_END.sub("\n", text.strip("\r\n")))
+    parts = _BLANK_LINES.split(with_newlines(text.strip("\r\n")))
     html = "".join(
         "".join(_render_paragraph(part, allowance)) if index % 2 == 0 else part
         for index, part in enumerate(parts)

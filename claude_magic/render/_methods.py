@@ -180,7 +180,7 @@ def _outcomes(methods: Methods, summary: Mapping[str, Any]) -> Iterator[str]:
     elif summary["replayed"]:
         count = summary["replayed"]
         yield (
-            f"{count:,} of the answers {'was' if count == 1 else 'were'} replayed from a cassette: the date is that of the recording, "
+            f"{count:,} of the answers {_were(count)} replayed from a cassette: the date is that of the recording, "
             "and a replay is no new sample."
         )
     if simulated := summary["simulated"]:

@@ -40,6 +40,11 @@ _DELIMITER_ROW: Final = re.compile(r"[|:\-][|:\- \t]+")
 _BREAK_TAG: Final = re.compile(r"<br ?/?>", re.IGNORECASE)
 
 
+def with_newlines(text: str) -> str:
+    """Return a text in which all lines end as markdown-it knows it."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def install_syntax(md: MarkdownIt) -> None:
     """Set up a parser with the rules of this module."""
     md.inline = _InlineParser()
@@ -137,7 +142,7 @@ class _Run(NamedTuple):
     def of(cls, text: str, start: int, end: int) -> _Run:
         opens, closes = _flanks(_before(text, start), _after(text, end, len(text)))
         before, after = _seen_before(text, start), _seen_after(text, end)
-        opens_anywhere, closes_anywhere = _flanks_by_the_book(_Character(before), _Character(after))
+        opens_anywhere, closes_anywhere = _flanks(_Character(before), _Character(after), is_amended=False)
         return cls(
             text[start:end],
             opens,
@@ -166,23 +171,15 @@ class _Character(NamedTuple):
         return _is_cjk(self.sign)
 
 
-def _flanks(before: _Character, after: _Character) -> tuple[bool, bool]:
-    """Return whether a run between these can open and can close emphasis, by the amendment."""
-    if not (before.is_cjk or after.is_cjk):
-        return _flanks_by_the_book(before, after)
+def _flanks(before: _Character, after: _Character, *, is_amended: bool = True) -> tuple[bool, bool]:
+    """Return whether a run between these can open and can close emphasis, by CommonMark 0.31.2, section 6.2, and the amendment."""
+    is_cjk = is_amended and (before.is_cjk or after.is_cjk)
     opens = not after.is_blank and (
-        not after.is_punctuation or after.is_cjk or before.is_blank or before.is_punctuation or before.is_cjk
+        not after.is_punctuation or before.is_blank or before.is_punctuation or is_cjk
     )
     closes = not before.is_blank and (
-        not before.is_punctuation or before.is_cjk or after.is_blank or after.is_punctuation or after.is_cjk
+        not before.is_punctuation or after.is_blank or after.is_punctuation or is_cjk
     )
-    return opens, closes
-
-
-def _flanks_by_the_book(before: _Character, after: _Character) -> tuple[bool, bool]:
-    """Return the same by CommonMark 0.31.2, section 6.2."""
-    opens = not after.is_blank and (not after.is_punctuation or before.is_blank or before.is_punctuation)
-    closes = not before.is_blank and (not before.is_punctuation or after.is_blank or after.is_punctuation)
     return opens, closes
 
 

@@ -20,6 +20,7 @@ from traitlets import Bool, Unicode
 
 from ..client import BucketState, ClaudeError
 from ..context import last_reply_in
+from ..conversation import Turn
 from ..display import FrontEnd, route_to_subshell
 from ..display.widgets import page_source
 from ..render import Bundle, Exchange, render_complaint, render_earlier, render_line, render_transcript
@@ -163,8 +164,8 @@ class EarlierTurns(HTMLMath):
         self._remote_images = remote_images
         super().__init__(_dom_classes=["claude-magic-block", "claude-magic-earlier", "jp-RenderedHTMLCommon"])
 
-    def show(self, thread: str, turns: Sequence[tuple[str, str]]) -> None:
-        """Show questions and answers, oldest first; nothing if there are none."""
+    def show(self, thread: str, turns: Sequence[Turn]) -> None:
+        """Show turns, oldest first; nothing if there are none."""
         self.value = render_earlier(thread, turns, remote_images=self._remote_images)
 
 

@@ -238,7 +238,7 @@ class PromptPanel(VBox):
         thread = self._settings.thread
         self._heading.show(thread, self._settings.model)
         earlier = [] if self._starts_new else self._turns_before(thread)
-        self._earlier.show(thread, [(turn.prompt, turn.answer_text) for turn in earlier])
+        self._earlier.show(thread, earlier)
 
     def _turns_before(self, thread: str) -> list[Turn]:
         """Return the turns of the thread before those of this panel, oldest first."""

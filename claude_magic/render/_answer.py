@@ -11,11 +11,13 @@ from html import escape
 from itertools import accumulate, groupby
 from typing import Any, Final, NamedTuple
 
-from ..runtime import BlockSnapshot, CallSnapshot, ReplySnapshot
+from ..runtime import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot
 from ..schema import reveal
 from ..tools import CallState, visible
 from ._formats import Body, render_body
 from ._markdown import (
+    VERBATIM,
+    close_open_marks,
     escape_markdown,
     host_of,
     is_web_address,
@@ -41,7 +43,7 @@ from ._sanitise import (
     styled,
     without_math,
 )
-from ._syntax import CITATION_END, CITATION_START
+from ._syntax import CITATION_END, CITATION_START, with_newlines
 from ._tex import Allowance
 
 
@@ -94,7 +96,7 @@ def describe_server_call(
             doing, done, what = (
                 "searching the web for",
                 "searched the web for",
-                f"“{_text(arguments, 'query')}”",
+                f"“{_short_text(arguments, 'query')}”",
             )
         case "web_fetch":
             doing, done, what = "reading", "read", _text(arguments, "url")
@@ -161,13 +163,15 @@ def describe_outcome(result: BlockSnapshot | None, *, is_final: bool) -> str:
 
 
 def _page(page: Mapping[str, Any]) -> str:
-    details = [part for part in (host_of(_text(page, "url")), _text(page, "page_age")) if part]
+    details = [part for part in (host_of(_text(page, "url")), _short_text(page, "page_age")) if part]
     return f"<li>{_titled_link(page)}{escape(''.join(f' · {part}' for part in details), quote=False)}</li>"
 
 
 def _titled_link(page: Mapping[str, Any]) -> str:
     document = page.get("content")
-    title = _text(page, "title") or (_text(document, "title") if isinstance(document, Mapping) else "")
+    title = _short_text(page, "title") or (
+        _short_text(document, "title") if isinstance(document, Mapping) else ""
+    )
     return render_link(_text(page, "url"), title or _text(page, "url"))
 
 
@@ -208,9 +212,13 @@ def _content(result: BlockSnapshot) -> Any:
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
+    """Return a text among `fields` on one line; "" if there is none of that name."""
     value = fields.get(name)
-    text = " ".join(value.split()) if isinstance(value, str) else ""
-    return text if name in ("url", "path") else short(text, _MAX_QUERY_CHARS)
+    return " ".join(value.split()) if isinstance(value, str) else ""
+
+
+def _short_text(fields: Mapping[str, Any], name: str) -> str:
+    return short(_text(fields, name), _MAX_QUERY_CHARS)
 
 
 _MAX_ARGUMENT_CHARS: Final = 40
@@ -336,9 +344,7 @@ _MARK: Final = CITATION_START + "{}" + CITATION_END
 _MARK_CHARS: Final = re.compile(f"[{CITATION_START}{CITATION_END}]")
 _PLACED: Final = re.compile(f"{CITATION_START}(\\d+){CITATION_END}")
 _PLACED_OR_TAG: Final = re.compile("<[^>]*>|" + _PLACED.pattern)
-_LINE_END: Final = re.compile(r"\r\n?")
 _MARKS_OF_STRUCTURE: Final = " \t>-=|:*_#`~$+\\[]"
-_VERBATIM: Final = frozenset({"fence", "code_block", "math_block", "math_open", "sparse_table", "plain_text"})
 _MAX_QUOTE_CHARS: Final = 200
 
 
@@ -378,7 +384,7 @@ class Citations:
         """Return the text of neighbouring text blocks, with marks after what is cited; without citations, just the text."""
         if not self.sources:
             return "".join(block.text for block in blocks)
-        texts = [_LINE_END.sub("\n", _MARK_CHARS.sub("\ufffd", block.text)) for block in blocks]
+        texts = [with_newlines(_MARK_CHARS.sub("\ufffd", block.text)) for block in blocks]
         text = "".join(texts)
         place = _Places(text)
         pieces: list[str] = []
@@ -447,7 +453,7 @@ class _Places:
     def __init__(self, text: str) -> None:
         self._text = text
         self._starts = [0, *(end.end() for end in re.finditer("\n", text))]
-        self._verbatim = [token.map for token in parse_blocks(text) if token.type in _VERBATIM and token.map]
+        self._verbatim = [token.map for token in parse_blocks(text) if token.type in VERBATIM and token.map]
 
     def before(self, end: int) -> int | None:
         """Return the place after the last word before `end`; None where a mark would break a block, or code."""
@@ -471,11 +477,11 @@ def _citations_of(block: BlockSnapshot) -> Iterator[Mapping[str, Any]]:
 
 def _read(citation: Mapping[str, Any], *, number: int) -> tuple[object, CitedSource]:
     """Return a citation's source, and what tells it from others."""
-    url = _citation_text(citation, "url") or _citation_text(citation, "source")
-    title = _citation_text(citation, "title") or _citation_text(citation, "document_title")
+    url = _text(citation, "url") or _text(citation, "source")
+    title = _text(citation, "title") or _text(citation, "document_title")
     if is_web_address(url):
         return url, CitedSource(number, url, title or url)
-    place, cited = _place(citation), _citation_text(citation, "cited_text")
+    place, cited = _place(citation), _text(citation, "cited_text")
     name = title or url or "Document"
     index = citation.get("document_index", citation.get("search_result_index"))
     quote = f"“{short(cited, _MAX_QUOTE_CHARS)}”" if cited else ""
@@ -489,11 +495,6 @@ def _place(citation: Mapping[str, Any]) -> str:
         return ""
     last = after - 1 if isinstance(after, int) and after > first else first  # the API's end is exclusive
     return f"page {first}" if last == first else f"pages {first}–{last}"
-
-
-def _citation_text(citation: Mapping[str, Any], name: str) -> str:
-    value = citation.get(name)
-    return " ".join(value.split()) if isinstance(value, str) else ""
 
 
 def _describe(source: CitedSource) -> str:
@@ -541,7 +542,7 @@ def _parts(snapshot: ReplySnapshot, citations: Citations, *, remote_images: bool
         # Citations split a text in mid-sentence, so neighbouring text blocks are one Markdown text.
         if run.kind == "text":
             env = new_env(remote_images=remote_images, allowance=allowance)
-            html = render_fragment(citations.mark(run.blocks), env)
+            html = render_fragment(run.shown(citations.mark(run.blocks)), env)
             yield sanitise(wrap(citations.place(html)))
         else:
             yield render_run(run, snapshot.blocks, allowance, is_final=True)
@@ -555,17 +556,34 @@ def _aside(snapshot: ReplySnapshot) -> Iterator[str]:
             yield render_run(run, snapshot.blocks, Allowance(), is_final=True)
 
 
+NORMAL_STOPS: Final = frozenset({None, "end_turn", "stop_sequence"})
+
+
 class Run(NamedTuple):
-    """Neighbouring blocks of a kind: "text", "thinking", and whatever else there is as "other"."""
+    """Neighbouring blocks of a kind: "text", "thinking", and whatever else there is as "other".
+
+    Attributes:
+        kind: The kind.
+        blocks: The blocks.
+        is_cut: The reply ended in the middle of them: it was stopped, broke off, or reached a limit.
+    """
 
     kind: str
     blocks: tuple[BlockSnapshot, ...]
+    is_cut: bool = False
+
+    def shown(self, markdown: str) -> str:
+        """Return the Markdown of this run, or its end, as it is shown: without half-written marks. What is kept has them."""
+        return close_open_marks(markdown, is_cut=True) if self.is_cut else markdown
 
 
-def runs_of(snapshot: ReplySnapshot) -> Iterator[Run]:
-    """Yield the blocks of a reply, those of a kind together."""
-    for kind, blocks in groupby(snapshot.blocks, key=_kind):
-        yield Run(kind, tuple(blocks))
+def runs_of(snapshot: ReplySnapshot) -> list[Run]:
+    """Return the blocks of a reply, those of a kind together."""
+    runs = [Run(kind, tuple(blocks)) for kind, blocks in groupby(snapshot.blocks, key=_kind)]
+    is_whole = snapshot.phase is Phase.COMPLETE and snapshot.stop_reason in NORMAL_STOPS
+    if runs and snapshot.phase.is_final and not is_whole:
+        runs[-1] = runs[-1]._replace(is_cut=True)
+    return runs
 
 
 def _kind(block: BlockSnapshot) -> str:
@@ -582,5 +600,6 @@ def render_run(run: Run, among: Sequence[BlockSnapshot], allowance: Allowance, *
         is_final: No more is coming.
     """
     if run.kind == "thinking":
-        return render_thinking("\n\n".join(block.text for block in run.blocks), allowance=allowance)
+        text = "\n\n".join(block.text for block in run.blocks)
+        return render_thinking(run.shown(text), allowance=allowance)
     return render_calls(run.blocks, among=among, is_final=is_final)

@@ -39,7 +39,7 @@ from ._sanitise import (
     styled,
     without_math,
 )
-from ._syntax import install_syntax, without_labels
+from ._syntax import install_syntax, with_newlines, without_labels
 from ._tex import TOO_LARGE, TOO_MANY_FORMULAS, Allowance, disarmed
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 Env = MutableMapping[str, Any]
 
-_LINE_END: Final = re.compile(r"\r\n?")
 _SCHEME: Final = re.compile(r"\s*([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
 _BARE_URL: Final = re.compile(r"https?://[^\s<>\"'`\\^{}|]+", re.IGNORECASE)
 
@@ -99,7 +98,7 @@ class MarkdownBlock(NamedTuple):
 def split_blocks(text: str, env: Env) -> list[MarkdownBlock]:
     """Parse `text` and return its top-level blocks, weighed against the allowance in `env`."""
     allowance = allowance_of(env)
-    lines = _LINE_END.sub("\n", text).split("\n")
+    lines = with_newlines(text).split("\n")
     ends = [*accumulate(len(line) + 1 for line in lines)]
     blocks: list[MarkdownBlock] = []
     position = 0
@@ -138,7 +137,7 @@ def parse_blocks(text: str) -> list[Token]:
     """Return the block tokens of `text`, with their lines (`map`), without looking into paragraphs."""
     md = parser()
     tokens: list[Token] = []
-    md.block.parse(_LINE_END.sub("\n", text), md, {}, tokens)
+    md.block.parse(with_newlines(text), md, {}, tokens)
     return tokens
 
 
@@ -407,6 +406,107 @@ def _style_of(token_type: _TokenType | None) -> str:
 def render_folded_code(title: str, code: str, language: str) -> str:
     """Return a folded code block as HTML."""
     return without_math(folded(escape(title, quote=False), render_code(code, language)))
+
+
+# The end of a text that is being written, or that was cut: half-written marks are closed or held back.
+#
+# Without this the page flickers while a text grows: a lone `-` under a line makes it a heading for a moment, `**bold` shows its
+# asterisks until the closing ones arrive, a link shows its address. An answer that was cut would show them for good.
+
+# A last line of only these characters may become a list, a rule, a heading, a fence, an underline, a table ...
+_MARKS: Final = "-=*_+#~`$|:\\ \t>"
+_LIST_NUMBER: Final = re.compile(r"\d{1,9}[.)]?")
+_LABEL: Final = r"!?\[([^\[\]\n]*)"
+# An address may hold brackets, and a title may follow it.
+_ADDRESS: Final = r"""\]\((?:[^()\s]++|\([^()\s]*+\)?)*+(?:[ ]["'][^"'\n]*+["']?)?"""
+# A bracket after a letter or a backslash begins no link: `x[0`, `\[`.
+_NO_INDEX: Final = r"(?<![A-Za-z0-9_)\]\\])"
+_HALF_LINK: Final = re.compile(rf"{_LABEL}{_ADDRESS}$|{_NO_INDEX}{_LABEL}$")
+_POSSIBLE_LINK: Final = re.compile(rf"{_LABEL}{_ADDRESS}$|{_NO_INDEX}{_LABEL}\]?$")
+_HALF_DELIMITER_ROW: Final = re.compile(r"[ \t|:\-]*")
+_CODE_SPAN: Final = re.compile("`[^`]*`")
+# Blocks in which marks mean nothing, and the marks that close them, of which a part may be there already.
+VERBATIM: Final = {
+    "fence": "`~",
+    "math_open": "$\\",
+    **dict.fromkeys(("code_block", "math_block", "sparse_table", "plain_text"), ""),
+}
+
+
+def close_open_marks(source: str, *, is_cut: bool = False) -> str:
+    """Return Markdown as it should be shown although its end is missing.
+
+    Args:
+        source: The text so far.
+        is_cut: No more is coming. Then a number alone in its line and a word in brackets are shown as they are, because they may be the
+            answer.
+    """
+    last = _last_block(source)
+    if last is not None and last.type in VERBATIM and last.map and last.map[0] < source.count("\n"):
+        return _without_last_line(source, marks=VERBATIM[last.type])
+    if table := _with_table_head(source, is_cut=is_cut):
+        return table
+    shown = _without_undecided_line(source, is_cut=is_cut)
+    if is_cut and not shown.strip():
+        return source
+    last = last if shown == source else _last_block(shown)
+    if last is None or last.type in VERBATIM:
+        return shown
+    start = shown.rfind("\n\n", 0, len(shown.rstrip())) + 1
+    return shown[:start] + _with_inline_marks_closed(shown[start:], is_cut=is_cut)
+
+
+def _last_block(source: str) -> Token | None:
+    return next((token for token in reversed(parse_blocks(source)) if token.nesting >= 0), None)
+
+
+def _without_last_line(source: str, *, marks: str) -> str:
+    """Return `source` without its last line if there are only these marks in it."""
+    text, _, line = source.rpartition("\n")
+    return source if line.strip(f" \t>{marks}") else text
+
+
+def _without_undecided_line(source: str, *, is_cut: bool) -> str:
+    text, _, line = source.rpartition("\n")
+    rest = line.strip(_MARKS)
+    is_number = _LIST_NUMBER.fullmatch(rest) and (not is_cut or _is_next_item(rest, text))
+    return text if line and (not rest or is_number) else source
+
+
+def _is_next_item(number: str, text: str) -> bool:
+    """Whether `text` ends with a numbered list whose next item may begin with `number`."""
+    tokens = parse_blocks(text)
+    if not tokens or tokens[-1].type != "ordered_list_close":
+        return False
+    last = next(token for token in reversed(tokens) if token.type == "list_item_open" and token.level == 1)
+    return str(int(last.info) + 1).startswith(number.rstrip(".)"))
+
+
+def _with_table_head(source: str, *, is_cut: bool) -> str | None:
+    """Complete the first row or two of a table, so that it does not start its life as a paragraph of bars."""
+    start = source.rfind("\n\n") + 1
+    lines = source[start:].strip("\n").split("\n")
+    head = lines[0].strip()
+    if not head.startswith("|") or len(head) < 2 or len(lines) > 2:
+        return None
+    if len(lines) == 2 and (source.endswith("\n") or not _HALF_DELIMITER_ROW.fullmatch(lines[1])):
+        return None
+    columns = head.strip("|").count("|") + 1
+    before = source[: source.index(lines[0], start)]
+    head = _with_inline_marks_closed(head.rstrip("|"), is_cut=is_cut)
+    return f"{before}{head}|\n|{'---|' * columns}\n"
+
+
+def _with_inline_marks_closed(paragraph: str, *, is_cut: bool) -> str:
+    shown = paragraph.rstrip()
+    end = paragraph[len(shown) :]
+    if shown.count("`") % 2:
+        shown = shown[:-1] if shown.endswith("`") else f"{shown}`"
+    else:
+        half_link = _HALF_LINK if is_cut else _POSSIBLE_LINK
+        shown = half_link.sub(r"\1\2", shown).rstrip("*").rstrip()
+    is_bold = _CODE_SPAN.sub("", shown).count("**") % 2
+    return f"{shown}{'**' if is_bold else ''}{end}"
 
 
 _WEB: Final = re.compile(r"https?://[^\s/?#]", re.IGNORECASE)

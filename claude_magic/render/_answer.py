@@ -87,38 +87,30 @@ def is_result(kind: str) -> bool:
     return kind.endswith("tool_result")
 
 
-def describe_server_call(
-    name: str, arguments: Mapping[str, Any], result: BlockSnapshot | None, *, is_final: bool
-) -> str | None:
-    """Return a line such as “searched the web for “…” · 5 results”; None for an unknown tool."""
+class _ServerCall(NamedTuple):
+    """A call of a server tool in words: "searching the web for", "searched the web for", "“…”", and arguments that it does not show."""
+
+    doing: str
+    done: str
+    what: str
+    more: str = ""
+
+
+def _in_words(name: str, arguments: Mapping[str, Any]) -> _ServerCall | None:
+    """Return the words for a call; None for an unknown tool."""
     match name:
         case "web_search":
-            doing, done, what = (
-                "searching the web for",
-                "searched the web for",
-                f"“{_short_text(arguments, 'query')}”",
-            )
+            query = f"“{_short_text(arguments, 'query')}”"
+            return _ServerCall("searching the web for", "searched the web for", query)
         case "web_fetch":
-            doing, done, what = "reading", "read", _text(arguments, "url")
+            return _ServerCall("reading", "read", _text(arguments, "url"))
         case "code_execution" | "bash_code_execution":
-            doing, done, what = "running code", "ran code", "on the server"
+            code = str(arguments.get("code") or arguments.get("command") or "")
+            return _ServerCall("running code", "ran code", "on the server", code)
         case "text_editor_code_execution":
-            doing, done, what = "editing", "edited", f"{_text(arguments, 'path')} on the server"
-        case _:
-            return None
-    if result is None and not is_final:
-        return f"{doing} {what}…"
-    return f"{done} {what} · {describe_outcome(result, is_final=is_final)}"
-
-
-def render_input(name: str, arguments: Mapping[str, Any]) -> str:
-    """Return the arguments that the line of a call does not show, as HTML that is not sanitised yet; "" if it shows all."""
-    match name:
-        case "web_search" | "web_fetch":
-            return ""
-        case "code_execution" | "bash_code_execution":
-            return render_data(str(arguments.get("code") or arguments.get("command") or ""))
-    return render_data(pretty(arguments))
+            path = f"{_text(arguments, 'path')} on the server"
+            return _ServerCall("editing", "edited", path, pretty(arguments))
+    return None
 
 
 def pretty(arguments: Mapping[str, Any]) -> str:
@@ -261,13 +253,12 @@ def render_calls(
 def _render_block(block: BlockSnapshot, result: BlockSnapshot | None, *, is_final: bool) -> str:
     if block.call is not None:
         return _render_call(block.call, is_complete=block.is_complete)
-    if is_result(block.kind):
-        return _fold(_quiet(block.kind.replace("_", " ")), render_result(block))
     if block.kind.endswith("tool_use") and block.data is not None:
         return _render_server_call(block, result, is_final=is_final)
-    if not block.text:
+    if not (is_result(block.kind) or block.text):
         return ""
-    return _fold(_quiet(block.kind.replace("_", " ")), render_data(block.text))
+    inside = render_result(block) if is_result(block.kind) else render_data(block.text)
+    return _fold(_quiet(block.kind.replace("_", " ")), inside)
 
 
 def _render_call(call: CallSnapshot, *, is_complete: bool) -> str:
@@ -282,13 +273,15 @@ def _render_call(call: CallSnapshot, *, is_complete: bool) -> str:
 def _render_server_call(block: BlockSnapshot, result: BlockSnapshot | None, *, is_final: bool) -> str:
     arguments = _arguments(block)
     name = _field(block, "name")
-    description = describe_server_call(name, arguments, result, is_final=is_final)
-    if description is None:
-        outcome = describe_outcome(result, is_final=is_final)
+    call, outcome = _in_words(name, arguments), describe_outcome(result, is_final=is_final)
+    if call is None:
         summary = _code(_signature(name, arguments)) + _code(f" · {outcome}")
+    elif result is None and not is_final:
+        summary = _quiet(f"{call.doing} {call.what}…")
     else:
-        summary = _quiet(description)
-    return _fold(summary, render_input(name, arguments) + (render_result(result) if result else ""))
+        summary = _quiet(f"{call.done} {call.what} · {outcome}")
+    inside = render_data(pretty(arguments) if call is None else call.more)
+    return _fold(summary, inside + (render_result(result) if result else ""))
 
 
 def _fold(summary: str, inside: str) -> str:

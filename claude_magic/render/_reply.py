@@ -316,12 +316,11 @@ class Column:
 
 def render_comparison(columns: Sequence[Column], *, remote_images: bool = False) -> Bundle:
     """Return the one final output of several answers, each under the name of its model."""
-    answers = [render_answer(column.answer, remote_images=remote_images) for column in columns]
+    pairs = [(column, render_answer(column.answer, remote_images=remote_images)) for column in columns]
     html = render_columns(
         (render_column_heading(column), answer.html + render_remarks(column.answer, kept_in=column.kept_in))
-        for column, answer in zip(columns, answers, strict=True)
+        for column, answer in pairs
     )
-    pairs = list(zip(columns, answers, strict=True))
     data = {
         "text/html": html,
         "text/markdown": _BETWEEN.join(_markdown(column, answer.markdown) for column, answer in pairs),

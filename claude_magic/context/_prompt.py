@@ -7,19 +7,23 @@ single braces have no meaning.
 
 from __future__ import annotations
 
+import ast
 import builtins
 import re
+import symtable
 import unicodedata
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from itertools import chain, islice
+from types import CodeType
 
 from ..client import ConfigurationError
 from ._collected import Collected, Part, error_text, join, with_text_joined
 from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe
-from ._names import Expression, did_you_mean, parse_expression, resolve_name
+from ._names import did_you_mean, resolve_name
 from ._redaction import exposed_in, refusal
 from ._structures import is_missing, library_names, plain_text, unwrapped, written
 
@@ -39,6 +43,52 @@ _LONG_TEXT = round(DEFAULT_TOKENS * CHARS_PER_TOKEN)
 """Characters; a note reports that a longer text is sent in full."""
 
 _NOTHING = compile("None", "<column>", "eval")
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A Python expression.
+
+    Attributes:
+        source: The source.
+        code: The compiled code, for `eval`.
+        needed: The free names of the expression, in the order of the source.
+    """
+
+    source: str
+    code: CodeType
+    needed: tuple[str, ...]
+
+    @property
+    def root(self) -> str | None:
+        """The first free name; None if there is none."""
+        return self.needed[0] if self.needed else None
+
+
+def parse_expression(source: str) -> Expression | None:
+    """Return the parsed expression; None if a text is not an expression."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes, for example: the text may be prose
+            tree = ast.parse(source, mode="eval")
+            code = compile(tree, "<prompt>", "eval")
+            free = set(_free_names(symtable.symtable(source, "<prompt>", "eval")))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in free]
+    names.sort(key=lambda node: (node.lineno, node.col_offset))
+    return Expression(source, code, tuple(dict.fromkeys(node.id for node in names)))
+
+
+def _free_names(table: symtable.SymbolTable) -> Iterator[str]:
+    """Yield the names that are looked up outside the expression, without those bound by its lambdas and comprehensions."""
+    for symbol in table.get_symbols():
+        is_own = symbol.is_assigned() or symbol.is_parameter()
+        if symbol.is_referenced() and not is_own and (symbol.is_global() or table.get_type() == "module"):
+            yield symbol.get_name()
+    for inner in table.get_children():
+        yield from _free_names(inner)
+
 
 _Parse = Callable[[str], Expression | None]
 
@@ -72,9 +122,9 @@ def interpolate(text: str, names: Mapping[str, object]) -> Collected:
         if reason := _reason_untouched(braced, names):
             untouched.append((_in_braces(braced.source), reason))
         elif braced.expression is not None:
-            pieces += [_as_typed(text[copied:start]), _inline(braced.expression, names)]
+            pieces += [Collected(parts=(text[copied:start],)), _inline(braced.expression, names)]
             copied = braced.end
-    pieces.append(_as_typed(text[copied:]))
+    pieces.append(Collected(parts=(text[copied:],)))
     return join([*pieces, Collected(notes=tuple(_note_on(untouched)))])
 
 
@@ -179,10 +229,6 @@ def _in_braces(source: str) -> str:
     line = " ".join(source.split())
     shown = line if len(line) <= _LONGEST_NAMED else f"{line[:_LONGEST_NAMED]}…"
     return f"{{{{ {shown} }}}}"
-
-
-def _as_typed(text: str) -> Collected:
-    return Collected(parts=(text,) if text else ())
 
 
 def _note_on(untouched: list[tuple[str, str]]) -> Iterator[str]:

@@ -187,12 +187,10 @@ def _traceback_text(error: BaseException, name_of_file: Callable[[str], str | No
 
 def _printed_output(error: BaseException, printed: str | None) -> str:
     """Return the output of a failed program: in the cell, or captured by the calling code."""
-    if not any(isinstance(each, subprocess.CalledProcessError) for each in _chain(error)):
+    programs = [each for each in _chain(error) if isinstance(each, subprocess.CalledProcessError)]
+    if not programs:
         return ""
-    texts = [printed or ""]
-    for each in _chain(error):
-        if isinstance(each, subprocess.CalledProcessError):
-            texts += [_decoded(each.stderr) or _decoded(each.output)]
+    texts = [printed or "", *(_decoded(each.stderr) or _decoded(each.output) for each in programs)]
     return as_on_screen("\n".join(text.rstrip() for text in texts if text.strip()))
 
 

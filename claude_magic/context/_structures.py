@@ -110,37 +110,34 @@ def written(value: Any) -> str | None:
     """
     try:
         return _written(value, 0, iter(range(_MOST_IN_ALL)))
-    except Exception:  # too many values; and the user's containers may raise anything
+    except Exception:  # the user's containers may raise anything, too
         return None
 
 
-def _written(value: Any, depth: int, places: Iterator[int]) -> str | None:
+def _written(value: Any, depth: int, places: Iterator[int]) -> str:
+    """Return the same.
+
+    Raises:
+        Exception: The data are not plain, or too many.
+    """
     next(places)
     value = array_items(unwrapped(value), _MOST_VALUES, dimensions=_DEEPEST)
-    if (leaf := leaf_text(value)) is not None or depth > _DEEPEST:
+    if (leaf := leaf_text(value)) is not None:
         return leaf
     kind = type(value)
     is_container = issubclass(kind, Mapping | list | tuple | deque | Set) and not hasattr(kind, "_fields")
-    if not is_container or len(value) > _MOST_VALUES:
-        return None
-    items = [_written(each, depth + 1, places) for each in value]
+    if not is_container or len(value) > _MOST_VALUES or depth > _DEEPEST:
+        raise ValueError("no plain data, or too many")
     if issubclass(kind, Mapping):
-        of_keys = [_written(each, depth + 1, places) for each in value.values()]
-        pairs = zip(items, of_keys, strict=True)
-        return _joined("{", [None if None in pair else ": ".join(map(str, pair)) for pair in pairs], "}")
-    opening, closing = _plain_brackets(kind, len(items))
-    return _joined(opening, items, closing)
-
-
-def _plain_brackets(kind: type, length: int) -> tuple[str, str]:
+        pairs = (
+            f"{_written(key, depth + 1, places)}: {_written(each, depth + 1, places)}"
+            for key, each in value.items()
+        )
+        return f"{{{', '.join(pairs)}}}"
+    items = ", ".join([_written(each, depth + 1, places) for each in value])
     if issubclass(kind, tuple):
-        return "(", ")"
-    return ("{", "}") if issubclass(kind, Set) and length else ("[", "]")
-
-
-def _joined(opening: str, items: list[str | None], closing: str) -> str | None:
-    texts = [item for item in items if item is not None]
-    return f"{opening}{', '.join(texts)}{closing}" if len(texts) == len(items) else None
+        return f"({items})"
+    return f"{{{items}}}" if issubclass(kind, Set) and items else f"[{items}]"
 
 
 # Nested data in a notation like JSON, cut where it is long.
@@ -310,12 +307,6 @@ def _items_of(value: Any) -> _Items | None:
     return None
 
 
-def _fields_of_dataclass(value: Any) -> _Items:
-    # Fields excluded from the repr are left out: they are often passwords.
-    shown = [field.name for field in dataclasses.fields(value) if field.repr]
-    return _fields(value, {name: getattr(value, name, None) for name in shown})
-
-
 def _public_fields(value: Any) -> _Items | None:
     """Return the public instance attributes and slots of an object; None if it has none."""
     names = list(getattr(value, "__dict__", None) or ())
@@ -325,6 +316,10 @@ def _public_fields(value: Any) -> _Items | None:
     public = [name for name in names if isinstance(name, str) and not name.startswith("_")]
     found = {name: item for name in public if (item := getattr(value, name, _ABSENT)) is not _ABSENT}
     return _fields(value, found) if found else None
+
+
+def _named_fields(value: Any, names: Iterable[str]) -> _Items:
+    return _fields(value, {name: getattr(value, name, None) for name in names})
 
 
 def _fields(value: Any, fields: Mapping[str, Any]) -> _Items:
@@ -366,16 +361,18 @@ def _brackets(value: Any, plain: type, opening: str, closing: str) -> tuple[str,
 
 
 _KINDS: Sequence[tuple[Callable[[type], bool], Callable[[Any], _Items]]] = (
-    (dataclasses.is_dataclass, _fields_of_dataclass),
+    # Fields excluded from the repr are left out: they are often passwords.
+    (
+        dataclasses.is_dataclass,
+        lambda value: _named_fields(value, (each.name for each in dataclasses.fields(value) if each.repr)),
+    ),
     (
         lambda kind: isinstance(getattr(kind, "__attrs_attrs__", None), tuple),
-        lambda value: _fields(
-            value, {each.name: getattr(value, each.name, None) for each in value.__attrs_attrs__ if each.repr}
-        ),
+        lambda value: _named_fields(value, (each.name for each in value.__attrs_attrs__ if each.repr)),
     ),
     (
         lambda kind: hasattr(kind, "__struct_fields__"),
-        lambda value: _fields(value, {name: getattr(value, name, None) for name in value.__struct_fields__}),
+        lambda value: _named_fields(value, value.__struct_fields__),
     ),
     (lambda kind: hasattr(kind, "model_fields"), lambda value: _fields(value, dict(value.__repr_args__()))),
     (lambda kind: issubclass(kind, Mapping), _items_of_mapping),

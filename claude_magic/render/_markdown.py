@@ -1,4 +1,4 @@
-"""Renders Markdown written by a model as safe HTML.
+"""Renders Markdown written by a model as safe HTML: the HTML of its tokens, of code, of links, and of a text whose end is missing.
 
 Raw HTML is never interpreted: it is shown as the text it is. Links work for http, https and mailto only; remote
 images become links, so that viewing an answer contacts no other host. The result has passed the allow-list of

@@ -35,10 +35,6 @@ _MAX_DEPTH: Final = 16
 # A paragraph longer than this is shown as plain text: nobody reads it, and some inline rules take more than linear time.
 _MAX_PARAGRAPH_CHARS: Final = 60_000
 
-_TASK: Final = re.compile(r"\A\[([ xX])\] ")
-_DELIMITER_ROW: Final = re.compile(r"[|:\-][|:\- \t]+")
-_BREAK_TAG: Final = re.compile(r"<br ?/?>", re.IGNORECASE)
-
 
 def with_newlines(text: str) -> str:
     """Return a text in which all lines end as markdown-it knows it."""
@@ -474,6 +470,10 @@ def _line_of(state: StateBlock, number: int) -> str:
 
 
 # Other rules
+
+_TASK: Final = re.compile(r"\A\[([ xX])\] ")
+_DELIMITER_ROW: Final = re.compile(r"[|:\-][|:\- \t]+")
+_BREAK_TAG: Final = re.compile(r"<br ?/?>", re.IGNORECASE)
 
 
 def _too_deep(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:

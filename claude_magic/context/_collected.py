@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from ._redaction import redact
 
+T = TypeVar("T")
 Part = str | dict[str, Any]
 """Text, or a content block of the API."""
 
@@ -48,7 +49,7 @@ def join(pieces: Iterable[Collected]) -> Collected:
     )
 
 
-def with_text_joined(parts: Iterable[Part]) -> Iterator[Part]:
+def with_text_joined(parts: Iterable[str | T]) -> Iterator[str | T]:
     """Yield parts with adjacent texts joined; empty text is left out."""
     for is_text, run in groupby(parts, key=lambda part: isinstance(part, str)):
         if not is_text:

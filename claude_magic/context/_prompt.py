@@ -343,7 +343,7 @@ def row_prompt(text: str, columns: Collection[str], names: Mapping[str, object])
             _refuse_misspelt(braced, columns)
             continue
         _refuse_unknown(expression, columns, names)
-        _add_text(pieces, text[copied:start])
+        pieces.append(text[copied:start])
         if used := [name for name in expression.needed if name in columns]:
             needed |= dict.fromkeys(used)
             pieces.append(expression)
@@ -354,9 +354,9 @@ def row_prompt(text: str, columns: Collection[str], names: Mapping[str, object])
                 raise ConfigurationError(
                     refusal(constant.exposed, "Write it into a column and use raw=True.")
                 )
-            _add_text(pieces, constant.text)
+            pieces.append(constant.text)
         copied = braced.end
-    _add_text(pieces, text[copied:])
+    pieces.append(text[copied:])
     if not needed:
         single = [name for name in _SINGLE_BRACES.findall(text) if name in columns]
         remark = f"{{{single[0]}}} in single braces is sent as typed. " if single else ""
@@ -371,7 +371,7 @@ def row_prompt(text: str, columns: Collection[str], names: Mapping[str, object])
         for name in piece.needed
         if name not in columns and name in names
     }
-    return RowPrompt(tuple(pieces), tuple(needed), own, tuple(notes))
+    return RowPrompt(tuple(with_text_joined(pieces)), tuple(needed), own, tuple(notes))
 
 
 def _named_column(braced: _Braced, columns: Collection[str]) -> Expression | None:
@@ -402,13 +402,6 @@ def _refuse_misspelt(braced: _Braced, columns: Collection[str]) -> None:
 
 def _composed(name: str) -> str:
     return unicodedata.normalize("NFKC", name)
-
-
-def _add_text(pieces: list[str | Expression], text: str) -> None:
-    if pieces and isinstance(last := pieces[-1], str):
-        pieces[-1] = last + text
-    elif text:
-        pieces.append(text)
 
 
 def _refuse_unknown(expression: Expression, columns: Collection[str], names: Mapping[str, object]) -> None:

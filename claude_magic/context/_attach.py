@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from ..client import ConfigurationError
-from ._collected import Collected, fenced
+from ._collected import Collected, fenced, with_article
 from ._decoding import decode
 from ._describe import describe
 from ._history import as_on_screen
@@ -27,16 +27,13 @@ from ._redaction import exposed_in
 #
 # macOS puts U+202F before AM and PM in the names of screenshots, and may write é as two characters. Text copied from web
 # pages contains no-break spaces and zero-width characters.
+# Where the name in Unicode says less, or says it in another way.
 _CHAR_NAMES: Final = {
-    "\u00a0": "a no-break space",
     "\u202f": "a narrow no-break space, as macOS puts into the names of screenshots",
     "\u200b": "a zero-width space",
     "\u200c": "a zero-width non-joiner",
     "\u200d": "a zero-width joiner",
-    "\u2060": "a word joiner",
     "\ufeff": "a byte order mark",
-    "\u00ad": "a soft hyphen",
-    "\u3000": "an ideographic space",
     "\t": "a tab",
     "\n": "a line break",
 }
@@ -61,15 +58,12 @@ def name_difference(typed: str, name: str) -> str:
         )
         form = "two characters (NFD)" if unicodedata.is_normalized("NFD", name) else "one character (NFC)"
         return f"{char} written as {form}"
-    odd = list(
-        dict.fromkeys(char for char in name if _is_odd(char) and name.count(char) != typed.count(char))
-    )
-    missing = list(
-        dict.fromkeys(char for char in typed if _is_odd(char) and name.count(char) < typed.count(char))
-    )
-    differences = [f"{_name_of(char)}" for char in odd[:_MAX_DIFFERENCES]]
+    odd = dict.fromkeys(char for char in name if _is_odd(char) and name.count(char) != typed.count(char))
+    missing = dict.fromkeys(char for char in typed if _is_odd(char) and name.count(char) < typed.count(char))
+    differences = [_name_of(char) for char in islice(odd, _MAX_DIFFERENCES)]
     differences += [
-        f"no {_name_of(char).removeprefix('a ').removeprefix('an ')}" for char in missing[:_MAX_DIFFERENCES]
+        f"no {_name_of(char).removeprefix('a ').removeprefix('an ')}"
+        for char in islice(missing, _MAX_DIFFERENCES)
     ]
     return " and ".join(differences) or "other spaces"
 
@@ -99,7 +93,7 @@ def _is_odd(char: str) -> bool:
 
 
 def _name_of(char: str) -> str:
-    name = _CHAR_NAMES.get(char) or f"a {unicodedata.name(char, 'control character').lower()}"
+    name = _CHAR_NAMES.get(char) or with_article(unicodedata.name(char, "control character").lower())
     return f"{name} (U+{ord(char):04X})"
 
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
-from decimal import Decimal
-from fractions import Fraction
+from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import PurePath
-from typing import Any, Final, cast
-from uuid import UUID
+from typing import Any, TypeVar, cast
 
 from ._redaction import redact
 
+T = TypeVar("T")
 Part = str | dict[str, Any]
 """Text, or a content block of the API."""
 
@@ -54,7 +49,7 @@ def join(pieces: Iterable[Collected]) -> Collected:
     )
 
 
-def with_text_joined(parts: Iterable[Part]) -> Iterator[Part]:
+def with_text_joined(parts: Iterable[str | T]) -> Iterator[str | T]:
     """Yield parts with adjacent texts joined; empty text is left out."""
     for is_text, run in groupby(parts, key=lambda part: isinstance(part, str)):
         if not is_text:
@@ -70,15 +65,23 @@ _MAX_REASON_CHARS = 200
 _labels: ContextVar[list[str] | None] = ContextVar("labels of what was redacted before a cut", default=None)
 
 
-@contextmanager
-def noting_redactions() -> Iterator[list[str]]:
-    """Collect the labels of secrets that are redacted before text is cut."""
+def collect(make: Callable[[], Collected], *, redacts: bool = True) -> Collected:
+    """Return what a function collects, with the labels of all secrets in it, also of those that were redacted before a cut.
+
+    Args:
+        make: Collects the content.
+        redacts: Whether to redact its text; if not, only what is cut is redacted.
+    """
     labels: list[str] = []
     token = _labels.set(labels)
     try:
-        yield labels
+        collected = make()
+        parts = tuple(
+            _redacted(part) if redacts and isinstance(part, str) else part for part in collected.parts
+        )
     finally:
         _labels.reset(token)
+    return replace(collected, parts=parts, redacted=tuple(dict.fromkeys((*collected.redacted, *labels))))
 
 
 def head(text: str, chars: int) -> str:
@@ -203,35 +206,3 @@ def notes_on(collected: Iterable[Collected]) -> tuple[str, ...]:
     if not whole.redacted:
         return whole.notes
     return (*whole.notes, f"Redacted before sending: {', '.join(whole.redacted)}.")
-
-
-_NUMBERS: Final = frozenset({bool, int, float, complex, type(None)})
-_READABLE: Final = (datetime.date, datetime.time, datetime.timedelta, Decimal, Fraction, PurePath, UUID)
-
-
-def plain_text(value: Any) -> str | None:
-    """Return the text of a single value such as a string, number or date; None for anything else.
-
-    It is neither cut nor redacted: the user named exactly this value.
-    """
-    kind = type(value)
-    try:
-        if issubclass(kind, str):
-            return str.__str__(value)
-        if kind in _NUMBERS:
-            return repr(value)
-        if issubclass(kind, _READABLE) or is_numpy_scalar(value) or _is_of_pandas(kind):
-            return str(value)
-    except Exception:  # an integer with too many digits for Python, a broken subclass
-        return None
-    return None
-
-
-def _is_of_pandas(kind: type) -> bool:
-    """Return whether a type is a pandas Period or Interval. A Timestamp is a `datetime` anyway."""
-    return kind.__qualname__ in ("Period", "Interval") and kind.__module__.partition(".")[0] == "pandas"
-
-
-def is_numpy_scalar(value: object) -> bool:
-    """Return whether a value is a numpy scalar, whose `repr` is `np.float64(1.5)`."""
-    return any(f"{kind.__module__}.{kind.__qualname__}" == "numpy.generic" for kind in type(value).__mro__)

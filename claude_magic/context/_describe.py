@@ -6,7 +6,6 @@ Other libraries and users add their own types with a method `_repr_claude_` or w
 from __future__ import annotations
 
 import ast
-import dataclasses
 import functools
 import inspect
 import io
@@ -42,11 +41,10 @@ from ._collected import (
     Collected,
     Part,
     bounded,
+    collect,
     error_text,
     fenced,
-    noting_redactions,
     one_line,
-    plain_text,
     safe_repr,
     with_article,
 )
@@ -63,9 +61,7 @@ from ._pictures import (
     is_address,
     media_type_of,
 )
-from ._plain import unwrapped
-from ._redaction import redact
-from ._structures import describe_array, describe_structure, is_data
+from ._structures import describe_array, describe_structure, is_data, library_names, plain_text, unwrapped
 from ._tables import (
     describe_dataset,
     describe_frame,
@@ -266,13 +262,13 @@ def describe(value: object, *, name: str | None = None, max_tokens: int = DEFAUL
         ConfigurationError: The object is a damaged image, or gives its values only once.
     """
     chars = max(200, round(max_tokens * CHARS_PER_TOKEN))
-    with noting_redactions() as labels, warnings.catch_warnings():
+    with warnings.catch_warnings():
         # The user cannot act on warnings that other libraries raise while they describe an object.
         warnings.simplefilter("ignore")
-        collected = _describe_safely(value, chars, name or type(value).__name__)
-        if plain_text(value) is None:
-            collected = _redacted(collected)
-    return dataclasses.replace(collected, redacted=tuple(dict.fromkeys([*collected.redacted, *labels])))
+        return collect(
+            lambda: _describe_safely(value, chars, name or type(value).__name__),
+            redacts=plain_text(value) is None,
+        )
 
 
 def unread(value: object) -> str | None:
@@ -387,7 +383,7 @@ def _short_table(table: Any, chars: int) -> Collected | None:
 def _registered_for(value: object) -> Describer | None:
     """Return the describer that was registered for a type, or its `_repr_claude_`."""
     for kind in type(value).__mro__:
-        found = _registered.get(kind) or _registered.get(_qualified(kind))
+        found = _registered.get(kind) or _registered.get(f"{kind.__module__}.{kind.__qualname__}")
         if found is not None:
             return found
     own = getattr(type(value), "_repr_claude_", None)
@@ -396,21 +392,11 @@ def _registered_for(value: object) -> Describer | None:
 
 def _for_library(kind: type) -> Describer | None:
     """Return the describer for a type of another library. It checks the type, because an object may pretend to be another."""
-    return next((found for base in kind.__mro__ if (found := _FOREIGN.get(_short(_qualified(base))))), None)
+    return next((found for name in library_names(kind) if (found := _FOREIGN.get(name))), None)
 
 
 def _for_base(kind: type) -> Describer | None:
     return next((describer for kinds, describer in _BY_BASE if issubclass(kind, kinds)), None)
-
-
-def _qualified(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _short(qualified: str) -> str:
-    """Return the first and last part of a qualified name, because libraries move their classes between modules."""
-    first, *_, last = qualified.split(".")
-    return f"{first}.{last}"
 
 
 def _describe_bytes(value: Any, chars: int) -> Collected | str:
@@ -524,13 +510,3 @@ def _collected(described: str | Part | Collected, chars: int) -> Collected:
     if isinstance(described, dict):
         return Collected(parts=(described,))
     raise TypeError(f"its description is of type {type(described).__name__}, not text or a content block")
-
-
-def _redacted(collected: Collected) -> Collected:
-    labels = [*collected.redacted]
-    parts: list[Part] = []
-    for part in collected.parts:
-        clean, found = redact(part) if isinstance(part, str) else (part, ())
-        parts.append(clean)
-        labels += found
-    return dataclasses.replace(collected, parts=tuple(parts), redacted=tuple(dict.fromkeys(labels)))

@@ -19,9 +19,8 @@ from types import FrameType, ModuleType, TracebackType
 from typing import Final
 
 from ..client import ConfigurationError
-from ._collected import Collected, bounded, fenced, head, join, noting_redactions, one_line, safe_repr, tail
+from ._collected import Collected, bounded, collect, fenced, head, join, one_line, safe_repr, tail
 from ._describe import describe
-from ._redaction import redact
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|\][^\x07\x1b]*+(?:\x07|\x1b\\)|[@-Z\\^_])")
 """Escape sequences of ECMA-48: colors, cursor movements, titles, links, and short sequences."""
@@ -188,12 +187,10 @@ def _traceback_text(error: BaseException, name_of_file: Callable[[str], str | No
 
 def _printed_output(error: BaseException, printed: str | None) -> str:
     """Return the output of a failed program: in the cell, or captured by the calling code."""
-    if not any(isinstance(each, subprocess.CalledProcessError) for each in _chain(error)):
+    programs = [each for each in _chain(error) if isinstance(each, subprocess.CalledProcessError)]
+    if not programs:
         return ""
-    texts = [printed or ""]
-    for each in _chain(error):
-        if isinstance(each, subprocess.CalledProcessError):
-            texts += [_decoded(each.stderr) or _decoded(each.output)]
+    texts = [printed or "", *(_decoded(each.stderr) or _decoded(each.output) for each in programs)]
     return as_on_screen("\n".join(text.rstrip() for text in texts if text.strip()))
 
 
@@ -204,23 +201,21 @@ def _decoded(output: object) -> str:
 
 
 def _clean(text: str, chars: int, what: str) -> Collected:
-    with noting_redactions() as labels:
-        cut = bounded(text, chars, what)
-        clean, found = redact(cut.text)
-    return Collected(parts=(clean,), notes=cut.notes, redacted=(*labels, *found))
+    return collect(lambda: bounded(text, chars, what))
 
 
 def _described(name: str, value: object) -> Collected:
     """Describe a value in a few lines. Strings are redacted too, because the user did not name them."""
-    found: tuple[str, ...] = ()
-    with noting_redactions() as labels:
+
+    def with_name() -> Collected:
         if isinstance(value, (str, bytes)):
-            text = safe_repr(value, _MAX_VALUE_CHARS)
-        else:
-            described = describe(value, name=name, max_tokens=_TOKENS_PER_VALUE)
-            text, found = described.text.strip() or f"a {type(value).__name__}", described.redacted
-        clean, also_found = redact(f"{name} = {text}")  # the name may show that the value is secret
-    return Collected(parts=(f"{clean}\n",), redacted=(*labels, *found, *also_found))
+            return Collected(parts=(f"{name} = {safe_repr(value, _MAX_VALUE_CHARS)}",))
+        described = describe(value, name=name, max_tokens=_TOKENS_PER_VALUE)
+        text = described.text.strip() or f"a {type(value).__name__}"
+        return Collected(parts=(f"{name} = {text}",), redacted=described.redacted)
+
+    line = collect(with_name)  # the name may show that the value is secret
+    return dataclasses.replace(line, parts=(f"{line.text}\n",))
 
 
 def _line_of_cell(error: BaseException) -> int | None:
@@ -362,18 +357,16 @@ def collect_cells(cells: Sequence[CellRecord], cell_range: CellRange) -> Collect
             f"--cells: no cell of that range has been run. Cells between {cells[0].number} and {cells[-1].number} have been; questions "
             "to Claude do not count. Nothing was sent."
         )
-    with noting_redactions() as cut_labels:
-        text, labels = redact("\n".join(part for cell in chosen for part in _shown(cell)))
-    if len(text) > MAX_CHARS:
+    collected = collect(
+        lambda: Collected(parts=("\n".join(part for cell in chosen for part in _shown(cell)),))
+    )
+    if len(collected.text) > MAX_CHARS:
         raise ConfigurationError(
-            f"--cells: these cells have {len(text):,} characters; at most {MAX_CHARS:,} are sent. Ask for fewer, for example --cells -3:. "
+            f"--cells: these cells have {len(collected.text):,} characters; at most {MAX_CHARS:,} are sent. Ask for fewer, for example --cells -3:. "
             "Nothing was sent."
         )
-    return Collected(
-        parts=(f"Cells of my notebook:\n{text}",),
-        notes=tuple(_notes(chosen)),
-        redacted=tuple(dict.fromkeys((*cut_labels, *labels))),
-    )
+    parts = (f"Cells of my notebook:\n{collected.text}",)
+    return dataclasses.replace(collected, parts=parts, notes=tuple(_notes(chosen)))
 
 
 def _shown(cell: CellRecord) -> Iterator[str]:

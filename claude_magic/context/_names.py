@@ -1,15 +1,12 @@
-"""The user's variables in a notebook, and the values of paths and expressions."""
+"""The user's variables in a notebook, and the values of paths."""
 
 from __future__ import annotations
 
 import ast
 import difflib
 import re
-import symtable
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any, Final
 
 from ..client import ConfigurationError
@@ -243,48 +240,3 @@ def _index(node: ast.expr) -> Any:
     if not isinstance(node, ast.Slice):
         return ast.literal_eval(node)
     return slice(*(None if part is None else _index(part) for part in (node.lower, node.upper, node.step)))
-
-
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """A Python expression.
-
-    Attributes:
-        source: The source.
-        code: The compiled code, for `eval`.
-        needed: The free names of the expression, in the order of the source.
-    """
-
-    source: str
-    code: CodeType
-    needed: tuple[str, ...]
-
-    @property
-    def root(self) -> str | None:
-        """The first free name; None if there is none."""
-        return self.needed[0] if self.needed else None
-
-
-def parse_expression(source: str) -> Expression | None:
-    """Return the parsed expression; None if a text is not an expression."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes, for example: the text may be prose
-            tree = ast.parse(source, mode="eval")
-            code = compile(tree, "<prompt>", "eval")
-            free = set(_free_names(symtable.symtable(source, "<prompt>", "eval")))
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return None
-    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in free]
-    names.sort(key=lambda node: (node.lineno, node.col_offset))
-    return Expression(source, code, tuple(dict.fromkeys(node.id for node in names)))
-
-
-def _free_names(table: symtable.SymbolTable) -> Iterator[str]:
-    """Yield the names that are looked up outside the expression, without those bound by its lambdas and comprehensions."""
-    for symbol in table.get_symbols():
-        is_own = symbol.is_assigned() or symbol.is_parameter()
-        if symbol.is_referenced() and not is_own and (symbol.is_global() or table.get_type() == "module"):
-            yield symbol.get_name()
-    for inner in table.get_children():
-        yield from _free_names(inner)

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import nh3
 
@@ -112,15 +112,6 @@ def describe_animation(animation: Any, chars: int) -> Collected:
     """Return the current frame of a matplotlib animation as a content block."""
     block = describe_figure(animation._fig, chars)
     return Collected(parts=block.parts, notes=("An animation is sent as the picture that it shows now.",))
-
-
-def picture_source(value: Any) -> Any:
-    """Return the figure of a matplotlib artist, so that several artists share one image; any other value as it is."""
-    is_artist = any(
-        kind.__qualname__ == "Artist" and kind.__module__.startswith("matplotlib.")
-        for kind in type(value).__mro__
-    )
-    return (getattr(value, "figure", None) or value) if is_artist else value
 
 
 class Lifted:
@@ -374,20 +365,6 @@ def _quoted(text: object) -> str:
 #
 # The order is that of JupyterLab, except that HTML and SVG come after formats that a model reads better. An informative `repr`
 # comes before HTML.
-_METHODS: Final = {
-    "text/markdown": "_repr_markdown_",
-    "text/latex": "_repr_latex_",
-    "image/png": "_repr_png_",
-    "image/jpeg": "_repr_jpeg_",
-    "image/gif": "_repr_gif_",
-    "image/webp": "_repr_webp_",
-    "application/json": "_repr_json_",
-    "text/plain": "",
-    "text/html": "_repr_html_",
-    "image/svg+xml": "_repr_svg_",
-    "application/javascript": "_repr_javascript_",
-}
-"""The MIME types in order of preference, and their methods."""
 _ADDRESS = re.compile(r"<[\w.<>\- ]+?(?: at 0x[0-9A-Fa-f]+| object)>")
 _AT = re.compile(r" at 0x[0-9A-Fa-f]{6,}(?=>)")
 _DATA_ADDRESS = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.-]+)*;base64,([A-Za-z0-9+/=\s]*)")
@@ -409,7 +386,7 @@ def without_addresses(text: str) -> str:
 
 def has_rich_form(value: object) -> bool:
     """Return whether an object has a rich representation besides text."""
-    names = ("_repr_mimebundle_", *filter(None, _METHODS.values()))
+    names = ("_repr_mimebundle_", *(form.method for form in _RICH_FORMS.values() if form.method))
     return any(_has_method(value, name) for name in names)
 
 
@@ -426,20 +403,20 @@ def describe_rich(value: Any, chars: int, *, is_data: bool) -> Collected | None:
     """
     damage: ConfigurationError | None = None
     bundle = _bundle_of(value)
-    for kind, method in _METHODS.items():
+    for kind, form in _RICH_FORMS.items():
         if kind == "text/plain":
             if is_data:
                 return None
-            if (text := _own_text(value)) or (text := _plain_of(bundle)):
-                return bounded(text, chars)
+            if text := _own_text(value) or _plain_of(bundle):
+                return form.describe(text, chars)
             continue
         content = bundle.get(kind)
         if content is None:
-            content = _call_method(value, method)
+            content = _call_method(value, form.method)
         if content is None:
             continue
         try:
-            described = _WRITERS.get(kind, _picture)(content, chars)
+            described = form.describe(content, chars)
         except ConfigurationError as error:
             damage, described = error, None
         except Exception:  # invalid JSON, or a text of another type: the next format may work
@@ -515,14 +492,33 @@ def _in_fence(text: str, chars: int, language: str) -> Collected:
     return Collected(parts=(fenced(collected.text, language),), notes=collected.notes)
 
 
-_WRITERS: Mapping[str, Callable[[Any, int], Collected]] = {
-    "text/markdown": lambda text, chars: _with_pictures(str(text), chars, "text"),
-    "text/latex": lambda text, chars: bounded(str(text), chars, "formula"),
-    "application/json": _json,
-    "text/html": lambda text, chars: _with_pictures(str(text)[:_MAX_HTML_CHARS], chars, "html"),
-    "image/svg+xml": _svg,
-    "application/javascript": lambda text, chars: _in_fence(str(text), chars, "javascript"),
+class _RichForm(NamedTuple):
+    """A kind of representation: the method that returns it, and what is sent of it."""
+
+    method: str
+    describe: Callable[[Any, int], Collected]
+
+
+_RICH_FORMS: Final[Mapping[str, _RichForm]] = {
+    "text/markdown": _RichForm(
+        "_repr_markdown_", lambda text, chars: _with_pictures(str(text), chars, "text")
+    ),
+    "text/latex": _RichForm("_repr_latex_", lambda text, chars: bounded(str(text), chars, "formula")),
+    "image/png": _RichForm("_repr_png_", _picture),
+    "image/jpeg": _RichForm("_repr_jpeg_", _picture),
+    "image/gif": _RichForm("_repr_gif_", _picture),
+    "image/webp": _RichForm("_repr_webp_", _picture),
+    "application/json": _RichForm("_repr_json_", _json),
+    "text/plain": _RichForm("", bounded),
+    "text/html": _RichForm(
+        "_repr_html_", lambda text, chars: _with_pictures(str(text)[:_MAX_HTML_CHARS], chars, "html")
+    ),
+    "image/svg+xml": _RichForm("_repr_svg_", _svg),
+    "application/javascript": _RichForm(
+        "_repr_javascript_", lambda text, chars: _in_fence(str(text), chars, "javascript")
+    ),
 }
+"""By MIME type, in order of preference. Of plain text, the `repr` comes first."""
 
 
 def _with_pictures(text: str, chars: int, what: str) -> Collected:

@@ -7,21 +7,25 @@ single braces have no meaning.
 
 from __future__ import annotations
 
+import ast
 import builtins
 import re
+import symtable
 import unicodedata
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from itertools import chain, islice
+from types import CodeType
 
 from ..client import ConfigurationError
-from ._collected import Collected, Part, error_text, is_numpy_scalar, join, plain_text, with_text_joined
+from ._collected import Collected, Part, error_text, join, with_text_joined
 from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe
-from ._names import Expression, did_you_mean, parse_expression, resolve_name
-from ._plain import unwrapped, written
+from ._names import did_you_mean, resolve_name
 from ._redaction import exposed_in, refusal
+from ._structures import is_missing, library_names, plain_text, unwrapped, written
 
 _OPENING = re.compile(r"(?<!\{)\{\{(?![{%#])")
 _SINGLE_BRACES = re.compile(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})")
@@ -39,6 +43,52 @@ _LONG_TEXT = round(DEFAULT_TOKENS * CHARS_PER_TOKEN)
 """Characters; a note reports that a longer text is sent in full."""
 
 _NOTHING = compile("None", "<column>", "eval")
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A Python expression.
+
+    Attributes:
+        source: The source.
+        code: The compiled code, for `eval`.
+        needed: The free names of the expression, in the order of the source.
+    """
+
+    source: str
+    code: CodeType
+    needed: tuple[str, ...]
+
+    @property
+    def root(self) -> str | None:
+        """The first free name; None if there is none."""
+        return self.needed[0] if self.needed else None
+
+
+def parse_expression(source: str) -> Expression | None:
+    """Return the parsed expression; None if a text is not an expression."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes, for example: the text may be prose
+            tree = ast.parse(source, mode="eval")
+            code = compile(tree, "<prompt>", "eval")
+            free = set(_free_names(symtable.symtable(source, "<prompt>", "eval")))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in free]
+    names.sort(key=lambda node: (node.lineno, node.col_offset))
+    return Expression(source, code, tuple(dict.fromkeys(node.id for node in names)))
+
+
+def _free_names(table: symtable.SymbolTable) -> Iterator[str]:
+    """Yield the names that are looked up outside the expression, without those bound by its lambdas and comprehensions."""
+    for symbol in table.get_symbols():
+        is_own = symbol.is_assigned() or symbol.is_parameter()
+        if symbol.is_referenced() and not is_own and (symbol.is_global() or table.get_type() == "module"):
+            yield symbol.get_name()
+    for inner in table.get_children():
+        yield from _free_names(inner)
+
 
 _Parse = Callable[[str], Expression | None]
 
@@ -72,9 +122,9 @@ def interpolate(text: str, names: Mapping[str, object]) -> Collected:
         if reason := _reason_untouched(braced, names):
             untouched.append((_in_braces(braced.source), reason))
         elif braced.expression is not None:
-            pieces += [_as_typed(text[copied:start]), _inline(braced.expression, names)]
+            pieces += [Collected(parts=(text[copied:start],)), _inline(braced.expression, names)]
             copied = braced.end
-    pieces.append(_as_typed(text[copied:]))
+    pieces.append(Collected(parts=(text[copied:],)))
     return join([*pieces, Collected(notes=tuple(_note_on(untouched)))])
 
 
@@ -179,10 +229,6 @@ def _in_braces(source: str) -> str:
     line = " ".join(source.split())
     shown = line if len(line) <= _LONGEST_NAMED else f"{line[:_LONGEST_NAMED]}…"
     return f"{{{{ {shown} }}}}"
-
-
-def _as_typed(text: str) -> Collected:
-    return Collected(parts=(text,) if text else ())
 
 
 def _note_on(untouched: list[tuple[str, str]]) -> Iterator[str]:
@@ -297,7 +343,7 @@ def row_prompt(text: str, columns: Collection[str], names: Mapping[str, object])
             _refuse_misspelt(braced, columns)
             continue
         _refuse_unknown(expression, columns, names)
-        _add_text(pieces, text[copied:start])
+        pieces.append(text[copied:start])
         if used := [name for name in expression.needed if name in columns]:
             needed |= dict.fromkeys(used)
             pieces.append(expression)
@@ -308,9 +354,9 @@ def row_prompt(text: str, columns: Collection[str], names: Mapping[str, object])
                 raise ConfigurationError(
                     refusal(constant.exposed, "Write it into a column and use raw=True.")
                 )
-            _add_text(pieces, constant.text)
+            pieces.append(constant.text)
         copied = braced.end
-    _add_text(pieces, text[copied:])
+    pieces.append(text[copied:])
     if not needed:
         single = [name for name in _SINGLE_BRACES.findall(text) if name in columns]
         remark = f"{{{single[0]}}} in single braces is sent as typed. " if single else ""
@@ -325,7 +371,7 @@ def row_prompt(text: str, columns: Collection[str], names: Mapping[str, object])
         for name in piece.needed
         if name not in columns and name in names
     }
-    return RowPrompt(tuple(pieces), tuple(needed), own, tuple(notes))
+    return RowPrompt(tuple(with_text_joined(pieces)), tuple(needed), own, tuple(notes))
 
 
 def _named_column(braced: _Braced, columns: Collection[str]) -> Expression | None:
@@ -358,13 +404,6 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFKC", name)
 
 
-def _add_text(pieces: list[str | Expression], text: str) -> None:
-    if pieces and isinstance(last := pieces[-1], str):
-        pieces[-1] = last + text
-    elif text:
-        pieces.append(text)
-
-
 def _refuse_unknown(expression: Expression, columns: Collection[str], names: Mapping[str, object]) -> None:
     """Refuse an expression with a name that is neither a column nor a variable.
 
@@ -391,6 +430,6 @@ def _is_null(value: object) -> bool:
         return False
     if isinstance(value, Decimal):
         return value.is_nan()
-    if isinstance(value, float | complex) or is_numpy_scalar(value):
+    if isinstance(value, float | complex) or "numpy.generic" in library_names(type(value)):
         return bool(value != value)
-    return value is None or type(value).__name__ in ("NAType", "NaTType", "MaskedConstant")
+    return value is None or is_missing(value)

@@ -236,13 +236,12 @@ _PASSWORD_WORD = r"(?:pass(?:word|wd|wort|phrase|code)?|pwd|secret)"  # noqa: S1
 _NO_PLACEHOLDER = r"(?![$<{*%]|\.{3}|x{3}|change_?me|your[ _-])"
 
 
-_KINDS = dict(enumerate(_TOKENS))
+_TOKEN_LABELS: Final = tuple(_TOKENS)
 _SHORTEST_TOKEN = 15
 _LONG_WORD = re.compile(rf"(?<!\S)\S{{{_SHORTEST_TOKEN},}}")
 """No token has white space, so only these are searched for tokens, which takes 100 times as long as finding them."""
-_TOKEN = re.compile(
-    _START + "(?:" + "|".join(f"(?P<k{kind}>{_TOKENS[_KINDS[kind]]})" for kind in _KINDS) + ")"
-)
+_TOKEN = re.compile(f"{_START}(?:{'|'.join(f'({form})' for form in _TOKENS.values())})")
+"""A group for each label."""
 
 ANTHROPIC_KEY: Final = re.compile(_START + _TOKENS["an Anthropic API key"])
 
@@ -407,13 +406,13 @@ def _is_path(value: str) -> bool:
 
 
 def _noting(labels: list[str], label: str | None) -> Callable[[re.Match[str]], str]:
-    """Return a replacement function that redacts a match, or only its secret group. Without a label, the group's name gives it."""
+    """Return a replacement function that redacts a match, or only its secret group. Without a label, the group gives it."""
 
     def replace(match: re.Match[str]) -> str:
         group = match.lastindex or 0
         if REDACTED in match[group] and not match[group].replace(REDACTED, "").strip("\"'"):
             return match[0]  # nothing of it is left
-        labels.append(label or _KINDS[int((match.lastgroup or "k0")[1:])])
+        labels.append(label or _TOKEN_LABELS[group - 1])
         start, end = match.start(group) - match.start(), match.end(group) - match.start()
         return f"{match[0][:start]}{REDACTED}{match[0][end:]}"
 

@@ -1,21 +1,146 @@
-"""Renders dicts, lists, models and similar data as text of limited length, in a notation like JSON."""
+"""Renders data as text: single values, plain data in full, and dicts, lists, models and arrays in limited length."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from itertools import islice
+from pathlib import PurePath
 from types import SimpleNamespace
 from typing import Any, Final, Protocol
+from uuid import UUID
 
 from ._collected import Collected, bounded, one_line, safe_repr
-from ._pictures import Lifted, is_address, picture_source, without_addresses
-from ._plain import array_items, leaf_text, unwrapped, written
+from ._pictures import Lifted, is_address, without_addresses
 
+# Single values, arrays of other libraries, and plain data. Types of other libraries are matched by name, so none is imported.
+_PLAIN_NUMBERS: Final = frozenset({bool, int, float, complex, type(None)})
+_READABLE: Final = (datetime.date, datetime.time, datetime.timedelta, Decimal, Fraction, PurePath, UUID)
+_READABLE_NAMES: Final = frozenset({"numpy.generic", "pandas.Interval", "pandas.Period"})
+_DEEPEST: Final = 50
+_MOST_VALUES: Final = 10_000
+"""Values in one container; a larger one is described, not written out."""
+_MOST_IN_ALL: Final = 100_000
+"""Values in nested containers. A list that contains itself twice would have 2 ** 50."""
+_ARRAYS: Final = frozenset(
+    {
+        "numpy.ndarray",
+        "pyarrow.Array",
+        "pyarrow.ChunkedArray",
+        "polars.Series",
+        "pandas.ExtensionArray",
+        "pandas.Index",
+    }
+)
+
+
+def library_names(kind: type) -> Iterator[str]:
+    """Yield the names of a type and its bases as "library.Class", because libraries move their classes between modules."""
+    for base in kind.__mro__:
+        yield f"{str(base.__module__).partition('.')[0]}.{base.__qualname__}"
+
+
+def plain_text(value: Any) -> str | None:
+    """Return the text of a single value such as a string, number or date; None for anything else.
+
+    It is neither cut nor redacted: the user named exactly this value.
+    """
+    kind = type(value)
+    try:
+        if issubclass(kind, str):
+            return str.__str__(value)
+        if kind in _PLAIN_NUMBERS:
+            return repr(value)
+        if issubclass(kind, _READABLE) or not _READABLE_NAMES.isdisjoint(library_names(kind)):
+            return str(value)
+    except Exception:  # an integer with too many digits for Python, a broken subclass
+        return None
+    return None
+
+
+def is_missing(value: object) -> bool:
+    """Return whether a value is a missing one of pandas or numpy."""
+    return type(value).__name__ in ("NAType", "NaTType", "MaskedConstant")
+
+
+def unwrapped(value: Any) -> Any:
+    """Return the Python value of an Arrow scalar; anything else as it is."""
+    kind = type(value)
+    if kind.__module__ != "pyarrow.lib" or "pyarrow.Scalar" not in library_names(kind):
+        return value
+    try:
+        return value.as_py()
+    except Exception:  # a struct with a repeated name, a time with nanoseconds
+        return str(value)
+
+
+def array_items(value: Any, most: int, *, dimensions: int) -> Any:
+    """Return an array as a list, and a 0-dimensional one as a scalar; anything else, and a larger array, as it is."""
+    if _ARRAYS.isdisjoint(library_names(type(value))):
+        return value
+    shape = getattr(value, "shape", None)
+    if shape == ():
+        return value[()]
+    is_small = (len(shape) if isinstance(shape, tuple) else 1) <= dimensions and len(value) <= most
+    return list(value) if is_small else value
+
+
+def leaf_text(value: Any) -> str | None:
+    """Return the text of a single value in a container: strings in quotes, others like `plain_text`; else None."""
+    if is_missing(value):
+        return "None"
+    if isinstance(value, str):
+        return repr(str.__str__(value))
+    return None if isinstance(value, bytes) else plain_text(value)
+
+
+def written(value: Any) -> str | None:
+    """Return plain data in full, in Python notation on one line; None for other data, or for too many values.
+
+    Args:
+        value: Numbers, strings, dates and the like, in lists, tuples, sets, dicts and arrays: up to 10,000 in one container, 100,000 in
+            all, and 50 levels deep.
+    """
+    try:
+        return _written(value, 0, iter(range(_MOST_IN_ALL)))
+    except Exception:  # the user's containers may raise anything, too
+        return None
+
+
+def _written(value: Any, depth: int, places: Iterator[int]) -> str:
+    """Return the same.
+
+    Raises:
+        Exception: The data are not plain, or too many.
+    """
+    next(places)
+    value = array_items(unwrapped(value), _MOST_VALUES, dimensions=_DEEPEST)
+    if (leaf := leaf_text(value)) is not None:
+        return leaf
+    kind = type(value)
+    is_container = issubclass(kind, Mapping | list | tuple | deque | Set) and not hasattr(kind, "_fields")
+    if not is_container or len(value) > _MOST_VALUES or depth > _DEEPEST:
+        raise ValueError("no plain data, or too many")
+    if issubclass(kind, Mapping):
+        pairs = (
+            f"{_written(key, depth + 1, places)}: {_written(each, depth + 1, places)}"
+            for key, each in value.items()
+        )
+        return f"{{{', '.join(pairs)}}}"
+    items = ", ".join([_written(each, depth + 1, places) for each in value])
+    if issubclass(kind, tuple):
+        return f"({items})"
+    return f"{{{items}}}" if issubclass(kind, Set) and items else f"[{items}]"
+
+
+# Nested data in a notation like JSON, cut where it is long.
 _MAX_ITEMS = (200, 100, 30)
 """Items shown of a container at depth 0, at depth 1, and deeper."""
 _MAX_DEPTH = 8
@@ -107,7 +232,7 @@ class _Rendering:
 
     def _described(self, value: Any) -> str | None:
         """Return the description of an object that is not data, with marks for images; None for data."""
-        source = picture_source(value)
+        source = _picture_source(value)
         if id(source) in self._drawn:
             return "<the same picture>"
         described = self._inner(
@@ -145,6 +270,12 @@ class _Rendering:
             yield f"… {items.length - shown:,} more"
 
 
+def _picture_source(value: Any) -> Any:
+    """Return the figure of a matplotlib artist, so that several artists share one image; any other value as it is."""
+    is_artist = "matplotlib.Artist" in library_names(type(value))
+    return (getattr(value, "figure", None) or value) if is_artist else value
+
+
 def _laid_out(items: _Items, lines: Sequence[str], indent: str) -> str:
     """Lay out items: all on one line if they fit, else short items several to a line, others one to a line."""
     text = f"{items.opening}{', '.join(lines)}{items.closing}"
@@ -176,12 +307,6 @@ def _items_of(value: Any) -> _Items | None:
     return None
 
 
-def _fields_of_dataclass(value: Any) -> _Items:
-    # Fields excluded from the repr are left out: they are often passwords.
-    shown = [field.name for field in dataclasses.fields(value) if field.repr]
-    return _fields(value, {name: getattr(value, name, None) for name in shown})
-
-
 def _public_fields(value: Any) -> _Items | None:
     """Return the public instance attributes and slots of an object; None if it has none."""
     names = list(getattr(value, "__dict__", None) or ())
@@ -191,6 +316,10 @@ def _public_fields(value: Any) -> _Items | None:
     public = [name for name in names if isinstance(name, str) and not name.startswith("_")]
     found = {name: item for name in public if (item := getattr(value, name, _ABSENT)) is not _ABSENT}
     return _fields(value, found) if found else None
+
+
+def _named_fields(value: Any, names: Iterable[str]) -> _Items:
+    return _fields(value, {name: getattr(value, name, None) for name in names})
 
 
 def _fields(value: Any, fields: Mapping[str, Any]) -> _Items:
@@ -232,16 +361,18 @@ def _brackets(value: Any, plain: type, opening: str, closing: str) -> tuple[str,
 
 
 _KINDS: Sequence[tuple[Callable[[type], bool], Callable[[Any], _Items]]] = (
-    (dataclasses.is_dataclass, _fields_of_dataclass),
+    # Fields excluded from the repr are left out: they are often passwords.
+    (
+        dataclasses.is_dataclass,
+        lambda value: _named_fields(value, (each.name for each in dataclasses.fields(value) if each.repr)),
+    ),
     (
         lambda kind: isinstance(getattr(kind, "__attrs_attrs__", None), tuple),
-        lambda value: _fields(
-            value, {each.name: getattr(value, each.name, None) for each in value.__attrs_attrs__ if each.repr}
-        ),
+        lambda value: _named_fields(value, (each.name for each in value.__attrs_attrs__ if each.repr)),
     ),
     (
         lambda kind: hasattr(kind, "__struct_fields__"),
-        lambda value: _fields(value, {name: getattr(value, name, None) for name in value.__struct_fields__}),
+        lambda value: _named_fields(value, value.__struct_fields__),
     ),
     (lambda kind: hasattr(kind, "model_fields"), lambda value: _fields(value, dict(value.__repr_args__()))),
     (lambda kind: issubclass(kind, Mapping), _items_of_mapping),
@@ -277,9 +408,8 @@ def _own_str(value: object, chars: int) -> str:
 def _leaf(value: Any) -> str:
     if isinstance(value, str):
         return safe_repr(str.__str__(value), _MAX_LEAF_CHARS)
-    if not isinstance(value, bytes) and (text := leaf_text(value)) is not None:
-        return text if len(text) <= _MAX_LEAF_CHARS else safe_repr(value, _MAX_LEAF_CHARS)
-    return safe_repr(value, _MAX_LEAF_CHARS)
+    text = leaf_text(value)
+    return text if text is not None and len(text) <= _MAX_LEAF_CHARS else safe_repr(value, _MAX_LEAF_CHARS)
 
 
 _SMALL = 200

@@ -139,8 +139,7 @@ def describe_series(series: Any, chars: int) -> Collected:
     frame = series.to_frame() if is_named else series.to_frame("values")
     sample = _sample(frame)
     counted = tally(series, sample.iloc[:, 0])
-    where = " in the sample" if len(sample) < rows and not counted.is_exact else ""
-    missing = f", {counted.missing:,} missing{where}" if counted.missing else ""
+    missing = _missing(counted, is_sampled=len(sample) < rows)
     heading = f"Series {_label(series.name)}" if is_named else "Series"
     parts = [f"{heading}: {rows:,} values of type {one_line(series.dtype, MAX_CELL_CHARS)}{missing}"]
     parts[0] += _index_line(series.index)
@@ -244,11 +243,15 @@ def _heading(
 def _columns(sample: Any, tallies: list[Tally], *, is_sampled: bool) -> str:
     lines = []
     for name, dtype, counted in zip(sample.columns.tolist(), sample.dtypes.tolist(), tallies, strict=True):
-        where = " in the sample" if is_sampled and not counted.is_exact else ""
-        missing = f", {counted.missing:,} missing{where}" if counted.missing else ""
-        lines.append(f"- {_label(name)}: {one_line(dtype, MAX_CELL_CHARS)}{missing}")
+        missing = _missing(counted, is_sampled=is_sampled)
+        lines.append(f"- {_label(name)}: {_label(dtype)}{missing}")
     names = _names(sample.columns)
     return f"Columns{f' ({names})' if names else ''}:\n" + "\n".join(lines)
+
+
+def _missing(counted: Tally, *, is_sampled: bool) -> str:
+    where = " in the sample" if is_sampled and not counted.is_exact else ""
+    return f", {counted.missing:,} missing{where}" if counted.missing else ""
 
 
 def _statistics(sample: Any, tallies: list[Tally], rows: int) -> str:
@@ -453,14 +456,10 @@ def _title(table: Any, value: Any) -> str:
 
 def _describe_lazy(table: Any, value: Any, chars: int) -> Collected:
     try:
-        columns = [
-            f"- {_label(name)}: {one_line(dtype, MAX_CELL_CHARS)}"
-            for name, dtype in table.collect_schema().items()
-        ]
-        shown = [
-            *columns[: 2 * MAX_COLUMNS],
-            *([f"… {len(columns) - 2 * MAX_COLUMNS:,} more"] if len(columns) > 2 * MAX_COLUMNS else []),
-        ]
+        columns = [f"- {_label(name)}: {_label(dtype)}" for name, dtype in table.collect_schema().items()]
+        shown = columns[: 2 * MAX_COLUMNS]
+        if len(columns) > len(shown):
+            shown.append(f"… {len(columns) - len(shown):,} more")
         schema = f"{len(columns):,} columns, not computed\n\nColumns:\n" + "\n".join(shown)
     except Exception as error:  # a missing file, an invalid query
         schema = f"not computed; its columns are unknown ({error_text(error)})"

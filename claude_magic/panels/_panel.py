@@ -240,8 +240,7 @@ class PromptPanel(VBox):
         thread = self._settings.thread
         self._heading.value = render_line(f"{thread} · {self._settings.model}")
         earlier = [] if self._starts_new else self._turns_before(thread)
-        turns = [(turn.prompt, turn.answer_text) for turn in earlier]
-        self._earlier.value = render_earlier(thread, turns, remote_images=self._remote_images)
+        self._earlier.value = render_earlier(thread, earlier, remote_images=self._remote_images)
 
     def _turns_before(self, thread: str) -> list[Turn]:
         """Return the turns of the thread before those of this panel, oldest first."""

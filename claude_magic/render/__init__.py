@@ -1,7 +1,6 @@
 """Renders replies as safe HTML, Markdown and plain text, from frozen snapshots. Pure functions: nothing is displayed here."""
 
-from ._answer import render_calls, render_thinking
-from ._code import excerpt, render_folded_code
+from ._answer import excerpt, render_calls, render_thinking
 from ._formats import render_growing
 from ._frame import (
     A_WHILE,
@@ -13,7 +12,7 @@ from ._frame import (
     render_line,
     render_status_line,
 )
-from ._markdown import render_markdown
+from ._markdown import render_folded_code, render_markdown
 from ._methods import Methods, describe_methods
 from ._neutralise import neutralise_markdown
 from ._reply import (

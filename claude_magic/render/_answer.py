@@ -11,14 +11,13 @@ from html import escape
 from itertools import accumulate, groupby
 from typing import Any, Final, NamedTuple
 
-from ..runtime import BlockSnapshot, CallSnapshot, ReplySnapshot
+from ..runtime import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot
 from ..schema import reveal
 from ..tools import CallState, visible
-from ._code import render_data, short
 from ._formats import Body, render_body
 from ._markdown import (
-    CITATION_END,
-    CITATION_START,
+    VERBATIM,
+    close_open_marks,
     escape_markdown,
     host_of,
     is_web_address,
@@ -33,6 +32,7 @@ from ._markdown import (
 from ._neutralise import neutralise_markdown
 from ._sanitise import (
     CALL,
+    CALL_DATA,
     CALL_SIGNATURE,
     CITATION,
     NO_MATH_CLASSES,
@@ -43,6 +43,7 @@ from ._sanitise import (
     styled,
     without_math,
 )
+from ._syntax import CITATION_END, CITATION_START, with_newlines
 from ._tex import Allowance
 
 
@@ -56,6 +57,28 @@ def render_thinking(text: str, *, allowance: Allowance | None = None) -> str:
     return sanitise(folded("Thinking", render_markdown(text, allowance=allowance))) if text.strip() else ""
 
 
+_MAX_DATA_CHARS: Final = 8_000
+
+
+def render_data(text: str) -> str:
+    """Return `text` in a box, cut where it is long and saying so; HTML that is not sanitised yet, "" for blank text."""
+    if not text.strip():
+        return ""
+    cut = len(text) - _MAX_DATA_CHARS
+    shown = f"{text[:_MAX_DATA_CHARS]}\n… {cut:,} more characters" if cut > 0 else text
+    return styled(CALL_DATA, reveal(shown, is_code=True), "pre")
+
+
+def short(text: str, most: int) -> str:
+    """Return the first `most` characters of `text`; where it is cut, the last one is an ellipsis."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def excerpt(text: str, most: int) -> str:
+    """Return `text` on one line, shortened as `short` does."""
+    return short(" ".join(text.split()), most)
+
+
 _MAX_QUERY_CHARS: Final = 120
 
 
@@ -64,38 +87,30 @@ def is_result(kind: str) -> bool:
     return kind.endswith("tool_result")
 
 
-def describe_server_call(
-    name: str, arguments: Mapping[str, Any], result: BlockSnapshot | None, *, is_final: bool
-) -> str | None:
-    """Return a line such as “searched the web for “…” · 5 results”; None for an unknown tool."""
+class _ServerCall(NamedTuple):
+    """A call of a server tool in words: "searching the web for", "searched the web for", "“…”", and arguments that it does not show."""
+
+    doing: str
+    done: str
+    what: str
+    more: str = ""
+
+
+def _in_words(name: str, arguments: Mapping[str, Any]) -> _ServerCall | None:
+    """Return the words for a call; None for an unknown tool."""
     match name:
         case "web_search":
-            doing, done, what = (
-                "searching the web for",
-                "searched the web for",
-                f"“{_text(arguments, 'query')}”",
-            )
+            query = f"“{_short_text(arguments, 'query')}”"
+            return _ServerCall("searching the web for", "searched the web for", query)
         case "web_fetch":
-            doing, done, what = "reading", "read", _text(arguments, "url")
+            return _ServerCall("reading", "read", _text(arguments, "url"))
         case "code_execution" | "bash_code_execution":
-            doing, done, what = "running code", "ran code", "on the server"
+            code = str(arguments.get("code") or arguments.get("command") or "")
+            return _ServerCall("running code", "ran code", "on the server", code)
         case "text_editor_code_execution":
-            doing, done, what = "editing", "edited", f"{_text(arguments, 'path')} on the server"
-        case _:
-            return None
-    if result is None and not is_final:
-        return f"{doing} {what}…"
-    return f"{done} {what} · {describe_outcome(result, is_final=is_final)}"
-
-
-def render_input(name: str, arguments: Mapping[str, Any]) -> str:
-    """Return the arguments that the line of a call does not show, as HTML that is not sanitised yet; "" if it shows all."""
-    match name:
-        case "web_search" | "web_fetch":
-            return ""
-        case "code_execution" | "bash_code_execution":
-            return render_data(str(arguments.get("code") or arguments.get("command") or ""))
-    return render_data(pretty(arguments))
+            path = f"{_text(arguments, 'path')} on the server"
+            return _ServerCall("editing", "edited", path, pretty(arguments))
+    return None
 
 
 def pretty(arguments: Mapping[str, Any]) -> str:
@@ -140,13 +155,15 @@ def describe_outcome(result: BlockSnapshot | None, *, is_final: bool) -> str:
 
 
 def _page(page: Mapping[str, Any]) -> str:
-    details = [part for part in (host_of(_text(page, "url")), _text(page, "page_age")) if part]
+    details = [part for part in (host_of(_text(page, "url")), _short_text(page, "page_age")) if part]
     return f"<li>{_titled_link(page)}{escape(''.join(f' · {part}' for part in details), quote=False)}</li>"
 
 
 def _titled_link(page: Mapping[str, Any]) -> str:
     document = page.get("content")
-    title = _text(page, "title") or (_text(document, "title") if isinstance(document, Mapping) else "")
+    title = _short_text(page, "title") or (
+        _short_text(document, "title") if isinstance(document, Mapping) else ""
+    )
     return render_link(_text(page, "url"), title or _text(page, "url"))
 
 
@@ -187,9 +204,13 @@ def _content(result: BlockSnapshot) -> Any:
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
+    """Return a text among `fields` on one line; "" if there is none of that name."""
     value = fields.get(name)
-    text = " ".join(value.split()) if isinstance(value, str) else ""
-    return text if name in ("url", "path") else short(text, _MAX_QUERY_CHARS)
+    return " ".join(value.split()) if isinstance(value, str) else ""
+
+
+def _short_text(fields: Mapping[str, Any], name: str) -> str:
+    return short(_text(fields, name), _MAX_QUERY_CHARS)
 
 
 _MAX_ARGUMENT_CHARS: Final = 40
@@ -232,13 +253,12 @@ def render_calls(
 def _render_block(block: BlockSnapshot, result: BlockSnapshot | None, *, is_final: bool) -> str:
     if block.call is not None:
         return _render_call(block.call, is_complete=block.is_complete)
-    if is_result(block.kind):
-        return _fold(_quiet(block.kind.replace("_", " ")), render_result(block))
     if block.kind.endswith("tool_use") and block.data is not None:
         return _render_server_call(block, result, is_final=is_final)
-    if not block.text:
+    if not (is_result(block.kind) or block.text):
         return ""
-    return _fold(_quiet(block.kind.replace("_", " ")), render_data(block.text))
+    inside = render_result(block) if is_result(block.kind) else render_data(block.text)
+    return _fold(_quiet(block.kind.replace("_", " ")), inside)
 
 
 def _render_call(call: CallSnapshot, *, is_complete: bool) -> str:
@@ -253,13 +273,15 @@ def _render_call(call: CallSnapshot, *, is_complete: bool) -> str:
 def _render_server_call(block: BlockSnapshot, result: BlockSnapshot | None, *, is_final: bool) -> str:
     arguments = _arguments(block)
     name = _field(block, "name")
-    description = describe_server_call(name, arguments, result, is_final=is_final)
-    if description is None:
-        outcome = describe_outcome(result, is_final=is_final)
+    call, outcome = _in_words(name, arguments), describe_outcome(result, is_final=is_final)
+    if call is None:
         summary = _code(_signature(name, arguments)) + _code(f" · {outcome}")
+    elif result is None and not is_final:
+        summary = _quiet(f"{call.doing} {call.what}…")
     else:
-        summary = _quiet(description)
-    return _fold(summary, render_input(name, arguments) + (render_result(result) if result else ""))
+        summary = _quiet(f"{call.done} {call.what} · {outcome}")
+    inside = render_data(pretty(arguments) if call is None else call.more)
+    return _fold(summary, inside + (render_result(result) if result else ""))
 
 
 def _fold(summary: str, inside: str) -> str:
@@ -315,9 +337,7 @@ _MARK: Final = CITATION_START + "{}" + CITATION_END
 _MARK_CHARS: Final = re.compile(f"[{CITATION_START}{CITATION_END}]")
 _PLACED: Final = re.compile(f"{CITATION_START}(\\d+){CITATION_END}")
 _PLACED_OR_TAG: Final = re.compile("<[^>]*>|" + _PLACED.pattern)
-_LINE_END: Final = re.compile(r"\r\n?")
 _MARKS_OF_STRUCTURE: Final = " \t>-=|:*_#`~$+\\[]"
-_VERBATIM: Final = frozenset({"fence", "code_block", "math_block", "math_open", "sparse_table", "plain_text"})
 _MAX_QUOTE_CHARS: Final = 200
 
 
@@ -357,7 +377,7 @@ class Citations:
         """Return the text of neighbouring text blocks, with marks after what is cited; without citations, just the text."""
         if not self.sources:
             return "".join(block.text for block in blocks)
-        texts = [_LINE_END.sub("\n", _MARK_CHARS.sub("\ufffd", block.text)) for block in blocks]
+        texts = [with_newlines(_MARK_CHARS.sub("\ufffd", block.text)) for block in blocks]
         text = "".join(texts)
         place = _Places(text)
         pieces: list[str] = []
@@ -426,7 +446,7 @@ class _Places:
     def __init__(self, text: str) -> None:
         self._text = text
         self._starts = [0, *(end.end() for end in re.finditer("\n", text))]
-        self._verbatim = [token.map for token in parse_blocks(text) if token.type in _VERBATIM and token.map]
+        self._verbatim = [token.map for token in parse_blocks(text) if token.type in VERBATIM and token.map]
 
     def before(self, end: int) -> int | None:
         """Return the place after the last word before `end`; None where a mark would break a block, or code."""
@@ -450,11 +470,11 @@ def _citations_of(block: BlockSnapshot) -> Iterator[Mapping[str, Any]]:
 
 def _read(citation: Mapping[str, Any], *, number: int) -> tuple[object, CitedSource]:
     """Return a citation's source, and what tells it from others."""
-    url = _citation_text(citation, "url") or _citation_text(citation, "source")
-    title = _citation_text(citation, "title") or _citation_text(citation, "document_title")
+    url = _text(citation, "url") or _text(citation, "source")
+    title = _text(citation, "title") or _text(citation, "document_title")
     if is_web_address(url):
         return url, CitedSource(number, url, title or url)
-    place, cited = _place(citation), _citation_text(citation, "cited_text")
+    place, cited = _place(citation), _text(citation, "cited_text")
     name = title or url or "Document"
     index = citation.get("document_index", citation.get("search_result_index"))
     quote = f"“{short(cited, _MAX_QUOTE_CHARS)}”" if cited else ""
@@ -468,11 +488,6 @@ def _place(citation: Mapping[str, Any]) -> str:
         return ""
     last = after - 1 if isinstance(after, int) and after > first else first  # the API's end is exclusive
     return f"page {first}" if last == first else f"pages {first}–{last}"
-
-
-def _citation_text(citation: Mapping[str, Any], name: str) -> str:
-    value = citation.get(name)
-    return " ".join(value.split()) if isinstance(value, str) else ""
 
 
 def _describe(source: CitedSource) -> str:
@@ -520,7 +535,7 @@ def _parts(snapshot: ReplySnapshot, citations: Citations, *, remote_images: bool
         # Citations split a text in mid-sentence, so neighbouring text blocks are one Markdown text.
         if run.kind == "text":
             env = new_env(remote_images=remote_images, allowance=allowance)
-            html = render_fragment(citations.mark(run.blocks), env)
+            html = render_fragment(run.shown(citations.mark(run.blocks)), env)
             yield sanitise(wrap(citations.place(html)))
         else:
             yield render_run(run, snapshot.blocks, allowance, is_final=True)
@@ -534,17 +549,34 @@ def _aside(snapshot: ReplySnapshot) -> Iterator[str]:
             yield render_run(run, snapshot.blocks, Allowance(), is_final=True)
 
 
+NORMAL_STOPS: Final = frozenset({None, "end_turn", "stop_sequence"})
+
+
 class Run(NamedTuple):
-    """Neighbouring blocks of a kind: "text", "thinking", and whatever else there is as "other"."""
+    """Neighbouring blocks of a kind: "text", "thinking", and whatever else there is as "other".
+
+    Attributes:
+        kind: The kind.
+        blocks: The blocks.
+        is_cut: The reply ended in the middle of them: it was stopped, broke off, or reached a limit.
+    """
 
     kind: str
     blocks: tuple[BlockSnapshot, ...]
+    is_cut: bool = False
+
+    def shown(self, markdown: str) -> str:
+        """Return the Markdown of this run, or its end, as it is shown: without half-written marks. What is kept has them."""
+        return close_open_marks(markdown, is_cut=True) if self.is_cut else markdown
 
 
-def runs_of(snapshot: ReplySnapshot) -> Iterator[Run]:
-    """Yield the blocks of a reply, those of a kind together."""
-    for kind, blocks in groupby(snapshot.blocks, key=_kind):
-        yield Run(kind, tuple(blocks))
+def runs_of(snapshot: ReplySnapshot) -> list[Run]:
+    """Return the blocks of a reply, those of a kind together."""
+    runs = [Run(kind, tuple(blocks)) for kind, blocks in groupby(snapshot.blocks, key=_kind)]
+    is_whole = snapshot.phase is Phase.COMPLETE and snapshot.stop_reason in NORMAL_STOPS
+    if runs and snapshot.phase.is_final and not is_whole:
+        runs[-1] = runs[-1]._replace(is_cut=True)
+    return runs
 
 
 def _kind(block: BlockSnapshot) -> str:
@@ -561,5 +593,6 @@ def render_run(run: Run, among: Sequence[BlockSnapshot], allowance: Allowance, *
         is_final: No more is coming.
     """
     if run.kind == "thinking":
-        return render_thinking("\n\n".join(block.text for block in run.blocks), allowance=allowance)
+        text = "\n\n".join(block.text for block in run.blocks)
+        return render_thinking(run.shown(text), allowance=allowance)
     return render_calls(run.blocks, among=among, is_final=is_final)

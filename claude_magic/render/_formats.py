@@ -11,166 +11,21 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
-from html import escape, unescape
+from html import escape
 from typing import Any, Final
-
-import nh3
 
 from ..context import fence_around
 from ..runtime import ReplySnapshot
 from ..schema import NoJSONError, extract_json, fenced_blocks, find_code, join_code, reveal
-from . import _math
-from ._code import render_code
+from ._markdown import render_code
 from ._neutralise import neutralise_markdown
-from ._sanitise import (
-    FOREIGN_HTML,
-    MATH_CLASSES,
-    NO_MATH_CLASSES,
-    PLAIN_TEXT,
-    PROSE,
-    QUIET,
-    clean,
-    make_cleaner,
-    styled,
-    without_math,
-)
+from ._sanitise import MATH_CLASSES, PLAIN_TEXT, PROSE, QUIET, render_foreign_html, styled, without_math
+from ._syntax import Formula, find_environment, find_formula, with_newlines, without_labels
 from ._tex import TOO_MANY_FORMULAS, Allowance
-
-# HTML written by a model, for `-f html`. Content and appearance pass; scripts, external resources and positioning do not.
-#
-# A second allow-list beside the one of `_sanitise.py`: this one is for elements and styles that this package does not write itself.
-_TAG_NAMES: Final = """
-    a abbr address article aside b bdi bdo blockquote br caption center cite code col colgroup data dd del details
-    dfn div dl dt em figcaption figure font footer h1 h2 h3 h4 h5 h6 header hgroup hr i img ins kbd li main mark
-    meter ol p pre progress q rp rt ruby s samp section small span strike strong sub summary sup table tbody td
-    tfoot th thead time tr tt u ul var wbr
-"""
-# The text of these is dropped too: it is not meant for readers.
-_SILENT_TAG_NAMES: Final = """
-    applet audio base button canvas embed frameset head iframe input link map math meta noembed noframes noscript
-    object option plaintext portal script select style svg template textarea title video xmp
-"""
-_PROPERTY_NAMES: Final = """
-    align-items background background-color border border-bottom border-bottom-color border-bottom-style
-    border-bottom-width border-collapse border-color border-left border-left-color border-left-style
-    border-left-width border-radius border-right border-right-color border-right-style border-right-width
-    border-spacing border-style border-top border-top-color border-top-style border-top-width border-width
-    box-sizing caption-side color column-gap columns display flex flex-basis flex-direction flex-grow flex-shrink
-    flex-wrap font font-family font-size font-style font-variant font-variant-numeric font-weight gap
-    grid-column grid-row grid-template-columns grid-template-rows height justify-content justify-items
-    letter-spacing line-height list-style list-style-type margin margin-bottom margin-left margin-right margin-top
-    max-height max-width min-height min-width opacity overflow overflow-wrap overflow-x overflow-y padding
-    padding-bottom padding-left padding-right padding-top row-gap table-layout text-align text-decoration
-    text-transform vertical-align white-space width word-break
-"""
-_PROPERTIES: Final = frozenset(_PROPERTY_NAMES.split())
-# A few characters can ask for a million columns, which freezes the page.
-_MAX_COUNT: Final = 50
-_COUNTS: Final = frozenset({"colspan", "rowspan", "span"})
-_COUNTING_PROPERTIES: Final = frozenset(
-    {"columns", "grid-column", "grid-row", "grid-template-columns", "grid-template-rows"}
-)
-_COUNT: Final = re.compile(r"(?<![\w.#%])\d+(?![\w.%])")
-_MAX_STYLE_CHARS: Final = 2_000
-# Words, numbers, colours and font names. No backslash, no comment and no function but these, so no url().
-_VALUE: Final = re.compile(
-    r"(?:[\w\s.,#%+\-/'\"]|!important|(?:rgba?|hsla?|calc|min|max|clamp|minmax|repeat)\((?=[^()]*\))|\))*",
-    re.ASCII,
-)
-_COMMENT: Final = re.compile(r"/\*|<!--|-->")
-_IMAGE: Final = re.compile(r'<img((?: [a-z]+="[^"]*")*)>')
-_ATTRIBUTE: Final = re.compile(r' ([a-z]+)="([^"]*)"')
-
-
-def render_foreign_html(source: str, *, remote_images: bool = False) -> str:
-    """Return safe HTML of what a model wrote as HTML.
-
-    Args:
-        source: HTML, a fragment or a page; untrusted.
-        remote_images: Load images from http and https addresses instead of linking to them.
-    """
-    html = clean(_cleaner(has_images=True), reveal(source))
-    if not remote_images:
-        # Sanitised once more, so that the result always comes from the sanitiser.
-        html = clean(_cleaner(has_images=False), _IMAGE.sub(_link_to_image, html))
-    return f'<div class="{NO_MATH_CLASSES}" style="{FOREIGN_HTML}">{html}</div>'
-
-
-@cache
-def _cleaner(*, has_images: bool) -> nh3.Cleaner:
-    return make_cleaner(
-        tags=set(_TAG_NAMES.split()) - (set() if has_images else {"img"}),
-        clean_content_tags=set(_SILENT_TAG_NAMES.split()),
-        attributes={
-            "*": {"align", "dir", "lang", "style", "title", "valign"},
-            "a": {"href"},
-            "col": {"span", "width"},
-            "colgroup": {"span", "width"},
-            "data": {"value"},
-            "details": {"open"},
-            "font": {"color", "face", "size"},
-            "img": {"alt", "height", "src", "width"},
-            "li": {"value"},
-            "meter": {"high", "low", "max", "min", "optimum", "value"},
-            "ol": {"reversed", "start", "type"},
-            "progress": {"max", "value"},
-            "table": {"border", "cellpadding", "cellspacing", "width"},
-            "td": {"bgcolor", "colspan", "headers", "height", "rowspan", "width"},
-            "th": {"bgcolor", "colspan", "height", "rowspan", "scope", "width"},
-            "time": {"datetime"},
-            "tr": {"bgcolor"},
-        },
-        attribute_filter=_filter_attribute,
-    )
-
-
-def _filter_attribute(tag: str, name: str, value: str) -> str | None:
-    if name == "style":
-        return _safe_style(value) or None
-    if name in _COUNTS and not _is_small_count(value):
-        return None
-    if name == "src" and not value.lower().startswith(("http://", "https://")):
-        return None
-    return value
-
-
-def _safe_style(style: str) -> str:
-    """Return the declarations of `style` that only change appearance."""
-    if len(style) > _MAX_STYLE_CHARS or _COMMENT.search(style):
-        return ""
-    kept = []
-    for declaration in style.split(";"):
-        name, _, value = declaration.partition(":")
-        name, value = name.strip().lower(), value.strip()
-        if name in _PROPERTIES and value and _VALUE.fullmatch(value) and not _has_large_count(name, value):
-            kept.append(f"{name}:{value}")
-    return ";".join(kept)
-
-
-def _is_small_count(value: str) -> bool:
-    return value.isascii() and value.isdecimal() and int(value[:9]) <= _MAX_COUNT
-
-
-def _has_large_count(name: str, value: str) -> bool:
-    """Whether a layout asks for a very large number of columns or rows."""
-    if name not in _COUNTING_PROPERTIES:
-        return False
-    return any(int(count[:9]) > _MAX_COUNT for count in _COUNT.findall(value))
-
-
-def _link_to_image(image: re.Match[str]) -> str:
-    """Return a link to an image in its place, from the tag as the sanitiser wrote it."""
-    attributes = {name: unescape(value) for name, value in _ATTRIBUTE.findall(image[1])}
-    url, alt = attributes.get("src", ""), attributes.get("alt", "")
-    label = escape(alt or url, quote=False)
-    return f'<a href="{escape(url)}">image: {label}</a>' if url else label
-
 
 # Plain text in which only the formulas are typeset, for `-f math`.
 #
 # No Markdown: asterisks, hashes and line ends stay as written. Formulas are recognised as in Markdown.
-_LINE_END: Final = re.compile(r"\r\n?")
 _BLANK_LINES: Final = re.compile(r"(\n[ \t]*\n\s*)")
 _MARK: Final = re.compile(r"[$\\]")
 
@@ -179,7 +34,7 @@ def render_prose(text: str) -> str:
     """Return safe HTML of `text` with its formulas typeset."""
     # A formula ends at a blank line, so a lone dollar affects its own paragraph at most.
     allowance = Allowance()
-    parts = _BLANK_LINES.split(_LINE_END.sub("\n", text.strip("\r\n")))
+    parts = _BLANK_LINES.split(with_newlines(text.strip("\r\n")))
     html = "".join(
         "".join(_render_paragraph(part, allowance)) if index % 2 == 0 else part
         for index, part in enumerate(parts)
@@ -193,7 +48,7 @@ def _render_paragraph(text: str, allowance: Allowance) -> Iterator[str]:
     position = done = 0
     while mark := _MARK.search(text, position):
         start = mark.start()
-        found = _math.find_environment(text, start) or _math.find_formula(text, start, memory)
+        found = find_environment(text, start) or find_formula(text, start, memory)
         if found is None:
             # A backslash escapes the next character; before a dollar it is dropped.
             is_escape = text[start] == "\\"
@@ -211,11 +66,11 @@ def _render_paragraph(text: str, allowance: Allowance) -> Iterator[str]:
     yield _plain(text[done:])
 
 
-def _formula(formula: _math.Formula, source: str, allowance: Allowance) -> str:
+def _formula(formula: Formula, source: str, allowance: Allowance) -> str:
     if not allowance.admit_formula(formula.source):
         return _plain(source)
     opening, closing = (r"\[", r"\]") if formula.is_display else (r"\(", r"\)")
-    tex = _plain(_math.without_labels(formula.source))
+    tex = _plain(without_labels(formula.source))
     return f'<span class="{MATH_CLASSES}">{opening}{tex}{closing}</span>'
 
 

@@ -19,60 +19,9 @@ from ..runtime import BlockSnapshot, Phase, ReplySnapshot, Wait
 from ..tools import CallState
 from ._answer import Run, render_answer, render_run, runs_of
 from ._formats import render_growing
-from ._markdown import Env, new_env, parse_blocks, render_fragment, wrap
+from ._markdown import Env, close_open_marks, new_env, parse_blocks, render_fragment, wrap
 from ._sanitise import STATUS_LINE, sanitise, sentence, without_math
 from ._tex import Allowance
-
-# Prepares the last lines of a growing text for display: half-written marks are closed or held back.
-#
-# Without this the page flickers: a lone `-` under a line makes it a heading for a moment, `**bold` shows its asterisks
-# until the closing ones arrive, a link shows its address while it is being written.
-
-# A last line of only these characters may become a list, a rule, a heading, a fence, an underline, a table ...
-_MARKS: Final = "-=*_+#~`$|:\\ \t>"
-_LIST_NUMBER: Final = re.compile(r"\d{1,9}[.)]?")
-_HALF_LINK: Final = re.compile(r"!?\[([^\[\]\n]*)(?:\](?:\([^()\s]*)?)?$")
-_HALF_DELIMITER_ROW: Final = re.compile(r"[ \t|:\-]*")
-_VERBATIM: Final = frozenset({"fence", "code_block", "math_block", "math_open", "sparse_table"})
-
-
-def close_open_marks(source: str) -> str:
-    """Return `source` as it should be shown while more of it is coming."""
-    shown = _with_table_head(source) or _without_undecided_line(source)
-    tokens = parse_blocks(shown)
-    last = next((token for token in reversed(tokens) if token.nesting >= 0), None)
-    if last is None or last.type in _VERBATIM:
-        return shown
-    start = shown.rfind("\n\n") + 1
-    return shown[:start] + _with_inline_marks_closed(shown[start:])
-
-
-def _without_undecided_line(source: str) -> str:
-    start = source.rfind("\n") + 1
-    rest = source[start:].strip(_MARKS)
-    is_undecided = start < len(source) and (not rest or _LIST_NUMBER.fullmatch(rest))
-    return source[: max(0, start - 1)] if is_undecided else source
-
-
-def _with_table_head(source: str) -> str | None:
-    """Complete the first row or two of a table, so that it does not start its life as a paragraph of bars."""
-    lines = source[source.rfind("\n\n") + 1 :].strip("\n").split("\n")
-    head = lines[0].strip()
-    if not head.startswith("|") or len(head) < 2 or len(lines) > 2:
-        return None
-    if len(lines) == 2 and (source.endswith("\n") or not _HALF_DELIMITER_ROW.fullmatch(lines[1])):
-        return None
-    columns = head.strip("|").count("|") + 1
-    before = source[: source.rfind(lines[0])] if len(lines) == 1 else source[: source.rfind(lines[0] + "\n")]
-    return f"{before}{head.rstrip('|')}|\n|{'---|' * columns}\n"
-
-
-def _with_inline_marks_closed(paragraph: str) -> str:
-    if paragraph.count("`") % 2:
-        return paragraph + "`"
-    shown = _HALF_LINK.sub(r"\1", paragraph).rstrip("*")
-    return shown + "**" if shown.count("**") % 2 else shown
-
 
 # Growing Markdown is cut into finished blocks, a pending block and a tail.
 #
@@ -130,7 +79,8 @@ class GrowingMarkdown:
     """Renders a text again and again while it grows.
 
     Attributes:
-        allowance_left: How much of the answer may still be rendered after this text.
+        first_allowance: How much of the answer might be rendered before this text.
+        allowance_left: How much may still be rendered after it.
 
     Args:
         remote_images: Load images from http and https addresses instead of linking to them.
@@ -143,7 +93,7 @@ class GrowingMarkdown:
     ) -> None:
         self._remote_images = remote_images
         self._in_pieces = in_pieces
-        self._first_allowance = allowance or Allowance()
+        self.first_allowance = (allowance or Allowance()).copy()
         self._start_over()
 
     def _start_over(self) -> None:
@@ -156,30 +106,36 @@ class GrowingMarkdown:
         self._closed_html: list[str] = []
         # Link definitions in the closed part, and the allowance left after it.
         self._references: dict[str, object] = {}
-        self._allowance = self._first_allowance.copy()
+        self._allowance = self.first_allowance.copy()
         self.allowance_left = self._allowance
         self._open_html = ""
+        self._final: BlockPlan | None = None
         # Length of the open part when it was last rendered, and the end of the complete lines searched for closed blocks.
         self._open_rendered = self._complete = 0
 
-    def update(self, text: str, *, is_final: bool = False) -> BlockPlan:
+    def update(self, text: str, *, is_final: bool = False, is_cut: bool = False) -> BlockPlan:
         """Return the plan for `text`, which normally continues the text of the call before.
 
         Args:
             text: The whole text so far; if it does not continue the previous one, rendering starts over.
             is_final: No more is coming, so that the tail is shown as it is.
+            is_cut: Although no more is coming, the end is missing.
         """
+        if self._final is not None and text == self._text:
+            return self._final
         if not text.startswith(self._text):
             self._start_over()
         self._text = text
         if is_final or self._is_worth_rendering():
             self._close_blocks()
-            self._render_open(is_final=is_final)
-        return BlockPlan(
+            self._render_open(is_final=is_final, is_cut=is_cut)
+        plan = BlockPlan(
             finished=tuple(self._finished),
             pending=_block(text[self._emitted : self._pending], self._pending_html),
             tail=_block(text[self._pending :], [*self._closed_html, self._open_html]),
         )
+        self._final = plan if is_final else None
+        return plan
 
     def _close_blocks(self) -> None:
         complete = self._text.rfind("\n") + 1
@@ -213,10 +169,10 @@ class GrowingMarkdown:
         length = len(self._text) - self._closed
         return length < _LONG_TAIL_CHARS or length >= self._open_rendered * _LONG_TAIL_GROWTH
 
-    def _render_open(self, *, is_final: bool) -> None:
+    def _render_open(self, *, is_final: bool, is_cut: bool) -> None:
         source = self._text[self._closed :]
         self.allowance_left = self._allowance.copy()
-        shown = source if is_final else close_open_marks(source)
+        shown = source if is_final and not is_cut else close_open_marks(source, is_cut=is_cut)
         env = self._env(dict(self._references), self.allowance_left)
         # The front end would typeset each of its formulas again with every new word.
         env["shows_source"] = not is_final
@@ -333,16 +289,17 @@ def _describe_wait(wait: Wait, now: float) -> str:
     if wait.kind == "turn":
         return "waiting for the previous answer of this conversation…"
     left = wait.remaining(now)
-    seconds = "" if math.isinf(left) else f" {math.ceil(left)} s"
+    is_known = not math.isinf(left)
+    seconds, when = (f", {math.ceil(left)} s", f"in {math.ceil(left)} s") if is_known else ("", "soon")
     if wait.kind == "rate":
-        return f"waiting for the rate limiter{',' + seconds if seconds else ''}…"
+        return f"waiting for the rate limiter{seconds}…"
     if wait.kind == "paused":
         reason = f"the server asked to wait{f' ({wait.reason})' if wait.reason else ''}"
-        return f"{reason}; sending{' in' + seconds if seconds else ' soon'}. Nothing is sent yet, interrupting is safe…"
+        return f"{reason}; sending {when}. Nothing is sent yet, interrupting is safe…"
     if wait.kind == "limit":
-        return f"waiting for the server's limit of {wait.reason}{',' + seconds if seconds else ''}…"
+        return f"waiting for the server's limit of {wait.reason}{seconds}…"
     reason = f"{wait.reason[0].upper()}{wait.reason[1:]}" if wait.reason else "That attempt failed"
-    return f"{reason}; retrying{' in' + seconds if seconds else ' soon'} · attempt {wait.attempt} of {wait.max_attempts}"
+    return f"{reason}; retrying {when} · attempt {wait.attempt} of {wait.max_attempts}"
 
 
 MAX_SLOTS = MAX_BLOCKS + 5
@@ -366,7 +323,7 @@ class LiveFrames:
         self._remote_images = remote_images
         self._remark = remark
         self._in_pieces = in_pieces
-        self._texts: dict[int, _GrowingText] = {}
+        self._texts: dict[int, GrowingMarkdown] = {}
         self._folds: dict[int, _Fold] = {}
         self._count = 0
 
@@ -402,13 +359,14 @@ class LiveFrames:
                 yield render_growing(snapshot, remote_images=self._remote_images)
             return
         allowance = Allowance()
-        runs = list(runs_of(snapshot))
+        runs = runs_of(snapshot)
         for index, run in enumerate(runs):
             is_last = index == len(runs) - 1 and not is_final
             if run.kind == "text":
                 text = "".join(block.text for block in run.blocks)
                 growing = self._text(index, allowance)
-                yield from growing.slots(text, is_final=not is_last)
+                plan = growing.update(text, is_final=not is_last, is_cut=run.is_cut)
+                yield from (block.html for block in plan.blocks)
                 allowance = growing.allowance_left
             elif not (is_last and _is_under_way(run)):  # of those the status line tells
                 fold = self._fold(index, run, snapshot.blocks, allowance, is_final=is_final)
@@ -416,9 +374,9 @@ class LiveFrames:
                 if fold.html:
                     yield fold.html
 
-    def _text(self, index: int, allowance: Allowance) -> _GrowingText:
-        if index not in self._texts or self._texts[index].allowance != allowance:
-            self._texts[index] = _GrowingText(
+    def _text(self, index: int, allowance: Allowance) -> GrowingMarkdown:
+        if index not in self._texts or self._texts[index].first_allowance != allowance:
+            self._texts[index] = GrowingMarkdown(
                 remote_images=self._remote_images, allowance=allowance, in_pieces=self._in_pieces
             )
         return self._texts[index]
@@ -441,28 +399,6 @@ class _Fold(NamedTuple):
     source: object
     html: str
     allowance_left: Allowance
-
-
-class _GrowingText:
-    """A run of text between other blocks of an answer."""
-
-    def __init__(self, *, remote_images: bool, allowance: Allowance, in_pieces: bool) -> None:
-        self.allowance = allowance.copy()
-        self._markdown = GrowingMarkdown(
-            remote_images=remote_images, allowance=self.allowance, in_pieces=in_pieces
-        )
-        self._finished: tuple[str, list[str]] | None = None
-
-    @property
-    def allowance_left(self) -> Allowance:
-        return self._markdown.allowance_left
-
-    def slots(self, text: str, *, is_final: bool) -> list[str]:
-        if self._finished is not None and self._finished[0] == text:
-            return self._finished[1]
-        slots = [block.html for block in self._markdown.update(text, is_final=is_final).blocks]
-        self._finished = (text, slots) if is_final else None
-        return slots
 
 
 def _is_under_way(run: Run) -> bool:

@@ -1,4 +1,4 @@
-"""Renders Markdown written by a model as safe HTML.
+"""Renders Markdown written by a model as safe HTML: the HTML of its tokens, of code, of links, and of a text whose end is missing.
 
 Raw HTML is never interpreted: it is shown as the text it is. Links work for http, https and mailto only; remote
 images become links, so that viewing an answer contacts no other host. The result has passed the allow-list of
@@ -8,31 +8,25 @@ images become links, so that viewing an answer contacts no other host. The resul
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, MutableMapping, Sequence
+import time
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from functools import cache, lru_cache
 from html import escape
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from unicodedata import category, east_asian_width
 from urllib.parse import quote, urlsplit
 
 from markdown_it import MarkdownIt
-from markdown_it.common.utils import isPunctChar, isWhiteSpace
-from markdown_it.parser_inline import ParserInline
 from markdown_it.renderer import RendererHTML
-from markdown_it.rules_block import StateBlock
-from markdown_it.rules_core import StateCore
-from markdown_it.rules_inline import StateInline
-from markdown_it.rules_inline.state_inline import Scanned
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
-from typing_extensions import override
 
 from ..schema import reveal
-from . import _math
-from ._code import render_code
 from ._sanitise import (
     CELL_ALIGNMENTS,
+    CODE_BLOCK,
+    CODE_INSIDE,
+    CODE_TOKENS,
     MATH_CLASSES,
     NO_MATH_CLASSES,
     QUIET,
@@ -40,203 +34,22 @@ from ._sanitise import (
     SCROLLING_TABLE,
     SOURCE_BLOCK,
     TABLE,
+    folded,
     sanitise,
     styled,
+    without_math,
 )
-from ._tex import TOO_LARGE, TOO_MANY_FORMULAS, UNSEEN, Allowance, disarmed
+from ._syntax import install_syntax, with_newlines, without_labels
+from ._tex import TOO_LARGE, TOO_MANY_FORMULAS, Allowance, disarmed
 
 if TYPE_CHECKING:
-    from markdown_it.utils import EnvType
-
-# Emphasis in Chinese, Japanese and Korean, which CommonMark's rules do not handle.
-#
-# In CommonMark a run of `*` or `~` after punctuation closes emphasis only if a space or punctuation follows.
-# Chinese and Japanese have no spaces between words, and Korean particles follow a word directly, so `**结论：**样本` shows its asterisks. The
-# published amendment (https://github.com/tats-u/markdown-cjk-friendly) says that beside a character of these languages only
-# punctuation of other languages prevents emphasis. Text without such characters is unchanged.
-#
-# The Markdown handed to other parsers gets an invisible character where they would need the amendment.
-
-# A citation's number, which becomes a link later: noncharacters around digits.
-CITATION_START: Final = "\ufdd0"
-CITATION_END: Final = "\ufdd1"
-_MAX_CITATION_CHARS: Final = 12
-# Decomposed vowels and final consonants of Hangul count as narrow.
-_HANGUL_JAMO: Final = (range(0x1100, 0x1200), range(0xA960, 0xA980), range(0xD7B0, 0xD800))
-_RUN: Final = re.compile(r"\*+|~+")
-_EMOJI: Final = range(0x1F000, 0x20000)
-_FIRST_RADICAL: Final = 0x2E80
-
-
-class InlineParser(ParserInline):
-    """markdown-it's parser of paragraphs, with the amended rule."""
-
-    def parse(self, src: str, md: MarkdownIt, env: EnvType, tokens: list[Token]) -> list[Token]:
-        """Parse a paragraph into `tokens`."""
-        state = _State(src, md, env, tokens)
-        self.tokenize(state)
-        for rule in self.ruler2.getRules(""):
-            rule(state)
-        return state.tokens
-
-
-class _State(StateInline):
-    @override
-    def scanDelims(self, start: int, canSplitWord: bool) -> Scanned:
-        end = start
-        while end < self.posMax and self.src[end] == self.src[start]:
-            end += 1
-        before, after = _before(self.src, start), _after(self.src, end, self.posMax)
-        opens, closes = _flanks(before, after)
-        return Scanned(
-            opens and (canSplitWord or not closes or before.is_punctuation),
-            closes and (canSplitWord or not opens or after.is_punctuation),
-            end - start,
-        )
-
-
-def with_unseen_signs(text: str, start: int, end: int) -> str:
-    """Return the marks of emphasis at `start`, so that they open and close for every parser what they do for ours.
-
-    Args:
-        text: Markdown.
-        start: Where marks begin, of one kind or of several.
-        end: Where the last of them ends.
-    """
-    runs = [_Run.of(text, *run.span()) for run in _RUN.finditer(text, start, end)]
-    # Next to a character that is not punctuation, the neighbour of a run needs the invisible character too.
-    is_opening, is_closing = any(run.lacks_opening for run in runs), any(run.lacks_closing for run in runs)
-    return "".join(
-        (UNSEEN if is_closing and run.closes else "")
-        + run.marks
-        + (UNSEEN if is_opening and run.opens and not (is_closing and run.closes) else "")
-        for run in runs
-    )
-
-
-class _Run(NamedTuple):
-    """A run of one mark, what it does for us, and what of that others would not see."""
-
-    marks: str
-    opens: bool
-    closes: bool
-    lacks_opening: bool
-    lacks_closing: bool
-
-    @classmethod
-    def of(cls, text: str, start: int, end: int) -> _Run:
-        opens, closes = _flanks(_before(text, start), _after(text, end, len(text)))
-        before, after = _seen_before(text, start), _seen_after(text, end)
-        opens_anywhere, closes_anywhere = _flanks_by_the_book(_Character(before), _Character(after))
-        return cls(
-            text[start:end],
-            opens,
-            closes,
-            # An underscore next to the invisible character would be inside a word, and have no effect.
-            lacks_opening=opens and not opens_anywhere and after != "_",
-            lacks_closing=closes and not closes_anywhere and before != "_",
-        )
-
-
-class _Character(NamedTuple):
-    """A character beside a run of marks; a blank stands for the edge of a text."""
-
-    sign: str
-
-    @property
-    def is_blank(self) -> bool:
-        return isWhiteSpace(ord(self.sign))
-
-    @property
-    def is_punctuation(self) -> bool:
-        return isPunctChar(self.sign)
-
-    @property
-    def is_cjk(self) -> bool:
-        return _is_cjk(self.sign)
-
-
-def _flanks(before: _Character, after: _Character) -> tuple[bool, bool]:
-    """Return whether a run between these can open and can close emphasis, by the amendment."""
-    if not (before.is_cjk or after.is_cjk):
-        return _flanks_by_the_book(before, after)
-    opens = not after.is_blank and (
-        not after.is_punctuation or after.is_cjk or before.is_blank or before.is_punctuation or before.is_cjk
-    )
-    closes = not before.is_blank and (
-        not before.is_punctuation or before.is_cjk or after.is_blank or after.is_punctuation or after.is_cjk
-    )
-    return opens, closes
-
-
-def _flanks_by_the_book(before: _Character, after: _Character) -> tuple[bool, bool]:
-    """Return the same by CommonMark 0.31.2, section 6.2."""
-    opens = not after.is_blank and (not after.is_punctuation or before.is_blank or before.is_punctuation)
-    closes = not before.is_blank and (not before.is_punctuation or after.is_blank or after.is_punctuation)
-    return opens, closes
-
-
-def _before(text: str, start: int) -> _Character:
-    """Return what a reader sees before `start`: not the number of a citation, nor what picks the shape of a character."""
-    while start and text[start - 1] == CITATION_END:
-        opening = text.rfind(CITATION_START, max(0, start - _MAX_CITATION_CHARS), start)
-        if opening < 0:
-            break
-        start = opening
-    sign = text[start - 1] if start else " "
-    if start > 1 and _picks_shape(sign) and _is_cjk(text[start - 2]):
-        sign = text[start - 2]
-    return _Character(sign)
-
-
-def _after(text: str, end: int, text_end: int) -> _Character:
-    while end < text_end and text[end] == CITATION_START:
-        closing = text.find(CITATION_END, end, min(text_end, end + _MAX_CITATION_CHARS))
-        if closing < 0:
-            break
-        end = closing + 1
-    return _Character(text[end] if end < text_end else " ")
-
-
-def _seen_before(text: str, start: int) -> str:
-    """Return what another parser sees before `start`: a citation has become a link by then."""
-    sign = text[start - 1] if start else " "
-    return ")" if sign == CITATION_END else sign
-
-
-def _seen_after(text: str, end: int) -> str:
-    sign = text[end] if end < len(text) else " "
-    return "[" if sign == CITATION_START else sign
-
-
-@lru_cache(maxsize=4096)
-def _is_cjk(sign: str) -> bool:
-    """Tell whether `sign` is written in Chinese, Japanese or Korean: letters, wide punctuation, no emoji."""
-    code = ord(sign)
-    if any(code in jamo for jamo in _HANGUL_JAMO):
-        return True
-    is_symbol = category(sign) == "So" and code < _FIRST_RADICAL
-    return east_asian_width(sign) in "WFH" and code not in _EMOJI and not is_symbol
-
-
-def _picks_shape(sign: str) -> bool:
-    """Tell whether `sign` is a variation selector."""
-    return "\ufe00" <= sign <= "\ufe0f" or "\U000e0100" <= sign <= "\U000e01ef"
-
+    from pygments.lexer import Lexer
+    from pygments.token import _TokenType
 
 Env = MutableMapping[str, Any]
 
-# Quotes and lists nested deeper than this are shown as plain text: each level reads all its lines once more.
-_MAX_DEPTH: Final = 16
-# A paragraph longer than this is shown as plain text: nobody reads it, and some inline rules take more than linear time.
-_MAX_PARAGRAPH_CHARS: Final = 60_000
-
-_LINE_END: Final = re.compile(r"\r\n?")
 _SCHEME: Final = re.compile(r"\s*([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
 _BARE_URL: Final = re.compile(r"https?://[^\s<>\"'`\\^{}|]+", re.IGNORECASE)
-_TASK: Final = re.compile(r"\A\[([ xX])\] ")
-_DELIMITER_ROW: Final = re.compile(r"[|:\-][|:\- \t]+")
-_BREAK_TAG: Final = re.compile(r"<br ?/?>", re.IGNORECASE)
 
 
 def render_markdown(text: str, *, remote_images: bool = False, allowance: Allowance | None = None) -> str:
@@ -285,7 +98,7 @@ class MarkdownBlock(NamedTuple):
 def split_blocks(text: str, env: Env) -> list[MarkdownBlock]:
     """Parse `text` and return its top-level blocks, weighed against the allowance in `env`."""
     allowance = allowance_of(env)
-    lines = _LINE_END.sub("\n", text).split("\n")
+    lines = with_newlines(text).split("\n")
     ends = [*accumulate(len(line) + 1 for line in lines)]
     blocks: list[MarkdownBlock] = []
     position = 0
@@ -324,7 +137,7 @@ def parse_blocks(text: str) -> list[Token]:
     """Return the block tokens of `text`, with their lines (`map`), without looking into paragraphs."""
     md = parser()
     tokens: list[Token] = []
-    md.block.parse(_LINE_END.sub("\n", text), md, {}, tokens)
+    md.block.parse(with_newlines(text), md, {}, tokens)
     return tokens
 
 
@@ -337,87 +150,9 @@ def wrap(html: str) -> str:
 def parser() -> MarkdownIt:
     """Return the one configured parser. It holds no state between texts."""
     md = MarkdownIt(renderer_cls=_Renderer)
-    md.inline = InlineParser()
-    md.configure("commonmark", {"html": False, "maxNesting": _MAX_DEPTH + 10})
-    md.enable(["table", "strikethrough"])
-    md.disable(["html_block", "html_inline"])
-    _math.install(md)
-    md.block.ruler.before("table", "too_deep", _too_deep)
-    md.block.ruler.before("table", "sparse_table", _sparse_table, {"alt": ["paragraph", "reference"]})
-    md.inline.ruler.before("autolink", "break_tag", _break_tag)
-    md.core.ruler.before("inline", "long_paragraph", _long_paragraph)
-    md.core.ruler.before("inline", "task_list", _task_list)
+    install_syntax(md)
     md.validateLink = _is_harmless_link  # type: ignore[method-assign]
     return md
-
-
-# Rules
-
-
-def _too_deep(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    if state.level < _MAX_DEPTH or silent:
-        return False
-    token = state.push("plain_text", "", 0)
-    token.content = state.getLines(start_line, end_line, 0, False)
-    token.map = [start_line, end_line]
-    state.line = end_line
-    return True
-
-
-def _sparse_table(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """Accept a table that would have more cells than characters, most of them empty."""
-    if start_line + 2 >= end_line or "|" not in _math.line_of(state, start_line):
-        return False
-    delimiters = _math.line_of(state, start_line + 1).strip()
-    if not _DELIMITER_ROW.fullmatch(delimiters) or state.sCount[start_line + 1] < state.blkIndent:
-        return False
-    if state.is_code_block(start_line) or state.is_code_block(start_line + 1):
-        return False
-    columns = len([cell for cell in delimiters.split("|") if cell.strip()])
-    row_end = _end_of_rows(state, start_line + 2, end_line)
-    written = state.eMarks[row_end - 1] - state.bMarks[start_line]
-    if columns * (row_end - start_line - 1) <= written:
-        return False
-    if not silent:
-        token = state.push("sparse_table", "", 0)
-        token.content = state.getLines(start_line, row_end, state.blkIndent, False)
-        token.map = [start_line, row_end]
-        state.line = row_end
-    return True
-
-
-def _end_of_rows(state: StateBlock, line: int, end_line: int) -> int:
-    """Return the line after the last row of a table, as markdown-it's own rule finds it."""
-    terminators = state.md.block.ruler.getRules("blockquote")
-    previous, state.parentType = state.parentType, "table"
-    while line < end_line and state.sCount[line] >= state.blkIndent and not state.isEmpty(line):
-        if state.is_code_block(line) or any(rule(state, line, end_line, True) for rule in terminators):
-            break
-        line += 1
-    state.parentType = previous
-    return line
-
-
-def _break_tag(state: StateInline, silent: bool) -> bool:
-    """Accept `<br>`, the one HTML element that models need: Markdown has no line break inside a table cell."""
-    if state.src[state.pos] != "<" or not (tag := _BREAK_TAG.match(state.src, state.pos)):
-        return False
-    if not silent:
-        state.push("hardbreak", "br", 0)
-    state.pos = tag.end()
-    return True
-
-
-def _long_paragraph(state: StateCore) -> None:
-    for token in state.tokens:
-        if token.type == "inline" and len(token.content) > _MAX_PARAGRAPH_CHARS:
-            token.type = "plain_text"
-
-
-def _task_list(state: StateCore) -> None:
-    for before, token in zip(state.tokens[1:], state.tokens[2:], strict=False):
-        if token.type == "inline" and before.type == "paragraph_open" and before.level >= 2:
-            token.content = _TASK.sub(lambda box: "☐ " if box[1] == " " else "☑ ", token.content)
 
 
 def _is_harmless_link(url: str) -> bool:
@@ -523,7 +258,7 @@ def _alignment(token: Token) -> str:
 
 
 def _formula(tag: str, opening: str, formula: str, closing: str) -> str:
-    source = escape(_math.without_labels(formula), quote=False)
+    source = escape(without_labels(formula), quote=False)
     return f'<{tag} class="{MATH_CLASSES}">{opening}{source}{closing}</{tag}>'
 
 
@@ -538,6 +273,240 @@ def _link_bare_urls(text: str) -> str:
         position = found.start() + len(url)
     pieces.append(escape(text[position:], quote=False))
     return "".join(pieces)
+
+
+# Code blocks: escaped text, coloured by Pygments in the colours of the Jupyter theme where that is cheap.
+#
+# The text decides how long a lexer takes: 4,000 line breaks labelled Java keep Pygments busy for minutes. So each step
+# of a lexer sees a short window of the code, all steps together get a fixed time of the processor, and colours that would be
+# far larger than the code are left out.
+
+# Longer code is shown plain: lexing it would hold up the frame.
+_MAX_COLOURED_CHARS: Final = 20_000
+# Characters of code that a pattern sees at once. A longer comment is not coloured as one.
+_WINDOW_CHARS: Final = 400
+# Seconds of this thread's time; 20,000 characters of ordinary Python take about 0.1.
+_MAX_LEXING_TIME: Final = 0.25
+# The HTML of real code is 3 to 12 times as long as the code.
+_MAX_GROWTH: Final = 20
+_ALWAYS_CHARS: Final = 4_000
+
+# A closed list, because asking Pygments for an unknown name searches all installed packages for plug-ins.
+_LANGUAGE_NAMES: Final = """
+    bash sh shell zsh console c cpp c++ csharp c# cs css cuda dart diff docker dockerfile elixir erlang
+    fish fortran go golang graphql groovy haskell hs html http ini ipython java javascript js json json5
+    jsx julia kotlin latex tex lisp lua make makefile matlab nginx nix objective-c ocaml perl php
+    postgresql powershell ps1 prolog protobuf proto pycon pytb python python3 py py3 r racket rb ruby
+    rust rs sass scala scheme scss sql sqlite3 stata swift terraform hcl toml ts tsx typescript vim vue
+    xml yaml yml zig
+"""
+_LANGUAGES: Final = frozenset(_LANGUAGE_NAMES.split())
+# Console sessions are coloured as the language in them: their own lexers see pieces of any length.
+_PLAIN_LANGUAGES: Final = {
+    "console": "bash",
+    "ipython": "python",
+    "make": "basemake",
+    "makefile": "basemake",
+    "pycon": "python",
+    "sqlite3": "sql",
+    "yml": "yaml",  # Pygments knows it by this name since 2.20
+}
+
+
+def render_code(code: str, language: str) -> str:
+    """Return `<pre>` HTML for a code block; `language` is the untrusted first word of a fence's info string."""
+    return f'<pre style="{CODE_BLOCK}"><code style="{CODE_INSIDE}">{_highlight(code, language.lower())}</code></pre>\n'
+
+
+@lru_cache(maxsize=64)
+def _highlight(code: str, language: str) -> str:
+    code = reveal(code, is_code=True)
+    lexer = _lexer(language) if language in _LANGUAGES and len(code) <= _MAX_COLOURED_CHARS else None
+    if lexer is None:
+        return escape(code, quote=False)
+    html = "".join(_coloured(_tokens(lexer, code)))
+    is_too_large = len(html) > max(_ALWAYS_CHARS, _MAX_GROWTH * len(code))
+    return escape(code, quote=False) if is_too_large else html
+
+
+def _coloured(tokens: Iterator[tuple[_TokenType | None, str]]) -> Iterator[str]:
+    run: list[str] = []
+    run_style = ""
+    for token_type, text in tokens:
+        style = _style_of(token_type) if not text.isspace() else run_style
+        if style != run_style:
+            yield _span("".join(run), run_style)
+            run, run_style = [], style
+        run.append(text)
+    yield _span("".join(run), run_style)
+
+
+def _tokens(
+    lexer: Lexer, code: str, clock: Callable[[], float] = time.thread_time
+) -> Iterator[tuple[_TokenType | None, str]]:
+    """Yield the tokens of `code`, which has no carriage return. When the time is up, the rest is one token."""
+    end = clock() + _MAX_LEXING_TIME
+    position = 0
+    for token_type, text in lexer.get_tokens(code):
+        yield token_type, text
+        position += len(text)
+        if clock() > end:
+            yield None, code[position:]
+            return
+
+
+def _span(text: str, style: str) -> str:
+    return styled(style, text, "span") if style and text else escape(text, quote=False)
+
+
+@cache
+def _lexer(language: str) -> Lexer | None:
+    """Return a lexer with bounded steps; None if there is none."""
+    from pygments.lexer import RegexLexer  # only an answer with code in it pays for Pygments
+    from pygments.lexers import get_lexer_by_name
+    from pygments.lexers.data import JsonLexer
+
+    lexer = get_lexer_by_name(_PLAIN_LANGUAGES.get(language, language), stripnl=False, ensurenl=False)
+    if isinstance(lexer, JsonLexer):  # one loop over the characters
+        return lexer
+    return _in_windows(lexer) if isinstance(lexer, RegexLexer) else None
+
+
+def _in_windows(lexer: Any) -> Lexer:
+    """Return a lexer like `lexer` whose patterns see one window of the code at a time."""
+    rules = {
+        state: [(_windowed(match), *rest) for match, *rest in patterns]
+        for state, patterns in lexer._tokens.items()
+    }
+    kind: Any = type(lexer)
+    bounded: Any = type(kind)(f"Bounded{kind.__name__}", (kind,), {"_tokens": rules})
+    bounded = bounded(**lexer.options)
+    bounded._tokens = rules  # one lexer picks its rules when it is made
+    return bounded  # type: ignore[no-any-return]
+
+
+def _windowed(match: Any) -> Callable[..., re.Match[str] | None]:
+    pattern: re.Pattern[str] = match.__self__
+
+    def match_in_window(text: str, start: int, end: int | None = None) -> re.Match[str] | None:
+        window_end = start + _WINDOW_CHARS
+        return pattern.match(text, start, window_end if end is None else min(end, window_end))
+
+    return match_in_window
+
+
+@cache
+def _style_of(token_type: _TokenType | None) -> str:
+    name = ".".join(token_type or ())
+    while name and name not in CODE_TOKENS:
+        name = name.rpartition(".")[0]
+    return CODE_TOKENS.get(name, "")
+
+
+def render_folded_code(title: str, code: str, language: str) -> str:
+    """Return a folded code block as HTML."""
+    return without_math(folded(escape(title, quote=False), render_code(code, language)))
+
+
+# The end of a text that is being written, or that was cut: half-written marks are closed or held back.
+#
+# Without this the page flickers while a text grows: a lone `-` under a line makes it a heading for a moment, `**bold` shows its
+# asterisks until the closing ones arrive, a link shows its address. An answer that was cut would show them for good.
+
+# A last line of only these characters may become a list, a rule, a heading, a fence, an underline, a table ...
+_MARKS: Final = "-=*_+#~`$|:\\ \t>"
+_LIST_NUMBER: Final = re.compile(r"\d{1,9}[.)]?")
+_LABEL: Final = r"!?\[([^\[\]\n]*)"
+# An address may hold brackets, and a title may follow it.
+_ADDRESS: Final = r"""\]\((?:[^()\s]++|\([^()\s]*+\)?)*+(?:[ ]["'][^"'\n]*+["']?)?"""
+# A bracket after a letter or a backslash begins no link: `x[0`, `\[`.
+_NO_INDEX: Final = r"(?<![A-Za-z0-9_)\]\\])"
+_HALF_LINK: Final = re.compile(rf"{_LABEL}{_ADDRESS}$|{_NO_INDEX}{_LABEL}$")
+_POSSIBLE_LINK: Final = re.compile(rf"{_LABEL}{_ADDRESS}$|{_NO_INDEX}{_LABEL}\]?$")
+_HALF_DELIMITER_ROW: Final = re.compile(r"[ \t|:\-]*")
+_CODE_SPAN: Final = re.compile("`[^`]*`")
+# Blocks in which marks mean nothing, and the marks that close them, of which a part may be there already.
+VERBATIM: Final = {
+    "fence": "`~",
+    "math_open": "$\\",
+    **dict.fromkeys(("code_block", "math_block", "sparse_table", "plain_text"), ""),
+}
+
+
+def close_open_marks(source: str, *, is_cut: bool = False) -> str:
+    """Return Markdown as it should be shown although its end is missing.
+
+    Args:
+        source: The text so far.
+        is_cut: No more is coming. Then a number alone in its line and a word in brackets are shown as they are, because they may be the
+            answer.
+    """
+    last = _last_block(source)
+    if last is not None and last.type in VERBATIM and last.map and last.map[0] < source.count("\n"):
+        return _without_last_line(source, marks=VERBATIM[last.type])
+    if table := _with_table_head(source, is_cut=is_cut):
+        return table
+    shown = _without_undecided_line(source, is_cut=is_cut)
+    if is_cut and not shown.strip():
+        return source
+    last = last if shown == source else _last_block(shown)
+    if last is None or last.type in VERBATIM:
+        return shown
+    start = shown.rfind("\n\n", 0, len(shown.rstrip())) + 1
+    return shown[:start] + _with_inline_marks_closed(shown[start:], is_cut=is_cut)
+
+
+def _last_block(source: str) -> Token | None:
+    return next((token for token in reversed(parse_blocks(source)) if token.nesting >= 0), None)
+
+
+def _without_last_line(source: str, *, marks: str) -> str:
+    """Return `source` without its last line if there are only these marks in it."""
+    text, _, line = source.rpartition("\n")
+    return source if line.strip(f" \t>{marks}") else text
+
+
+def _without_undecided_line(source: str, *, is_cut: bool) -> str:
+    text, _, line = source.rpartition("\n")
+    rest = line.strip(_MARKS)
+    is_number = _LIST_NUMBER.fullmatch(rest) and (not is_cut or _is_next_item(rest, text))
+    return text if line and (not rest or is_number) else source
+
+
+def _is_next_item(number: str, text: str) -> bool:
+    """Whether `text` ends with a numbered list whose next item may begin with `number`."""
+    tokens = parse_blocks(text)
+    if not tokens or tokens[-1].type != "ordered_list_close":
+        return False
+    last = next(token for token in reversed(tokens) if token.type == "list_item_open" and token.level == 1)
+    return str(int(last.info) + 1).startswith(number.rstrip(".)"))
+
+
+def _with_table_head(source: str, *, is_cut: bool) -> str | None:
+    """Complete the first row or two of a table, so that it does not start its life as a paragraph of bars."""
+    start = source.rfind("\n\n") + 1
+    lines = source[start:].strip("\n").split("\n")
+    head = lines[0].strip()
+    if not head.startswith("|") or len(head) < 2 or len(lines) > 2:
+        return None
+    if len(lines) == 2 and (source.endswith("\n") or not _HALF_DELIMITER_ROW.fullmatch(lines[1])):
+        return None
+    columns = head.strip("|").count("|") + 1
+    before = source[: source.index(lines[0], start)]
+    head = _with_inline_marks_closed(head.rstrip("|"), is_cut=is_cut)
+    return f"{before}{head}|\n|{'---|' * columns}\n"
+
+
+def _with_inline_marks_closed(paragraph: str, *, is_cut: bool) -> str:
+    shown = paragraph.rstrip()
+    end = paragraph[len(shown) :]
+    if shown.count("`") % 2:
+        shown = shown[:-1] if shown.endswith("`") else f"{shown}`"
+    else:
+        half_link = _HALF_LINK if is_cut else _POSSIBLE_LINK
+        shown = half_link.sub(r"\1\2", shown).rstrip("*").rstrip()
+    is_bold = _CODE_SPAN.sub("", shown).count("**") % 2
+    return f"{shown}{'**' if is_bold else ''}{end}"
 
 
 _WEB: Final = re.compile(r"https?://[^\s/?#]", re.IGNORECASE)

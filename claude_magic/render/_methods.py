@@ -142,70 +142,66 @@ def _all(methods: Methods) -> list[Asked]:
 
 
 def _sentences(methods: Methods) -> Iterator[str]:
-    summary = _summary(methods)
-    when = _span(summary["first"], summary["last"])
+    tally = _tally(methods)
+    requests = tally.outcomes.total() + methods.left_out
     version = f", version {methods.api_version}" if methods.api_version else ""
     program = (
         "" if methods.cassette else f" {__version__}"
     )  # which version recorded a cassette is not written down
     yield (
-        f"{counted(summary['requests'], 'request')} to language models of Anthropic (Messages API{version}) {_were(summary['requests'])} "
-        f"made {when} with claude_magic{program}."
+        f"{counted(requests, 'request')} to language models of Anthropic (Messages API{version}) {_were(requests)} "
+        f"made {_span(tally.first, tally.last)} with claude_magic{program}."
     )
-    yield from _outcomes(methods, summary)
-    yield from _models(methods)
+    yield from _outcomes(methods, tally)
+    yield from _models(tally)
     yield from _parameters(methods)
-    price = (
-        "" if summary["cost_usd"] is None else f", {format_usd(summary['cost_usd'])} by the published prices"
-    )
-    replayed = ", replays not counted" if summary["replayed"] and not methods.cassette else ""
-    yield f"All answers together took {summary['tokens_in']:,} tokens of input and {summary['tokens_out']:,} of output{price}{replayed}."
+    price = "" if tally.cost is None else f", {format_usd(round(tally.cost, 6))} by the published prices"
+    replayed = ", replays not counted" if tally.replayed and not methods.cassette else ""
+    yield f"All answers together took {tally.tokens_in:,} tokens of input and {tally.tokens_out:,} of output{price}{replayed}."
     yield (
         "Each request is identified by a hash (BLAKE2b, 128 bits) of model, messages, system prompt, tools, schema and parameters."
     )
 
 
-def _outcomes(methods: Methods, summary: Mapping[str, Any]) -> Iterator[str]:
-    ended = [f"{summary['answered']:,} {_were(summary['answered'])} answered"]
-    for outcome in ("failed", "interrupted"):
-        if summary[outcome]:
-            ended.append(
-                f"{summary[outcome]:,} {'' if outcome == 'failed' else _were(summary[outcome]) + ' '}{outcome}"
-            )
-    errors = _tally(methods).errors
-    named = f" ({', '.join(f'{name}: {count}' for name, count in errors.items())})" if errors else ""
+def _outcomes(methods: Methods, tally: Tally) -> Iterator[str]:
+    answered, failed, interrupted = (
+        tally.outcomes[outcome] for outcome in ("answered", "failed", "interrupted")
+    )
+    ended = [f"{answered:,} {_were(answered)} answered"]
+    if failed:
+        ended.append(f"{failed:,} failed")
+    if interrupted:
+        ended.append(f"{interrupted:,} {_were(interrupted)} interrupted")
+    errors = ", ".join(f"{name}: {count}" for name, count in tally.errors.items())
+    named = f" ({errors})" if errors else ""
     yield f"{', '.join(ended)}{named}."
     if methods.cassette:
         yield f"They are recorded in the cassette {methods.cassette}, and a replay repeats these answers without asking again."
-    elif summary["replayed"]:
-        count = summary["replayed"]
+    elif tally.replayed:
         yield (
-            f"{count:,} of the answers {'was' if count == 1 else 'were'} replayed from a cassette: the date is that of the recording, "
+            f"{tally.replayed:,} of the answers {_were(tally.replayed)} replayed from a cassette: the date is that of the recording, "
             "and a replay is no new sample."
         )
-    if simulated := summary["simulated"]:
-        yield f"Note: {simulated:,} of these {'is' if simulated == 1 else 'are'} from a simulator, not from a model."
-    if summary["without_record"]:
-        yield f"Of {summary['without_record']:,} later requests no record was kept."
+    if tally.simulated:
+        yield f"Note: {tally.simulated:,} of these {'is' if tally.simulated == 1 else 'are'} from a simulator, not from a model."
+    if methods.left_out:
+        yield f"Of {methods.left_out:,} later requests no record was kept."
 
 
-def _models(methods: Methods) -> Iterator[str]:
+def _models(tally: Tally) -> Iterator[str]:
     named = [
         f"{model} ({counted(answers.count, 'answer')}, {_span(answers.first, answers.last)})"
-        for model, answers in _tally(methods).models.items()
+        for model, answers in tally.models.items()
     ]
     if named:
         yield f"Models, as the responses name them: {'; '.join(named)}."
 
 
 def _parameters(methods: Methods) -> Iterator[str]:
-    counts: Counter[str] = Counter()
-    for each in methods.asked:
-        counts[_in_words(each.parameters)] += 1
+    counts = Counter(_in_words(each.parameters) for each in methods.asked)
     for rows in methods.maps:
-        counts.update(
-            {_in_words(rows.records[0].parameters): rows.tally.outcomes.total()} if rows.records else {}
-        )
+        if rows.records:
+            counts[_in_words(rows.records[0].parameters)] += rows.tally.outcomes.total()
     shown = [
         f"{text}, in {counted(count, 'request')}" if len(counts) > 1 else text
         for text, count in counts.most_common()

@@ -20,12 +20,11 @@ from markdown_it.token import Token
 
 from ..context import fence_around
 from ..schema import reveal
-from . import _math
-from ._markdown import MarkdownBlock, new_env, split_blocks, with_unseen_signs
+from ._markdown import MarkdownBlock, new_env, split_blocks
 from ._sanitise import SAFE_SCHEMES
+from ._syntax import find_formula, with_newlines, with_unseen_signs
 from ._tex import UNSEEN, Allowance, is_too_much, is_unsafe_command
 
-_LINE_END: Final = re.compile(r"\r\n?")
 _TAG_START: Final = re.compile(r"<(?=[A-Za-z/!?])")
 _HARMLESS_TAG: Final = re.compile(r"<(?:br ?/?|(?:https?://|mailto:)[^\s<>\"'`]*)>", re.IGNORECASE)
 _BLANK_LINE: Final = re.compile(r"\n[ \t]*\n")
@@ -54,7 +53,7 @@ _ACTIVE_ELEMENTS: Final = frozenset(_ACTIVE_ELEMENT_NAMES.split())
 
 def neutralise_markdown(text: str) -> str:
     """Return `text` with raw HTML, dangerous links and remote images made harmless; it reads the same."""
-    text = reveal(_LINE_END.sub("\n", text))
+    text = reveal(with_newlines(text))
     lines = text.split("\n")
     allowance = Allowance()
     env = new_env(remote_images=False, allowance=allowance)
@@ -194,7 +193,7 @@ class _Prose:
         return self._plain(start, start + 2)
 
     def _formula(self, start: int) -> tuple[str, int] | None:
-        found = _math.find_formula(self._text, start, self._memory)
+        found = find_formula(self._text, start, self._memory)
         if found is None or _BLANK_LINE.search(self._text, start, found.end):
             return None
         if not self._allowance.admit_formula(found.source):

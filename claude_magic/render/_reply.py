@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from ..client import Usage
 from ..context import redact
-from ..conversation import OUTPUT_KEY, in_pieces, turn_fields
+from ..conversation import OUTPUT_KEY, Turn, in_pieces, turn_fields
 from ..runtime import Phase, ReplySnapshot, format_price
 from ..schema import describe_hidden, fenced_blocks, hidden_in, reveal
-from ._answer import render_answer, render_thinking
-from ._markdown import parse_blocks, render_markdown
+from ._answer import NORMAL_STOPS, render_answer, render_thinking, runs_of
+from ._markdown import close_open_marks, parse_blocks, render_markdown
 from ._neutralise import neutralise_markdown
 from ._sanitise import (
     APPROVAL,
@@ -48,7 +48,6 @@ _HIDDEN: Final = "The answer has invisible characters, or characters that change
 _ENDINGS: Final[Mapping[Phase, str]] = {Phase.CANCELLED: ", stopped", Phase.FAILED: ", broke off"}
 _NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 _SHORT_FACT: Final = 30
-_NORMAL_STOPS = frozenset({None, "end_turn", "stop_sequence"})
 
 
 def render_footer(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
@@ -58,8 +57,7 @@ def render_footer(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
         snapshot: The reply.
         kept_in: The expression that has a partial answer.
     """
-    remarks = [*_remarks(snapshot, kept_in), (FOOTER, _unbroken(describe_facts(snapshot)))]
-    return without_math("".join(sentence(*remark) for remark in remarks))
+    return _rendered([*_remarks(snapshot, kept_in), (FOOTER, _unbroken(describe_facts(snapshot)))])
 
 
 def render_remarks(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
@@ -69,7 +67,10 @@ def render_remarks(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
         snapshot: The reply.
         kept_in: The expression that has a partial answer.
     """
-    remarks = _remarks(snapshot, kept_in)
+    return _rendered(_remarks(snapshot, kept_in))
+
+
+def _rendered(remarks: Sequence[tuple[str, str]]) -> str:
     return without_math("".join(sentence(*remark) for remark in remarks)) if remarks else ""
 
 
@@ -157,7 +158,7 @@ def describe_stop(snapshot: ReplySnapshot, kept_in: str = LAST) -> str:
     """Return one sentence on why the answer ended early, or "" if it ended normally."""
     if snapshot.phase is Phase.CANCELLED:
         return f"Interrupted: the partial answer is kept in {kept_in}." if snapshot.text else "Interrupted."
-    if snapshot.phase is not Phase.COMPLETE or snapshot.stop_reason in _NORMAL_STOPS:
+    if snapshot.phase is not Phase.COMPLETE or snapshot.stop_reason in NORMAL_STOPS:
         return ""
     match snapshot.stop_reason:
         case "max_tokens":
@@ -315,12 +316,11 @@ class Column:
 
 def render_comparison(columns: Sequence[Column], *, remote_images: bool = False) -> Bundle:
     """Return the one final output of several answers, each under the name of its model."""
-    answers = [render_answer(column.answer, remote_images=remote_images) for column in columns]
+    pairs = [(column, render_answer(column.answer, remote_images=remote_images)) for column in columns]
     html = render_columns(
         (render_column_heading(column), answer.html + render_remarks(column.answer, kept_in=column.kept_in))
-        for column, answer in zip(columns, answers, strict=True)
+        for column, answer in pairs
     )
-    pairs = list(zip(columns, answers, strict=True))
     data = {
         "text/html": html,
         "text/markdown": _BETWEEN.join(_markdown(column, answer.markdown) for column, answer in pairs),
@@ -404,12 +404,12 @@ EARLIER_SHOWN: Final = 10
 """Of the turns before a panel's own; a conversation of cells may have hundreds."""
 
 
-def render_earlier(thread: str, turns: Sequence[tuple[str, str]], *, remote_images: bool = False) -> str:
+def render_earlier(thread: str, turns: Sequence[Turn], *, remote_images: bool = False) -> str:
     """Return the HTML of turns that a panel continues, folded under "main · 3 earlier turns"; "" where there are none.
 
     Args:
         thread: The conversation.
-        turns: Its questions and answers, oldest first. The last few are shown.
+        turns: Its turns, oldest first. The last few are shown.
         remote_images: Load images from other hosts.
     """
     if not turns:
@@ -418,11 +418,15 @@ def render_earlier(thread: str, turns: Sequence[tuple[str, str]], *, remote_imag
     left, allowance, parts = len(turns) - EARLIER_SHOWN, Allowance(), []
     if left > 0:
         parts.append(styled(FOOTER, f"{left:,} more: %claude history {thread}"))
-    for question, answer in turns[-EARLIER_SHOWN:]:
-        cut = f"{answer[:SECTION_CHARS]}…" if len(answer) > SECTION_CHARS else answer
+    for turn in turns[-EARLIER_SHOWN:]:
+        text = turn.answer_text
+        is_shortened = len(text) > SECTION_CHARS
+        shown = text[:SECTION_CHARS]
+        if is_shortened or turn.is_partial:
+            shown = close_open_marks(shown, is_cut=True) + ("…" if is_shortened else "")
         parts += [
-            render_question(question),
-            render_markdown(cut, remote_images=remote_images, allowance=allowance),
+            render_question(turn.prompt),
+            render_markdown(shown, remote_images=remote_images, allowance=allowance),
         ]
     return sanitise(folded(escape(title, quote=False), "".join(parts)))
 
@@ -464,14 +468,16 @@ def _sections(answer: ReplySnapshot, *, remote_images: bool, kept_in: str) -> It
         bundle = render_reply(answer, remote_images=remote_images, kept_in=kept_in)
         yield bundle.data["text/html"], bundle.data["text/markdown"]
         return
-    pieces = _cut(answer.text)
+    pieces, last = _cut(answer.text), runs_of(answer)[-1]
     allowance = Allowance()
     thinking = render_thinking(answer.thinking, allowance=allowance)
     for index, piece in enumerate(pieces):
-        html = render_markdown(piece, remote_images=remote_images, allowance=allowance)
+        is_end = index == len(pieces) - 1
+        shown = last.shown(piece) if is_end and last.kind == "text" else piece
+        html = render_markdown(shown, remote_images=remote_images, allowance=allowance)
         if index == 0:
             html = thinking + html
-        if index == len(pieces) - 1:
+        if is_end:
             html += render_footer(answer, kept_in=kept_in)
         yield html, neutralise_markdown(piece)
 

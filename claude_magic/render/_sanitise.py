@@ -1,13 +1,15 @@
-"""The last step of all HTML: an allow-list enforced by nh3 (the ammonia sanitiser), and the inline styles that it allows."""
+"""The last step of all HTML: allow-lists enforced by nh3 (the ammonia sanitiser), and the inline styles that they allow."""
 
 from __future__ import annotations
 
 import re
 from functools import cache
-from html import escape
+from html import escape, unescape
 from typing import Any, Final
 
 import nh3
+
+from ..schema import reveal
 
 # Every inline style that the HTML may have. The sanitiser allows exactly these.
 #
@@ -19,10 +21,14 @@ _FAINT = "var(--jp-border-color2, #bdbdbd)"
 _SMALL = "var(--jp-ui-font-size1, 13px)"
 _UI_FONT = "var(--jp-ui-font-family, system-ui, sans-serif)"
 _CODE_FONT = "var(--jp-code-font-family, monospace)"
+_SENTENCE = f"font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
+_FACTS = f"color:{_MUTED};{_SENTENCE};font-variant-numeric:tabular-nums"
+_BESIDE_BAR = "margin-top:0.6em;padding-left:0.7em;border-left:3px solid"
+_CODE_BOX = f"background:var(--jp-cell-editor-background, rgba(128,128,128,0.12));font-family:{_CODE_FONT}"
 
 CODE_BLOCK: Final = (
     "margin:0.6em 0;padding:0.7em 0.9em;border-radius:4px;overflow-x:auto;white-space:pre;line-height:1.45;"
-    f"background:var(--jp-cell-editor-background, rgba(128,128,128,0.12));font-family:{_CODE_FONT}"
+    f"{_CODE_BOX}"
 )
 # The notebook's own style would colour the background of each line, and break long lines within words.
 CODE_INSIDE: Final = "background:none;white-space:inherit;overflow-wrap:normal;word-break:normal"
@@ -31,7 +37,7 @@ PLAIN_TEXT: Final = (
     f"margin:0.6em 0;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.45;font-family:{_CODE_FONT}"
 )
 PROSE: Final = "margin:0.6em 0;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.55"
-QUIET: Final = f"color:{_MUTED};font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
+QUIET: Final = f"color:{_MUTED};{_SENTENCE}"
 FOREIGN_HTML: Final = "overflow:auto;max-width:100%;contain:content"  # nothing in it is painted outside of it
 QUESTION: Final = (
     "margin:0.2em 0 0.6em 0;padding:0.5em 0.8em;border:0;border-radius:4px;white-space:pre-wrap;overflow-wrap:anywhere;"
@@ -45,23 +51,11 @@ CELL_ALIGNMENTS: Final = {
     "center": "text-align:center",
     "right": "text-align:right",
 }
-FOOTER: Final = (
-    f"margin-top:0.6em;color:{_MUTED};font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5;"
-    "font-variant-numeric:tabular-nums"
-)
-NOTICE: Final = (
-    f"margin-top:0.6em;padding-left:0.7em;border-left:3px solid var(--jp-warn-color1, #ef6c00);"
-    f"font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
-)
-FAILURE: Final = (
-    f"margin-top:0.6em;padding-left:0.7em;border-left:3px solid var(--jp-error-color1, #d32f2f);"
-    f"font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
-)
+FOOTER: Final = f"margin-top:0.6em;{_FACTS}"
+NOTICE: Final = f"{_BESIDE_BAR} var(--jp-warn-color1, #ef6c00);{_SENTENCE}"
+FAILURE: Final = f"{_BESIDE_BAR} var(--jp-error-color1, #d32f2f);{_SENTENCE}"
 APPROVAL: Final = f"{FOOTER};white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:auto"
-STATUS_LINE: Final = (
-    f"min-height:1.5em;color:{_MUTED};font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5;"
-    "font-variant-numeric:tabular-nums"
-)
+STATUS_LINE: Final = f"min-height:1.5em;{_FACTS}"
 # As many columns side by side as have room to be read; on a narrow page one below the other.
 COLUMNS: Final = "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22em),1fr));gap:1em 2em"
 # A heading and an answer; the answers of a row begin at one height, however long the headings are.
@@ -76,20 +70,16 @@ COLUMN_FACTS: Final = f"color:{_MUTED};font-size:{_SMALL};font-variant-numeric:t
 UNBROKEN: Final = "white-space:nowrap"
 IN_WIDGET: Final = "line-height:var(--jp-content-line-height, 1.6);font-size:var(--jp-content-font-size1, 14px);white-space:normal"
 FOLD: Final = f"margin:0 0 0.6em 0;color:{_MUTED}"
-FOLD_SUMMARY: Final = f"cursor:pointer;font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
+FOLD_SUMMARY: Final = f"cursor:pointer;{_SENTENCE}"
 FOLD_BODY: Final = f"margin:0.3em 0 0 0.3em;padding-left:0.8em;border-left:2px solid {_FAINT}"
 CALL: Final = f"margin:0.2em 0 0.5em 0;color:{_MUTED}"
 CALL_SIGNATURE: Final = f"font-family:{_CODE_FONT};overflow-wrap:anywhere"
 CALL_DATA: Final = (
     "margin:0.3em 0;padding:0.5em 0.7em;border-radius:4px;max-height:24em;overflow:auto;white-space:pre-wrap;"
-    "overflow-wrap:anywhere;line-height:1.45;background:var(--jp-cell-editor-background, rgba(128,128,128,0.12));"
-    f"font-family:{_CODE_FONT}"
+    f"overflow-wrap:anywhere;line-height:1.45;{_CODE_BOX}"
 )
 CITATION: Final = "line-height:0;white-space:nowrap"
-SOURCES: Final = (
-    f"margin-top:0.8em;padding-top:0.4em;border-top:1px solid {_FAINT};"
-    f"font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
-)
+SOURCES: Final = f"margin-top:0.8em;padding-top:0.4em;border-top:1px solid {_FAINT};{_SENTENCE}"
 ROW: Final = "background:none"  # no stripes: headings stand among the rows
 ROW_LABEL: Final = f"padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top;color:{_MUTED}"
 ROW_VALUE: Final = "padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top"
@@ -162,7 +152,6 @@ _TAG_NAMES: Final = """
     a blockquote br code details div em h1 h2 h3 h4 h5 h6 hr img li ol p pre s span strong summary sup
     table tbody td th thead tr ul
 """
-_TAGS: Final = frozenset(_TAG_NAMES.split())
 _CELL_STYLES: Final = {
     *CELL_ALIGNMENTS.values(),
     COLUMN_NUMBERS,
@@ -206,7 +195,7 @@ _STYLES_BY_TAG: Final = {
 }
 
 
-def make_cleaner(**allowed: Any) -> nh3.Cleaner:
+def _make_cleaner(**allowed: Any) -> nh3.Cleaner:
     """Return a sanitiser. Links may lead to web addresses only, and open in a new tab."""
     return nh3.Cleaner(
         **allowed,
@@ -220,8 +209,8 @@ def make_cleaner(**allowed: Any) -> nh3.Cleaner:
 
 @cache
 def _cleaner() -> nh3.Cleaner:
-    return make_cleaner(
-        tags=set(_TAGS),
+    return _make_cleaner(
+        tags=set(_TAG_NAMES.split()),
         clean_content_tags={"script", "style"},
         attributes={
             "a": {"href", "title"},
@@ -240,7 +229,7 @@ def _cleaner() -> nh3.Cleaner:
 
 def sanitise(html: str) -> str:
     """Return `html` without anything that this package's renderer never emits."""
-    return clean(_cleaner(), html)
+    return _clean(_cleaner(), html)
 
 
 def without_math(html: str) -> str:
@@ -266,9 +255,139 @@ def folded(summary: str, inside: str, *, style: str = FOLD) -> str:
     return f'<details style="{style}">{head}{body}</details>'
 
 
-def clean(cleaner: nh3.Cleaner, html: str) -> str:
+def _clean(cleaner: nh3.Cleaner, html: str) -> str:
     """Sanitise, whatever characters there are: a result of a function may hold halves of one, such as of a file's name."""
     try:
         return cleaner.clean(html)
     except UnicodeEncodeError:
         return cleaner.clean(html.encode(errors="replace").decode())
+
+
+# HTML written by a model, for `-f html`. Content and appearance pass; scripts, external resources and positioning do not.
+#
+# A second allow-list, for elements and styles that this package does not write itself.
+_FOREIGN_TAG_NAMES: Final = """
+    a abbr address article aside b bdi bdo blockquote br caption center cite code col colgroup data dd del details
+    dfn div dl dt em figcaption figure font footer h1 h2 h3 h4 h5 h6 header hgroup hr i img ins kbd li main mark
+    meter ol p pre progress q rp rt ruby s samp section small span strike strong sub summary sup table tbody td
+    tfoot th thead time tr tt u ul var wbr
+"""
+# The text of these is dropped too: it is not meant for readers.
+_SILENT_TAG_NAMES: Final = """
+    applet audio base button canvas embed frameset head iframe input link map math meta noembed noframes noscript
+    object option plaintext portal script select style svg template textarea title video xmp
+"""
+_PROPERTY_NAMES: Final = """
+    align-items background background-color border border-bottom border-bottom-color border-bottom-style
+    border-bottom-width border-collapse border-color border-left border-left-color border-left-style
+    border-left-width border-radius border-right border-right-color border-right-style border-right-width
+    border-spacing border-style border-top border-top-color border-top-style border-top-width border-width
+    box-sizing caption-side color column-gap columns display flex flex-basis flex-direction flex-grow flex-shrink
+    flex-wrap font font-family font-size font-style font-variant font-variant-numeric font-weight gap
+    grid-column grid-row grid-template-columns grid-template-rows height justify-content justify-items
+    letter-spacing line-height list-style list-style-type margin margin-bottom margin-left margin-right margin-top
+    max-height max-width min-height min-width opacity overflow overflow-wrap overflow-x overflow-y padding
+    padding-bottom padding-left padding-right padding-top row-gap table-layout text-align text-decoration
+    text-transform vertical-align white-space width word-break
+"""
+_PROPERTIES: Final = frozenset(_PROPERTY_NAMES.split())
+# A few characters can ask for a million columns, which freezes the page.
+_MAX_COUNT: Final = 50
+_COUNTS: Final = frozenset({"colspan", "rowspan", "span"})
+_COUNTING_PROPERTIES: Final = frozenset(
+    {"columns", "grid-column", "grid-row", "grid-template-columns", "grid-template-rows"}
+)
+_COUNT: Final = re.compile(r"(?<![\w.#%])\d+(?![\w.%])")
+_MAX_STYLE_CHARS: Final = 2_000
+# Words, numbers, colours and font names. No backslash, no comment and no function but these, so no url().
+_VALUE: Final = re.compile(
+    r"(?:[\w\s.,#%+\-/'\"]|!important|(?:rgba?|hsla?|calc|min|max|clamp|minmax|repeat)\((?=[^()]*\))|\))*",
+    re.ASCII,
+)
+_COMMENT: Final = re.compile(r"/\*|<!--|-->")
+_IMAGE: Final = re.compile(r'<img((?: [a-z]+="[^"]*")*)>')
+_ATTRIBUTE: Final = re.compile(r' ([a-z]+)="([^"]*)"')
+
+
+def render_foreign_html(source: str, *, remote_images: bool = False) -> str:
+    """Return safe HTML of what a model wrote as HTML.
+
+    Args:
+        source: HTML, a fragment or a page; untrusted.
+        remote_images: Load images from http and https addresses instead of linking to them.
+    """
+    html = _clean(_foreign_cleaner(has_images=True), reveal(source))
+    if not remote_images:
+        # Sanitised once more, so that the result always comes from the sanitiser.
+        html = _clean(_foreign_cleaner(has_images=False), _IMAGE.sub(_link_to_image, html))
+    return f'<div class="{NO_MATH_CLASSES}" style="{FOREIGN_HTML}">{html}</div>'
+
+
+@cache
+def _foreign_cleaner(*, has_images: bool) -> nh3.Cleaner:
+    return _make_cleaner(
+        tags=set(_FOREIGN_TAG_NAMES.split()) - (set() if has_images else {"img"}),
+        clean_content_tags=set(_SILENT_TAG_NAMES.split()),
+        attributes={
+            "*": {"align", "dir", "lang", "style", "title", "valign"},
+            "a": {"href"},
+            "col": {"span", "width"},
+            "colgroup": {"span", "width"},
+            "data": {"value"},
+            "details": {"open"},
+            "font": {"color", "face", "size"},
+            "img": {"alt", "height", "src", "width"},
+            "li": {"value"},
+            "meter": {"high", "low", "max", "min", "optimum", "value"},
+            "ol": {"reversed", "start", "type"},
+            "progress": {"max", "value"},
+            "table": {"border", "cellpadding", "cellspacing", "width"},
+            "td": {"bgcolor", "colspan", "headers", "height", "rowspan", "width"},
+            "th": {"bgcolor", "colspan", "height", "rowspan", "scope", "width"},
+            "time": {"datetime"},
+            "tr": {"bgcolor"},
+        },
+        attribute_filter=_filter_attribute,
+    )
+
+
+def _filter_attribute(tag: str, name: str, value: str) -> str | None:
+    if name == "style":
+        return _safe_style(value) or None
+    if name in _COUNTS and not _is_small_count(value):
+        return None
+    if name == "src" and not value.lower().startswith(("http://", "https://")):
+        return None
+    return value
+
+
+def _safe_style(style: str) -> str:
+    """Return the declarations of `style` that only change appearance."""
+    if len(style) > _MAX_STYLE_CHARS or _COMMENT.search(style):
+        return ""
+    kept = []
+    for declaration in style.split(";"):
+        name, _, value = declaration.partition(":")
+        name, value = name.strip().lower(), value.strip()
+        if name in _PROPERTIES and value and _VALUE.fullmatch(value) and not _has_large_count(name, value):
+            kept.append(f"{name}:{value}")
+    return ";".join(kept)
+
+
+def _is_small_count(value: str) -> bool:
+    return value.isascii() and value.isdecimal() and int(value[:9]) <= _MAX_COUNT
+
+
+def _has_large_count(name: str, value: str) -> bool:
+    """Whether a layout asks for a very large number of columns or rows."""
+    if name not in _COUNTING_PROPERTIES:
+        return False
+    return any(int(count[:9]) > _MAX_COUNT for count in _COUNT.findall(value))
+
+
+def _link_to_image(image: re.Match[str]) -> str:
+    """Return a link to an image in its place, from the tag as the sanitiser wrote it."""
+    attributes = {name: unescape(value) for name, value in _ATTRIBUTE.findall(image[1])}
+    url, alt = attributes.get("src", ""), attributes.get("alt", "")
+    label = escape(alt or url, quote=False)
+    return f'<a href="{escape(url)}">image: {label}</a>' if url else label

@@ -13,7 +13,8 @@ from typing import Final
 
 from ..client import BucketState, PaceState
 from ..conversation import Forest, Turn
-from ._code import excerpt, render_folded_code
+from ._answer import excerpt
+from ._markdown import render_folded_code
 from ._reply import Bundle
 from ._sanitise import (
     COLUMN_NUMBERS,

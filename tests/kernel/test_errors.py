@@ -220,3 +220,24 @@ def test_a_slip_in_a_models_name_is_told_wherever_it_is_asked(kernel, code):
 
     assert run.status == "error"
     assert "Did you mean opus?" in "\n".join(run.error["traceback"])
+
+
+def test_an_answer_that_was_cut_is_shown_without_half_written_marks(kernel, sim):
+    """Alone, beside another, and in the background; and it is kept as it came."""
+    text = "some **bold and [a link](https://exa"
+    for cell in ("%%claude\nhi", "%%claude --compare sonnet,opus\nhi", "%%claude --bg\nhi\n"):
+        sim.script(*[reply(text, stop_reason="max_tokens")] * 2)
+
+        run = kernel.run(cell)
+        kernel.run("__import__('claude_magic').claude.last.wait()")
+
+        kept = "__import__('claude_magic').claude.last"
+        assert eval(kernel.value(f"{kept}.text")) == text
+        bundles = [output["data"] for output in run.outputs] + [
+            eval(kernel.value(f"{kept}._repr_mimebundle_()[0]"))
+        ]
+        for data in bundles:
+            assert "<strong>bold and a link</strong>" in data["text/html"]
+            assert "**" not in data["text/html"]
+            assert text in data["text/plain"]
+            assert "some **bold" in data["text/markdown"]

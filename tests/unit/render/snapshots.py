@@ -1,10 +1,11 @@
-"""Snapshots of replies for the tests of this folder."""
+"""Snapshots of replies, and turns, for the tests of this folder."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from claude_magic.client import Usage
+from claude_magic.conversation import Turn
 from claude_magic.runtime import BlockSnapshot, Phase, ReplySnapshot
 
 
@@ -27,3 +28,11 @@ def snapshot(*blocks: tuple[str, str], **changes: Any) -> ReplySnapshot:
     }
     shown = tuple(BlockSnapshot(kind=kind, text=text, is_complete=True) for kind, text in blocks)
     return ReplySnapshot(blocks=shown, **{**fields, **changes})
+
+
+def turn(prompt: str, *texts: str, **changes: Any) -> Turn:
+    """Return a turn with as many rounds as there are texts."""
+    replies = [{"role": "assistant", "content": [{"type": "text", "text": text}]} for text in texts]
+    messages = ({"role": "user", "content": prompt}, *replies)
+    fields = {"id": "1", "parent": None, "follows": None, "thread": "main", "cell": "c", "model": "m"}
+    return Turn(prompt=prompt, messages=messages, fingerprint="f", **{**fields, **changes})  # type: ignore[arg-type]

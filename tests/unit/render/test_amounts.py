@@ -17,7 +17,7 @@ from claude_magic.render import (
     Exchange,
     GrowingMarkdown,
     LiveFrames,
-    _code,
+    _markdown,
     neutralise_markdown,
     render_comparison,
     render_markdown,
@@ -318,14 +318,14 @@ def test_colours_never_outgrow_the_code_many_times() -> None:
     assert len(html) < 2 * len(code)
 
 
-@pytest.mark.parametrize("language", sorted(_code._LANGUAGES))
+@pytest.mark.parametrize("language", sorted(_markdown._LANGUAGES))
 def test_each_language_is_coloured_in_steps_that_look_no_further_than_a_window(language: str) -> None:
     """A pattern that would search all of the code, again and again, ends at the window's end."""
-    lexer = _code._lexer(language)
+    lexer = _markdown._lexer(language)
     assert lexer is not None
     code = "word = 1  # of it\n" * 30
 
-    assert "".join(text for _, text in _code._tokens(lexer, code)) == code
+    assert "".join(text for _, text in _markdown._tokens(lexer, code)) == code
     patterns = getattr(type(lexer), "_tokens", {})
     assert all(rule[0].__name__ == "match_in_window" for rules in patterns.values() for rule in rules)
 
@@ -333,11 +333,11 @@ def test_each_language_is_coloured_in_steps_that_look_no_further_than_a_window(l
 def test_a_lexer_that_takes_too_long_leaves_the_rest_without_colours() -> None:
     """The clock is the thread's own, so that a busy machine changes nothing; no character is lost."""
     seconds = iter(range(10_000))
-    lexer = _code._lexer("python")
+    lexer = _markdown._lexer("python")
     assert lexer is not None
     code = "x = 1\n" * 100
 
-    tokens = list(_code._tokens(lexer, code, clock=lambda: next(seconds) / 100))
+    tokens = list(_markdown._tokens(lexer, code, clock=lambda: next(seconds) / 100))
 
     assert "".join(text for _, text in tokens) == code
     assert tokens[-1][0] is None

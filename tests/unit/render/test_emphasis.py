@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from snapshots import snapshot
 
-from claude_magic.render import GrowingMarkdown, _markdown, neutralise_markdown, render_markdown, render_reply
+from claude_magic.render import GrowingMarkdown, _syntax, neutralise_markdown, render_markdown, render_reply
 from claude_magic.render._markdown import parser
 from claude_magic.runtime import BlockSnapshot
 
@@ -204,7 +204,7 @@ def test_a_long_run_of_odd_characters_is_parsed_in_linear_time() -> None:
 
         text = Counted(("\ufdd1" * 3 + "**甲") * count)
         for start in (match.start() for match in re.finditer(r"\*\*", text)):
-            _markdown._before(text, start)
+            _syntax._before(text, start)
         return calls
 
     assert work(2_000) <= 2.2 * work(1_000)

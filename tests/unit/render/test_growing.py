@@ -145,7 +145,7 @@ def test_the_work_is_linear_in_the_length_of_the_answer(text: str, monkeypatch: 
     """Twice the answer, in twice the pieces, is no more than about twice the characters rendered."""
     rendered: list[int] = []
     monkeypatch.setattr(_frame, "render_fragment", lambda source, env: rendered.append(len(source)) or "")
-    monkeypatch.setattr(_frame, "close_open_marks", lambda source: source)
+    monkeypatch.setattr(_frame, "close_open_marks", lambda source, **_: source)
 
     def work(length: int) -> int:
         rendered.clear()

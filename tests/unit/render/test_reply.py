@@ -10,10 +10,9 @@ import sys
 from typing import Any
 
 import pytest
-from snapshots import snapshot
+from snapshots import snapshot, turn
 
 from claude_magic.client import ClaudeError, OverloadedError, Usage
-from claude_magic.conversation import Turn
 from claude_magic.render import (
     Column,
     describe_status,
@@ -84,14 +83,6 @@ def test_metadata_tell_the_facts_and_nothing_private() -> None:
             "simulated": True,
         }
     }
-
-
-def turn(prompt: str, *texts: str, **changes: Any) -> Turn:
-    """A turn with as many rounds as there are texts."""
-    replies = [{"role": "assistant", "content": [{"type": "text", "text": text}]} for text in texts]
-    messages = ({"role": "user", "content": prompt}, *replies)
-    fields = {"id": "1", "parent": None, "follows": None, "thread": "main", "cell": "c", "model": "m"}
-    return Turn(prompt=prompt, messages=messages, fingerprint="f", **{**fields, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

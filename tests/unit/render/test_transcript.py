@@ -6,7 +6,7 @@ import re
 
 import pytest
 from hostile import HOSTILE
-from snapshots import snapshot
+from snapshots import snapshot, turn
 
 from claude_magic.render import (
     TRANSCRIPT_CLASS,
@@ -92,7 +92,7 @@ def test_a_transcript_reads_well_without_its_styles() -> None:
 
 def test_turns_before_a_panel_are_folded_under_their_number() -> None:
     """The last few are there, and a line says how the others are seen; one is a turn, and none is nothing."""
-    turns = [(f"Question {number}?", f"**Answer {number}.**") for number in range(30)]
+    turns = [turn(f"Question {number}?", f"**Answer {number}.**") for number in range(30)]
 
     html = render_earlier("main", turns)
 
@@ -108,7 +108,9 @@ def test_turns_before_a_panel_are_folded_under_their_number() -> None:
 @pytest.mark.parametrize("payload", HOSTILE)
 def test_hostile_turns_before_a_panel_are_shown_as_text(payload: str) -> None:
     """Names of threads, questions and answers."""
-    html = render_earlier(payload, [(payload, payload)])
+    html = render_earlier(
+        payload, [turn(payload, payload, is_partial=is_partial) for is_partial in (False, True)]
+    )
 
     assert not re.search(r"<(script|iframe|style|img|svg|object|form)\b", html)
     assert not re.search(r"<[^>]+\son\w+=", re.sub(r'"[^"]*"', "", html))

@@ -260,8 +260,8 @@ class Delivery:
         """Search the server's list for a batch whose sending was interrupted; release its rows if it was certainly not created.
 
         Returns:
-            Seconds until the next search: 0 if the batch was found or its rows were released, None if a batch that has not ended may be it;
-            and the reason, as part of a sentence.
+            Seconds until the next search, and the reason as part of a sentence. The seconds are 0 if the batch was
+            found or its rows were released, and None if a batch in progress may be the one.
 
         Raises:
             ConfigurationError: The outcome cannot be determined.
@@ -376,7 +376,7 @@ def _sum_worst_cases(rows: Sequence[BatchRow]) -> WorstCase | None:
 
 
 def _may_match(batch: MessageBatch, note: BatchNote) -> bool:
-    """Whether a batch newer than the fence may be the one of a note."""
+    """Return whether a batch newer than the fence may be the one of a note."""
     if batch.request_counts.total not in (0, note.requests):
         return False
     if note.clock_offset is None or batch.created is None:

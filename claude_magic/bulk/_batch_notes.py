@@ -8,7 +8,7 @@ batch are stored, or it is certain that the batch does not exist. So neither a c
        +----------+-----> dropped
 
 "sending" is committed before the POST, "sent" after the server's response. If a process ends in the state "sending", the batch may or may
-not exist; the server's list decides.
+not exist; the server's list of batches shows which.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def describe_held(held: Mapping[str, int]) -> str:
     names = list(held)
     where = "a batch" if len(names) == 1 else "batches"
     return (
-        f"Of these rows, {sum(held.values()):,} are in {where} already ({', '.join(names[:3])}). They would be paid twice. "
+        f"Of these rows, {sum(held.values()):,} are in {where} already ({', '.join(names[:3])}). They would be paid for twice. "
         f"via='batch' (--via batch) fetches their answers; `%claude batches forget {names[0]}` lets the rows be asked again."
     )
 

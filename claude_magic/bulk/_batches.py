@@ -53,9 +53,9 @@ FIRST_POLL: Final = 60.0
 MAX_POLL_INTERVAL: Final = 600.0
 """Maximum number of seconds between two polls, unless the server requests a longer wait."""
 _FIRST_POLL_SIMULATED: Final = 1.0
-"""The same as `FIRST_POLL` for a simulator, which takes seconds."""
+"""Seconds until the first poll of a new batch at a simulator, which processes batches in seconds."""
 _SHARE_OF_AGE: Final = 0.25
-"""Time to the next poll, as a share of the batch's age."""
+"""Time to the next poll, as a fraction of the batch's age."""
 _MAX_DOWNLOADS: Final = 3
 """Maximum number of complete downloads of results in which rows are missing."""
 _DOWNLOAD_RETRY: Final = 5.0
@@ -63,7 +63,7 @@ _DOWNLOAD_RETRY: Final = 5.0
 
 _STATUS_TOO_LARGE: Final = 413
 _MAX_TOO_LARGE: Final = 20
-"""Number of batches with a single row rejected as too large, without a success in between, after which sending stops: size is not the cause."""
+"""Number of consecutive single-row batches rejected as too large after which sending stops: size is not the cause."""
 _TOLERANCE: Final = 0.05
 """Tolerance in seconds when comparing times."""
 _OVERHEAD: Final = 1_000

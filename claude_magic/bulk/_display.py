@@ -31,7 +31,7 @@ _LINE_CHARS: Final = 90
 _SHOWN_CHARS: Final = 80
 # Without rate and remaining time, which are unknown while a batch is processed.
 _WAITING_FORMAT: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
-_STOP_HINT: Final = "Stop this map. What is answered is kept: the same line asks only the rest."
+_STOP_HINT: Final = "Stop this map. Answers are kept: running the same line again asks only the rest."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +182,7 @@ class MapSurface:
         stop: Function that the Stop button calls, from any thread; None for no button.
         remark: How to stop a background map. If given, progress is a line of text in an existing display, the only output that threads can
             update in every kernel.
-        keeps: The same line asks only the rest if the map is stopped.
+        keeps: Answers are kept if the map is stopped, so that the same line sends only the remaining requests.
 
     Attributes:
         is_live: The bar is a widget.
@@ -327,9 +327,9 @@ class MapSurface:
             text.value = text.value.replace("\N{FIGURE SPACE}", " ")
 
     def _how_to_stop(self, how: str) -> str:
-        """Return how to stop, and that the answers are kept."""
+        """Return a sentence that says how to stop and, if so, that the answers are kept."""
         return (
-            f"{how}; what is answered is kept, and the same line asks only the rest."
+            f"{how}; answers are kept, and running the same line again asks only the rest."
             if self._keeps
             else f"{how}."
         )

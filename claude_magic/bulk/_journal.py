@@ -32,8 +32,8 @@ _LOCK_TIMEOUT: Final = 30.0
 """Seconds to wait for another process's commit, which usually takes milliseconds."""
 _KEYS_PER_QUERY: Final = 500
 _ROWS_PER_INSERT: Final = 64
-"""Rows written by one statement: old versions of SQLite take 999 parameters. Each statement gives up the interpreter lock, and the event
-loop must wake the writer each time, so `executemany` slows a map by 6 %."""
+"""Maximum number of rows per statement: old versions of SQLite accept 999 parameters. `executemany` slows a map by 6 %,
+because each statement releases the interpreter lock, and the event loop must wake the writer each time."""
 
 _COMMIT_INTERVAL: Final = 0.02
 """Seconds between two commits. Answers that arrive in between share one."""
@@ -214,8 +214,8 @@ class Journal:
             )
         if version > VERSION:
             raise JournalError(
-                f"{self.path} was written by a newer claude_magic (journal version {version}, and this one knows {VERSION}). "
-                "Update claude_magic, or name another file with journal=."
+                f"{self.path} was written by a newer claude_magic (journal version {version}; this one supports "
+                f"{VERSION}). Update claude_magic, or name another file with journal=."
             )
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
@@ -352,8 +352,8 @@ def _current_folder() -> Path:
         return Path.cwd()
     except OSError as error:
         raise JournalError(
-            f"The journal is kept in the current folder, and that is gone ({error.strerror}). Nothing was sent. Go to another one with "
-            "%cd, or keep no journal with journal=False."
+            f"The journal is in the current folder, which no longer exists ({error.strerror}). Nothing was sent. "
+            "Change to another folder with %cd, or keep no journal with journal=False."
         ) from None
 
 
@@ -497,7 +497,7 @@ class AnswerWriter:
                 return
             except Exception as error:  # any failure must reach the callers that wait for the writer
                 kind = type(error).__name__
-                failure = JournalError(f"The journal cannot take an answer ({kind}: {error}).")
+                failure = JournalError(f"An answer cannot be written to the journal ({kind}: {error}).")
                 self._call_on_loop(partial(self._fail, failure, taken))
                 return
             self._call_on_loop(partial(self._on_commit, taken))

@@ -193,8 +193,8 @@ def _check_limiter(url: object) -> None:
     """
     if isinstance(url, str) and read_limiter_url(url).has_password:
         raise ConfigurationError(
-            "The address of the limiter holds a password, and a mapper is pickled, sent and logged. Set CLAUDE_MAGIC_LIMITER where the workers "
-            "start, as the API key is, and leave limiter= out."
+            "The URL of the limiter contains a password, and a mapper is pickled, sent and logged. Set "
+            "CLAUDE_MAGIC_LIMITER in the environment of the workers, like the API key, and leave limiter= out."
         )
 
 

@@ -46,7 +46,7 @@ _MAX_IN_FLIGHT: Final = 200
 _INITIAL_LIMIT: Final = 8
 _BACKOFF_FACTOR: Final = 0.7
 _MIN_UTILISATION: Final = 0.8
-"""Share of the current limit that must be in use before the limit grows."""
+"""Fraction of the current limit that must be in use before the limit grows."""
 _MIN_QUEUED: Final = 128
 """Number of queued jobs below which more are read."""
 _MAX_CONSECUTIVE_FAILURES: Final = 20

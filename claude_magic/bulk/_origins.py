@@ -1,8 +1,8 @@
 """The origins of map results: which map made a table, and which of its columns are answers.
 
-Column names are no evidence: a table may have its own columns `answer` and `error`. So two fingerprints of each row of a result are kept,
-eight bytes for the values that the prompt read and eight for the answer. They also match copies, filtered and merged tables, and tables of
-other libraries with the same rows.
+Column names are not sufficient: a table may have its own columns `answer` and `error`. So two fingerprints of each row
+of a result are kept: eight bytes for the values that the prompt read, and eight for the answer. They also match copies,
+filtered and merged tables, and tables of other libraries with the same rows.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def _conflict_reason(
         return f"The prompt reads {read[0]}, which would be lost."
     found = _lookup(items)
     if taken == [added.error]:
-        return "It may say why another column has no value."
+        return "It may contain the errors of another answer column."
     own = None if found is None else found[1]
     is_known = any(
         {*taken} <= {*made.columns} and made.matches(table, is_result=own is not None and made.is_like(own))

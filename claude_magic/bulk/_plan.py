@@ -188,7 +188,7 @@ class MapPlan:
     def _preview_notes(self, to_ask: int, held: Mapping[str, int]) -> Iterator[str]:
         yield from self._row_requests.notes(to_ask)
         if to_ask and self._settings.replay == "only":
-            yield "Replay is only: rows that are not in the cassette are not sent, and fail."
+            yield "Replay is 'only': rows that are not in the cassette are not sent, and fail."
         if held and not self._request.is_batch:
             yield describe_held(held)
         if self._totals.failed:
@@ -238,7 +238,7 @@ class MapPlan:
 
     @property
     def _again(self) -> str | None:
-        """How the same line asks only the rest, as `MapRun` takes it."""
+        """The argument `again` of `MapRun`: how the same line asks only the rest; None if it cannot."""
         replay = self._settings.replay
         if self.journal.path is not None or replay == "auto":
             return ""

@@ -18,7 +18,7 @@ from ._journal import NO_KEY, Journal
 from ._rows import Rows
 
 _CACHE_MARGIN: Final = 1.1
-"""Margin over the minimum length of a cached prefix. A mark on a prefix that is too short has no use, and still delays the other rows."""
+"""Safety factor on the minimum length of a cached prefix. A shorter one is not cached, but delays the other rows."""
 _CACHE_CONTROL: Final = {"online": {"type": "ephemeral"}, "batch": {"type": "ephemeral", "ttl": "1h"}}
 """`cache_control` of the shared prefix. A batch takes longer than the default of five minutes."""
 
@@ -235,8 +235,8 @@ class RowRequests:
         yield from self._notes
         if to_ask > 1 and self.prompt.shared_after / CHARS_PER_TOKEN > self._cache_minimum:
             yield (
-                f"{self.prompt.shared_after:,} characters behind the first value are the same for all rows, and no cache finds them "
-                "there. Put what all rows share in front of the values."
+                f"{self.prompt.shared_after:,} characters after the first value are the same for all rows, but cannot "
+                "be cached there. Put the text that all rows share before the values."
             )
 
 

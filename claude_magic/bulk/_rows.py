@@ -49,7 +49,7 @@ class Rows(Protocol):
         names: Names that a prompt can use for the values of a row.
         columns: Column names of the input.
         answer_columns: Columns that an answer would replace, by the name of the answer.
-        replaced: Columns that the map replaces; they are no part of the whole row.
+        replaced: Columns that the map replaces; they are not part of the whole row.
     """
 
     count: int
@@ -163,7 +163,7 @@ def read_once(items: Any) -> Any:
         return items
     if not (read := _read_all(items)):
         raise ConfigurationError(
-            f"The {type(items).__name__} yields nothing, so nothing was sent. One that was read before is used up: make it again."
+            f"The {type(items).__name__} yields nothing, so nothing was sent. A generator that was read before is exhausted: create it again."
         )
     return read
 
@@ -230,7 +230,7 @@ def _read_all(items: Any) -> list[Any]:
     except Exception as error:
         kind = type(items).__name__
         again = (
-            " A generator that has raised is used up: make it again." if isinstance(items, Iterator) else ""
+            " A generator that failed is exhausted: create it again." if isinstance(items, Iterator) else ""
         )
         raise ConfigurationError(
             f"The items cannot be read to their end: after {len(read):,} the {kind} raised {type(error).__name__}: {as_sentence(str(error))} Nothing was sent."

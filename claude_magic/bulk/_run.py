@@ -32,7 +32,7 @@ class Results:
         problems: Reasons for missing answers, by number of the request.
         known: Requests that the journal already answered.
         answered: Requests answered by this run.
-        unkept: Those of them whose answers could not be written.
+        unkept: Number of those requests whose answers could not be written.
         tokens_in: Input tokens of this run's answers.
         tokens_out: Output tokens of this run's answers.
         cost: Cost of this run's answers in USD; None if unknown.
@@ -112,7 +112,7 @@ class Task:
         rows: Number of rows, times the draws of each.
         unasked: Rows that cannot be sent: a value is null, or an expression fails.
         warms_cache: Send one request before the others, to cache the shared prefix.
-        asks_again: Send requests that failed for a passing reason once more, after the others.
+        asks_again: Retry requests that failed for a temporary reason once, after all others.
     """
 
     request: Request
@@ -223,8 +223,8 @@ class MapRun:
     Args:
         task: Requests to send.
         make_result: Function that builds the result from the answers so far.
-        again: How to run the same line again so that it asks only the rest: words such as " with --replay auto", or "". None if the answers
-            are kept nowhere.
+        again: Text for messages after "running the same line again": "", or options such as " with --replay auto" that
+            are needed to ask only the rest. None if the answers are not kept.
 
     Attributes:
         prompt: The prompt template, as typed.
@@ -405,7 +405,7 @@ class MapRun:
         """Return how to continue after a stop, as the rest of a sentence. `line` names the line or cell to run again."""
         batches = self._task.results.batches
         if self.again is None:
-            return "there is no journal, so they are only in `result` of this error: `claude.retry` of it asks only the rest."
+            return "there is no journal, so they are only in the `result` of this error: pass it to `claude.retry` to ask only the rest."
         if not batches:
             return f"running {line} again{self.again} asks only the rest."
         each = "it" if len(batches) == 1 else "each of them"
@@ -460,7 +460,7 @@ class MapRun:
 
 
 def problem_of(message: Message, task: Task) -> tuple[str | None, str | None]:
-    """Return why a reply cannot be used, as a sentence, and how it violates the schema; at least one of them is None."""
+    """Return why a reply cannot be used, as a sentence, and how it violates the schema; at most one is not None."""
     if message.stop_reason == "max_tokens":
         return (
             f"The answer was cut at max_tokens ({task.template.max_tokens:,}). Raise it to ask again.",

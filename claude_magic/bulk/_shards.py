@@ -151,7 +151,7 @@ def _check_header(path: Path, line: bytes) -> None:
         raise JournalError(f"{path} is not part of a journal. {_UNREAD}")
     if version > _VERSION:
         raise JournalError(
-            f"{path} was written by a newer claude_magic (format version {version}, and this one knows {_VERSION}). "
+            f"{path} was written by a newer claude_magic (format version {version}; this one supports {_VERSION}). "
             "Use the same version on all workers, or name another folder with journal=."
         )
 

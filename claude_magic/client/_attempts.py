@@ -172,7 +172,7 @@ def _outcome_of(finished: AttemptFinished) -> str:
 _Result = TypeVar("_Result")
 
 _SHORT_PAUSE = 1.0
-"""Longest wait, in seconds, of which the user need not be told."""
+"""Longest wait, in seconds, that need not be reported to the user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +202,7 @@ class Attempts:
         method: HTTP method.
         path: Path of the URL, without query.
         observer: Called with a record of each step, or None.
-        need: What the call uses of the server's rate limits; None for calls that do not count.
+        need: Expected usage of the server's rate limits; None for calls that request no reply.
     """
 
     def __init__(
@@ -266,7 +266,7 @@ class Attempts:
         self._report_finished(self._finished(None, usage=usage))
 
     def cancel(self) -> None:
-        """Record that the caller cancelled the attempt. It is only logged: the observer already knows."""
+        """Record that the caller cancelled the attempt. The attempt is logged; observers are not notified."""
         self._finish_ticket()
         log_attempt(self._finished(None, give_up_reason="Cancelled by the caller."))
 
@@ -302,8 +302,8 @@ class Attempts:
     def _pause_error(self) -> RateLimitError | None:
         """Return an error if a server has asked for a longer pause than the policy allows; else None.
 
-        Calls that do not request a reply (lists, counts) do not wait for more than `_SHORT_PAUSE`, because nothing would tell
-        the user why.
+        Calls that do not request a reply (lists, counts) do not wait for more than `_SHORT_PAUSE`, because the reason
+        for the wait would not be shown.
         """
         asked = self._rules.bucket.asked_for()
         if self._ticket is not None:

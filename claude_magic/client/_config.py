@@ -235,7 +235,7 @@ _SHORTEST_FRAGMENT = 10
 _LONG_SECRET = 20
 _SHORTEST_BASE64 = 16
 _MAX_ESCAPES = 100_000
-"""Escapes decoded per text, so that a text of escapes only does not exhaust memory."""
+"""Maximum number of escapes decoded in one text, so that a text full of escapes does not exhaust memory."""
 
 # Repetitions are bounded, so that a text of backslashes takes linear time. A proxy that escapes twice writes `%252D` and
 # `\\\\u002d`.
@@ -288,7 +288,7 @@ class Credential:
         return self._finder().redact(text)
 
     def spans_in(self, text: str) -> list[tuple[int, int]]:
-        """Return where the key is in a text, in the forms of `redact`, as pairs of start and end in order. Other keys are not searched for."""
+        """Return the (start, end) positions of this key in a text, in order, in all forms that `redact` finds."""
         return self._finder().spans(text)
 
     def _finder(self) -> _SecretFinder:

@@ -149,7 +149,7 @@ class Connections(Generic[_Connection]):
             raise
 
     def _close_expired(self) -> None:
-        """Close connections that have been idle for too long. They would stay open as long as fewer are needed."""
+        """Close connections that have been idle for too long; otherwise, surplus connections would stay open."""
         oldest = self._clock() - self._expiry
         while self._idle and self._idle[0][1] < oldest:
             self.run_closing(_close(self._idle.popleft()[0]))

@@ -482,7 +482,7 @@ class BlockBuilder:
         """Return the block so far.
 
         Args:
-            is_complete: Whether the reply is complete, and so even a block that was never stopped.
+            is_complete: Whether the reply is complete. If so, a block without a stop event is complete, too.
         """
         return self._built or self._build(is_complete=is_complete)
 

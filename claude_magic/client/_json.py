@@ -17,11 +17,11 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from ._errors import ConfigurationError
 
 _MOST_DIGITS = 4000
-"""Longest integer that is parsed as one, in digits; Python refuses more than 4,300."""
+"""Maximum number of digits that are parsed as an integer; Python refuses more than 4,300."""
 
 _MOST_LEVELS = 200
-"""Deepest nesting that is accepted, as in `from_json`: what is received must be encoded again, in a request of a few more levels,
-and `to_json` refuses more than 255."""
+"""Maximum nesting depth that is accepted, as in `from_json`. Received values are sent back inside a request, which adds
+levels, and `to_json` refuses more than 255."""
 
 _TOO_DEEP = "it is nested too deeply"
 
@@ -77,10 +77,10 @@ def mended(value: Any, levels: int = _MOST_LEVELS) -> Any:
 
     Args:
         value: The value.
-        levels: How deeply it may be nested.
+        levels: Maximum nesting depth.
 
     Raises:
-        ValueError: It is nested more deeply.
+        ValueError: The value is nested more deeply than `levels`.
     """
     if isinstance(value, str):
         return _encoded(value).decode("utf-16-le", "replace") if has_surrogate(value) else value

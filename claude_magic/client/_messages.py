@@ -278,7 +278,7 @@ def _block_events(index: int, block: Mapping[str, Any]) -> Iterator[dict[str, An
 def can_be_sent_back(block: ContentBlock, answered: frozenset[str]) -> bool:
     """Return whether a block of an incomplete reply can be part of the history of a later request.
 
-    Not allowed are incomplete blocks other than text, thinking without a signature, calls without a result, and blank
+    The API rejects incomplete blocks other than text, thinking without a signature, calls without a result, and blank
     text.
 
     Args:
@@ -507,8 +507,8 @@ class Message(Received):
     def to_partial_param(self) -> dict[str, Any] | None:
         """Return the usable part of an incomplete reply as a turn of a later request, or None if there is none.
 
-        That is its text and its complete blocks: the API rejects incomplete tool calls, calls without a result, and thinking
-        without a signature.
+        The usable part is the text and the complete blocks: the API rejects incomplete tool calls, calls without a
+        result, and thinking without a signature.
         """
         ids = (getattr(block, "tool_use_id", None) for block in self.content)
         answered = frozenset(call_id for call_id in ids if isinstance(call_id, str))

@@ -115,13 +115,13 @@ class ClassPace:
         return seconds
 
     def expect(self, ticket: Ticket) -> WaitReason | None:
-        """Return why a request that has just joined the line must wait, including for those ahead of it; None if it need not."""
+        """Return the expected wait of a request that has just joined the line, and its reason; None without a wait."""
         now = self.clock()
         self._refresh_forecast(now)
         return self._expected_wait(ticket, now)
 
     def pause(self, seconds: float, *, asked: float = 0.0) -> bool:
-        """Pause the class, see `Pause.extend`; return False if its limits are not known."""
+        """Pause the class (see `Pause.extend`). Return False, without a pause, if its limits are not known."""
         now = self.clock()
         if not self.limits.is_known(now):
             return False
@@ -163,7 +163,7 @@ class ClassPace:
                 ticket.report(wait_reason)
 
     def _expected_wait(self, ticket: Ticket, now: float) -> WaitReason | None:
-        """Return the expected wait of a ticket, which is first added to the forecast if necessary."""
+        """Return the expected wait of a ticket. The ticket is added to the forecast if it is not part of it yet."""
         forecast = self._forecast
         if ticket.forecast is None or ticket.forecast[0] is not forecast:
             ticket.forecast = (forecast, forecast.add(ticket.need))
@@ -209,7 +209,7 @@ class Ticket:
     # For the attempt...
 
     def expect(self) -> WaitReason | None:
-        """Return why the attempt must wait, including for those ahead of it; None if it need not."""
+        """Return the attempt's expected wait, including requests ahead of it, and its reason; None without a wait."""
         return self.group.expect(self)
 
     def report(self, wait_reason: WaitReason) -> None:
@@ -227,7 +227,7 @@ class Ticket:
             self.group.publish()
 
     def pause_others(self, seconds: float, *, asked: float = 0.0) -> bool:
-        """Pause the class of models; return False if the server reports no limits, so that classes do not matter."""
+        """Pause the class of models. Return False, without a pause, if the server reports no limits for it."""
         return self.group.pause(seconds, asked=asked)
 
     def asked_for(self) -> float:

@@ -11,7 +11,7 @@ If the level is too low, acquirers wait in a queue of futures. There is one time
 fires, every waiter for whom there is enough capacity is *granted*: its amount is taken from the level, then its future is
 resolved. So a waiter that is cancelled before its grant has taken nothing, and one that is cancelled afterwards gives its
 amount back. New acquirers join the queue as long as there are waiters, including granted ones whose tasks have not run
-yet, so nobody overtakes.
+yet. So no acquirer overtakes another.
 
 The grants in any window [t, t + w] amount to at most capacity + rate * w, because the level never exceeds the capacity, and
 every grant is taken from the level when it is made.
@@ -61,7 +61,7 @@ class BucketState:
 
 
 CLOCK_GRAIN = 1e-9
-"""Seconds below which two times are considered equal, so that nobody waits because of a rounding error."""
+"""Seconds below which two times are considered equal, so that rounding errors cause no waits."""
 _ROUNDING = 1e-9
 """Capacity below which an amount is considered zero."""
 
@@ -225,8 +225,8 @@ class TokenBucket:
             amount: Capacity to take; 0 < amount <= capacity.
             gate: Additional condition. Waiters with an open gate overtake those with a closed one.
             refusal: Called by `ask_waiters`; an exception that it returns ends the wait and is raised.
-            on_wait: Called with the seconds to wait if `expected_wait` cannot know them, because a server must be asked
-                first.
+            on_wait: Called with the seconds to wait if `expected_wait` does not know them yet, because they depend on a
+                server's response.
 
         Returns:
             Seconds spent waiting; 0.0 if capacity was available.
@@ -386,7 +386,7 @@ class TokenBucket:
     # The queue...
 
     def _ready_at(self, amount: float) -> float:
-        """Return the time at which `amount` is available, if nobody else takes any, and the pause is over."""
+        """Return the time at which `amount` is available and the pause is over, if no other capacity is taken."""
         return max(self._pause.until, self._level.ready_at(amount))
 
     async def _wait_in_line(
@@ -401,7 +401,7 @@ class TokenBucket:
         self._joined(waiter)
         self._in_line += 1
         try:
-            if not is_behind_group:  # otherwise nobody can be granted who could not be before
+            if not is_behind_group:  # otherwise no additional waiter can be granted
                 self._serve_queue()
             if waiter.future.done():
                 # Granted at once. Earlier waiters were granted, but their tasks have not run yet: let them run first.

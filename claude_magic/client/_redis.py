@@ -287,7 +287,7 @@ class RedisLink:
                 self.problem = self._sentence(error)
                 continue
             self.problem = None
-            self._report(f"The limiter at {self.address.shown} is there again: the limit is shared again.")
+            self._report(f"The limiter at {self.address.shown} is connected: the limit is shared again.")
             self._notify_change()
             return
 
@@ -328,8 +328,8 @@ class RedisLink:
         )
         away = f"The limiter at {self.address.shown} cannot be reached ({_reason(error)}).{tls}"
         why = explain(error, self.address) or away
-        share = "the limit" if self.members == 1 else f"a share of the limit, 1/{self.members} of it,"
-        return f"{why} Until that has changed, this process keeps to {share} by itself."
+        share = "the limit" if self.members == 1 else f"1/{self.members} of the limit"
+        return f"{why} Meanwhile, this process applies {share} locally."
 
     def _notify_change(self) -> None:
         for _, on_change in tuple(self._subscribers):
@@ -377,17 +377,17 @@ async def _close(client: Any) -> None:
 
 _EXPLAINED: Final[Sequence[tuple[str, str]]] = (
     (r"NOAUTH|WRONGPASS|AUTH|invalid (username|password)|password", "refuses the user or password of the setting limiter. Correct it: redis://USER:PASSWORD@host:6379/0."),
-    (r"DB index is out of range|invalid DB index|SELECT", "has no database of the number that the setting limiter ends with. Use /0, or raise `databases` in its configuration."),
+    (r"DB index is out of range|invalid DB index|SELECT", "has no database with the number in the setting limiter. Use /0, or raise `databases` in its configuration."),
     (r"READONLY|read.only", "is a read-only replica. Name the primary in the setting limiter."),
     (r"OOM|maxmemory", "has no memory left (maxmemory). Give it more, or name another server in the setting limiter; a limiter needs a few kB."),
     (r"MOVED|ASK |CROSSSLOT|CLUSTERDOWN", "is part of a cluster, and the keys belong to another node. Name a server that is not clustered in the setting limiter."),
-    (r"NOPERM", "does not allow its user what a limiter needs. Allow it in its ACL: ~claude-magic:* &claude-magic:* +@read +@write +@scripting +@pubsub."),
+    (r"NOPERM", "does not grant its user the permissions that a limiter needs. Add them to the user's ACL: ~claude-magic:* &claude-magic:* +@read +@write +@scripting +@pubsub."),
     (r"unknown command|EVALSHA", "does not support scripts. A limiter needs Redis 6 or newer, or Valkey."),
 )  # fmt: skip
 
 
 def explain(error: BaseException, address: RedisAddress) -> str | None:
-    """Return what is wrong with a server that responds, and what to do, in one or two sentences; None if it is unreachable."""
+    """Return the problem of a server that responds, and a remedy, as sentences; None if it is unreachable."""
     if isinstance(error, ConfigurationError):
         return error.message
     redis = _redis()

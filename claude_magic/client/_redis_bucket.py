@@ -36,16 +36,15 @@ _PACE_SCRIPT: Final = RedisScript("pace.lua", "pace")
 _SLACK: Final = 0.1
 """Seconds by which a grant may be used late."""
 _HELD_BACK: Final = _SLACK
-"""Seconds for which the last part of a burst is held back: the refill in that time, but never the last 1 of the capacity. So
-grants that are used late, and closer together than they were given, stay within the limit."""
+"""Seconds of refill that a burst leaves unused; at least 1 of the capacity can always be used. With this margin, grants
+stay within the limit even if they are used late, and closer together than they were given."""
 _CHECK_INTERVAL: Final = 0.5
-"""Seconds without a call after which a waiting process checks whether others have died; longer at rates below 10 per second."""
+"""Seconds without a call after which a waiting process checks for dead ones; longer at rates below 10 per second."""
 _CHECK_GRANTS: Final = 5
 _IDLE_INTERVAL: Final = 600.0
 """Seconds after which an idle process calls the server, so that the stored state does not expire."""
 _TIMES_DELAY: Final = 0.02
-"""Seconds between the message that tickets have moved and the request for their new times, so that several moves need only one
-request."""
+"""Seconds from the message that tickets have moved to the request for their new times, shared by several moves."""
 _UNREADABLE: Final = (
     "The limiter at {} sent a response that cannot be read: another version of claude_magic may share it. Use the same version in all "
     "processes, or another database. Nothing was sent."

@@ -64,7 +64,7 @@ class MessageRequest(ShortReprModel):
         system: The system prompt: a string or text blocks.
         betas: Beta features that this request needs in addition to the client's; sent in a header.
         draw: Index that distinguishes repetitions of the same request, from 0. Not sent.
-        asks_again: A new answer is wanted; a cassette does not replay the same one twice. Not sent.
+        asks_again: Request a new answer: a cassette does not replay the same recording twice. Not sent.
 
     Raises:
         ConfigurationError: A field is not valid.

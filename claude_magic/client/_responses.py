@@ -244,7 +244,7 @@ def unexpected_body_error(response: WireResponse, body: bytes) -> UnknownStatusE
 
 
 def _class_of(status: int, reading: _Reading) -> type[APIError]:
-    """Return the class of an error. A web page with a 4xx status is not from the API, so it does not blame the request."""
+    """Return the class of an error. A web page with a 4xx status is usually not from the API."""
     if 400 <= status < 500:
         if reading.error_type == "billing_error":
             return BillingError

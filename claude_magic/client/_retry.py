@@ -129,7 +129,7 @@ class RetryPolicy:
         return self.max_retries + 1
 
     def too_long(self, seconds: float) -> str | None:
-        """Return the setting, and its value, that a requested wait exceeds before anything was sent; None if it fits."""
+        """Return the name and value of the setting that a requested wait exceeds before the first attempt, or None."""
         if seconds > self.max_backoff:
             return f"max_backoff ({describe_seconds(self.max_backoff)})"
         if seconds > self.max_total_time:

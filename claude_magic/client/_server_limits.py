@@ -89,7 +89,7 @@ def _moment(text: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat((text or "").strip())
         return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):  # the latter on the first and last day of the calendar
+    except (ValueError, OverflowError):  # OverflowError: the first or last day of the calendar
         return None
 
 
@@ -304,7 +304,7 @@ class Expectation:
             return
         seen = (counted - size.other_tokens) / size.text_bytes
         seen = min(max(seen, _LEAST_TOKENS_PER_BYTE), _MOST_TOKENS_PER_BYTE)
-        # Raise at once, lower gradually: too low an estimate costs a rejected request, too high a one only a wait.
+        # Raise at once, lower gradually: a low estimate costs a rejected request, a high estimate only a wait.
         change = seen - self.tokens_per_byte
         self.tokens_per_byte += change if change > 0 else _NEW_SHARE * change
 
@@ -411,7 +411,7 @@ class Admission:
     """The request was already subtracted from the mirror of the request limit when it was sent."""
 
     def is_stale(self, now: float) -> bool:
-        """Return whether the amount has been refilled since. Otherwise an abandoned stream would be in flight forever."""
+        """Return whether the amount has been refilled since. Without this, an abandoned stream would count forever."""
         return now - self.admitted_at > MINUTE
 
 
@@ -460,7 +460,7 @@ class LearntLimits:
         )
 
     def let_through(self, need: Need, now: float) -> Admission:
-        """Record that a request is being sent."""
+        """Record that a request is being sent, and return its record in flight."""
         while self._in_flight and (oldest := next(iter(self._in_flight.values()))).is_stale(now):
             del self._in_flight[oldest.number]
         admission = Admission(need, next(self._numbers), now)
@@ -523,7 +523,7 @@ class LearntLimits:
             self.learnt.expectation.learn(admission.need, usage)
 
     def or_paused(self, wait_reason: WaitReason | None, now: float) -> WaitReason | None:
-        """Return the longer one of a wait and the remaining pause."""
+        """Return the longer of a wait and the remaining pause."""
         paused_for = self.learnt.pause.until - now
         if paused_for <= 0.0 or (wait_reason is not None and wait_reason.seconds > paused_for):
             return wait_reason
@@ -544,7 +544,7 @@ class LearntLimits:
                 }
                 for kind, mirror in (limits if self.is_known(now) else {}).items()
             },
-            # Includes requests that are already subtracted here, because they are not subtracted from the others' mirrors.
+            # Includes requests already subtracted here: the mirrors of other processes do not subtract them.
             "under_way": {kind: self._pending_here(kind, now, is_for_others=True) for kind in limits},
             "waiting": waiting,
             "paused": self.learnt.pause.left(now),

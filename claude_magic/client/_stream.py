@@ -162,7 +162,7 @@ def read_block(block: bytes) -> ServerSentEvent | None:
 
 
 _KEY_CHARS = 256
-"""Characters of earlier deltas that are searched with the next one: more than a key has."""
+"""Number of characters of earlier deltas that are searched together with the next one; longer than any key."""
 
 _DRAIN_TIMEOUT = 0.5
 """Seconds to read the rest of the body after `message_stop`, so that the connection can be reused."""
@@ -171,7 +171,8 @@ _DRAIN_TIMEOUT = 0.5
 class KeyInDeltas:
     """Replaces the key in deltas, even if it is split between them: a server or a proxy may quote it in an answer.
 
-    The first characters of a split key may have passed, but fewer than are redacted elsewhere (`Credential.redact`).
+    The first characters of a split key may have passed, but fewer than the shortest part that `Credential.redact`
+    redacts.
 
     Args:
         find: Returns where the key is in a text.
@@ -183,7 +184,7 @@ class KeyInDeltas:
         self._is_inside = False
 
     def is_in(self, texts: Sequence[str]) -> bool:
-        """Return whether the key is in the texts of the next deltas. If it is not, they are done; if it is, pass them to `redact`."""
+        """Return whether the key is in the texts of the next deltas. If so, these deltas must be passed to `redact`."""
         whole = "".join([self._before, *texts])
         if self._find(whole):
             return True

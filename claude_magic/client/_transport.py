@@ -42,8 +42,8 @@ _MAX_BODY_BYTES = 64 * 1024 * 1024
 
 _LONGEST_REMEMBERED = 200
 _MOST_REMEMBERED = 500
-"""Maximum length in characters, and number, of remembered texts that do not contain the key. Most headers, and events without
-text, are always the same."""
+"""Maximum length in characters, and maximum number, of cached texts that do not contain the key. Most headers, and
+events without text, are always the same."""
 
 _LOGGERS = ("httpcore2.connection", "httpcore2.http11", "httpcore2.proxy")
 _MAY_HAVE_RUN = "The request may still have been executed and billed."
@@ -404,7 +404,7 @@ class _Connection(httpx2.AsyncHTTPTransport):
 
     @property
     def has_surplus(self) -> bool:
-        """Whether bytes arrived behind the end of a response. The library would read them as the response to the next request."""
+        """Whether bytes arrived after the end of a response. The library would read them as the next response."""
         found: Any = next(iter(self._pool.connections), None)
         while found is not None and not hasattr(
             found, "_h11_state"

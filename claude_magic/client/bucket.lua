@@ -3,7 +3,7 @@
 --
 -- `base` is the time at which the bucket would be full again without the waiting tickets; `tail` is the same including them. A
 -- waiting ticket is in `line`, a sorted set: the score is the time of the grant, the member is number, owner and amount. A ticket
--- whose time has passed is granted; its process need not ask again. If something changes ahead of a ticket (another one is given
+-- whose time has passed is granted, without another call. If something changes ahead of a ticket (another one is given
 -- back, an owner dies, a pause), all times are computed again, in the order of the numbers, and all processes are notified.
 --
 -- KEYS: the bucket, the line, the members. ARGV: the request as JSON, and the prefix of the channels.
@@ -14,7 +14,7 @@ local request, prefix = cjson.decode(ARGV[1]), ARGV[2]
 local me = request.member
 local LIFETIME = 3600      -- seconds after the last call until the keys expire
 local CHECK = 0.1          -- seconds between two checks for dead members
-local DEAD_AFTER = 0.25   -- seconds without a subscription: a living member has noticed by then, and uses no ticket
+local DEAD_AFTER = 0.25   -- seconds without a subscription until a member is dead; a live one has noticed by then
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
@@ -34,8 +34,8 @@ if is_new then
   state.rate, state.capacity, state.epoch = request.rate, request.capacity, now
 end
 
--- The part of the burst that is refilled during `slack` is held back for that long: grants reach their processes a little late,
--- so two of them may be closer together than they were given.
+-- A burst leaves the refill of `slack` seconds unused, but at least 1 of the capacity can be used. Grants reach their
+-- processes a little late, so two of them may be used closer together than they were given.
 local function burst()
   return state.capacity - math.max(0, math.min(state.rate * request.slack, state.capacity - 1))
 end

@@ -154,7 +154,7 @@ def bounded(text: str, chars: int, what: str = "text") -> Collected:
     left_out = len(text) - chars * 2 // 3 - chars // 3
     cut = f"{first}\n[… {left_out:,} characters left out …]\n{last}"
     return Collected(
-        parts=(cut,), notes=(f"Of a {what} of {len(text):,} characters, {left_out:,} were left out.",)
+        parts=(cut,), notes=(f"{left_out:,} of {len(text):,} characters of a {what} were left out.",)
     )
 
 

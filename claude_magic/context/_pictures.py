@@ -122,7 +122,7 @@ class Lifted:
 
     _FIRST_MARK = 0x10FF00
     MOST = 20
-    """Images; the API restricts the size of each if there are more, and a reader loses the thread."""
+    """Maximum number of images per object. With more images in a request, the API lowers the maximum size of each."""
     _MARKS = re.compile(f"[{chr(_FIRST_MARK)}-{chr(_FIRST_MARK + 0xEF)}]")
 
     def __init__(self) -> None:
@@ -216,7 +216,7 @@ def _is_cut(data: bytes, media_type: str) -> bool:
 
 
 def _changes(image: Any, data: bytes) -> Iterator[str]:
-    """Yield the changes that a file needs, as rests of sentences; "" for a change without a note."""
+    """Yield the changes that a file needs, as predicates ("was reduced to 8 bits"); "" for a change without a note."""
     if getattr(image, "is_animated", False):
         yield "is animated: its first picture is sent"
     # data[24] is the bit depth. Other modes are left to `_eight_bits`.

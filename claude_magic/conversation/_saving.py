@@ -280,7 +280,7 @@ def in_pieces(fields: Mapping[str, Any], *, start: int) -> tuple[dict[str, Any],
 
     Args:
         fields: The fields, from `turn_fields`.
-        start: The length in characters of what precedes the answer in the first output.
+        start: The number of characters before the answer in the first output.
 
     Returns:
         The fields of the first output, and the metadata of each of the others.
@@ -293,13 +293,13 @@ class SavedAnswer:
     """An answer in a notebook file.
 
     Attributes:
-        facts: Its metadata.
+        facts: The metadata of its output.
         turn: The metadata of its turn, from `turn_fields`.
-        shown: The plain text of its output; of an answer in several outputs, their Markdown.
+        shown: The plain text of its output; for an answer in several outputs, their joined Markdown.
         source: The source of its cell.
         cell: The id of its cell; "" if it has none.
         index: The index of its cell, counted from 0.
-        is_beside: Whether it is one of several answers to a question, and not the first.
+        is_beside: Whether it is one of several answers to a question, but not the first.
     """
 
     facts: Mapping[str, Any]
@@ -329,7 +329,7 @@ class SavedAnswer:
 
     @property
     def text(self) -> str:
-        """The text of the answer; if the output was edited, its text."""
+        """The text of the answer; if the output was edited, the text of the output."""
         saved = self.turn.get("text")
         return saved if isinstance(saved, str) and not self.is_edited else self.shown
 
@@ -437,7 +437,7 @@ def _notes_on_restored(
         yield f"{edited} {are} there."
     if more:
         had = "question" if more == 1 else "questions"
-        yield f"{more} {had} had more than words (attachments, values, calls of tools), which a notebook does not keep: only the text is sent."
+        yield f"{more} {had} contained more than text (attachments, variables, tool calls), which a notebook does not store: only the text is sent."
     if unanswered:
         cells = "cell that asks has" if unanswered == 1 else "cells that ask have"
         yield f"{unanswered} {cells} no saved answer."

@@ -36,7 +36,7 @@ class Turn:
         messages: The messages of the API, the user's first, exactly as sent and received.
         model: The model that answered; without an answer, the requested one.
         fingerprint: The fingerprint of the system prompt and tools, to which thinking is bound.
-        is_rebound: Whether its path had thinking of another fingerprint, or was deleted meanwhile.
+        is_rebound: Whether its path contained thinking with another fingerprint, or was deleted while it was answered.
         is_partial: Whether the answer is incomplete.
         usage: The token usage in the API's form, or None.
         asked_at: The time of the question, in RFC 3339 format.
@@ -87,7 +87,7 @@ class Place:
         follows: The id of the parent if no new conversation began here.
         cell: The key of the cell that asks, or None.
         left_behind: The number of later turns that remain on the branch of the cell's previous answer.
-        left_aside: The number of turns on the path to the head that are not on the path to this place, which is on an older branch.
+        left_aside: The number of turns on the path to the head, but not on the path to this place (on an older branch).
         left_head: The number of the thread's last turn if turns are left behind or aside; else 0.
         is_beside: Whether the turn is kept on a branch of its own, from which the thread does not continue.
     """
@@ -236,7 +236,7 @@ def split_key(key: str) -> tuple[str, int]:
 def _count_leaving(
     turns: Mapping[str, Turn], head: str | None, previous: Turn, follows: str | None
 ) -> tuple[int, int]:
-    """Count the turns after `previous` on the path to the head; if it is not there, those that the new path does not share."""
+    """Return the numbers of turns that a new path leaves behind and aside; see `Place`."""
     path = [turn.id for turn in path_to_root(turns, head)]
     if previous.id in path:
         return path.index(previous.id), 0
@@ -250,7 +250,7 @@ def new_turn_id() -> str:
 
 
 def fit_beside(forest: Forest, existing_turns: Mapping[str, Turn]) -> Forest:
-    """Return a forest that replaces no existing turn.
+    """Return the forest with new ids where needed, so that adding it replaces no existing turn.
 
     A turn with an existing id is the same turn, unless the file was edited. Then it and the turns after it get new ids.
     """
@@ -355,13 +355,13 @@ class Conversations:
         start_new: bool = False,
         is_beside: bool = False,
     ) -> Place:
-        """Return the place of the next turn, without a change.
+        """Return the place of the next turn. Nothing is changed.
 
         Args:
             thread: The thread; None for the main one.
             cell: The key of the cell that asks, or None.
             start_new: Whether to begin at the root.
-            is_beside: Whether the thread does not continue from the turn: the cell asks another one in the same place.
+            is_beside: Whether to keep the turn on its own branch: the cell asks another question in the same place.
         """
         name = thread or MAIN_THREAD
         with self._lock:
@@ -405,13 +405,14 @@ class Conversations:
         context_tokens: int = 0,
         name: str | None = None,
     ) -> Turn:
-        """Add a turn at a place, and move the head of its thread there unless the place is beside it.
+        """Add a turn at a place and return it. It becomes the head of the thread, unless `place.is_beside` is set.
 
-        The arguments are those of `Turn`, and `name`, from which the id is made if it has to be the same in each run of a notebook.
+        The arguments are the attributes of `Turn`, and `name`. If given, the id is derived from the name, so that it is
+        the same in each run of a notebook.
         """
         with self._lock:
             parent = place.parent if place.parent in self._turns else None
-            # Cleared while the question was answered: thinking in it is bound to the turns before it.
+            # Cleared while the question was answered: thinking in the answer is bound to the deleted turns.
             was_cleared = parent != place.parent
             turn = Turn(
                 id=new_turn_id() if name is None else self._stable_id(f"{parent} {place.thread} {name}"),
@@ -439,7 +440,7 @@ class Conversations:
             return turn
 
     def _stable_id(self, name: str) -> str:
-        """Return an id that is a function of the name and the existing ids."""
+        """Return an unused id that depends only on the name and the existing ids."""
         ids = (hashlib.sha256(f"{name} {number}".encode()).hexdigest()[:12] for number in itertools.count())
         return next(each for each in ids if each not in self._turns)
 
@@ -475,7 +476,7 @@ class Conversations:
             The turn, and the number of the previous head; 0 if there was none.
 
         Raises:
-            ConfigurationError: There is no turn of this number.
+            ConfigurationError: There is no turn with this number.
         """
         with self._lock:
             turn = self.turn(number)
@@ -564,7 +565,7 @@ class Conversations:
             return tuple(self._summary(name) for name in names)
 
     def turn(self, number: int) -> Turn:
-        """Return the turn of a number.
+        """Return the turn with this number.
 
         Raises:
             ConfigurationError: There is no turn of this number.
@@ -595,8 +596,8 @@ class Conversations:
 
         Args:
             forest: The other forest.
-            forgets_cells: Whether cells without a turn in the forest count as not having asked in its threads: if they run
-                again, they continue at the end.
+            forgets_cells: Whether to forget the cells without a turn in the forest. If such a cell runs again, it
+                continues at the end of the thread.
         """
         with self._lock:
             forest = fit_beside(forest, self._turns)

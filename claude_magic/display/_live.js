@@ -275,7 +275,7 @@ function keep(model, reason) {
     parts.push(model.get(`${index}.heading`) ?? "");
     for (let number = 0, html; (html = model.get(`${index}.${number}`)) !== undefined; number += 1) parts.push(html);
   }
-  if (!model.get("has_ended")) parts.push(`<p><em>${reason} before the whole answer had come.</em></p>`);
+  if (!model.get("has_ended")) parts.push(`<p><em>${reason} before the answer was complete.</em></p>`);
   const html = parts.join("");
   const { textContent: text } = Object.assign(document.createElement("template"), { innerHTML: html }).content;
   const output = { output_type: "display_data", data: { "text/html": html, "text/plain": text }, metadata: {} };

@@ -162,7 +162,7 @@ def _remarks(dry_run: DryRun) -> Iterator[str]:
 
 def _name_notes(name: str) -> Iterator[str]:
     if table_id(name) is not None:
-        yield f"{name} is looked up in the server's list when it is sent; here, it is by the list of {MODELS_AS_OF}."
+        yield f"{name} is looked up in the server's list when it is sent; here, in the built-in list of {MODELS_AS_OF}."
 
 
 def _count(runtime: Runtime, plan: TurnPlan) -> int | None:

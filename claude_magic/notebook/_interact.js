@@ -1,4 +1,4 @@
-// The part of `--interact` that runs in the browser. It is loaded behind `display/_page.js`, whose functions it calls.
+// The browser side of `--interact`. Loaded after `display/_page.js`, whose functions it uses.
 
 export default {
   render({ model, el }) {
@@ -18,7 +18,7 @@ export default {
   },
 };
 
-// ipywidgets leaves a slider without its name, and the field beside it, too.
+// Sets the accessible names of sliders and of the fields next to them, which ipywidgets does not set.
 function nameSliders(root) {
   for (const slider of root?.querySelectorAll(".widget-slider") ?? []) {
     const name = slider.querySelector(".widget-label")?.textContent ?? "";

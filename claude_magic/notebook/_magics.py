@@ -31,7 +31,7 @@ class ClaudeTraits(Configurable):
 
     # Questions
     model = _setting(Unicode, "Model that answers.")
-    max_tokens = _setting(Int, "Longest answer in tokens, thinking included.")
+    max_tokens = _setting(Int, "Maximum tokens of an answer, including thinking.")
     effort = _setting(Enum, "How hard the model tries.", values=EFFORT_LEVELS)
     thinking = _setting(Enum, "show (folded), hide, or off.", values=THINKING_MODES)
     system = _setting(Unicode, "System prompt.")
@@ -56,10 +56,10 @@ class ClaudeTraits(Configurable):
     )
     max_retries = _setting(Int, "Attempts after the first.")
     initial_backoff = _setting(Float, "Seconds before the first retry.")
-    max_backoff = _setting(Float, "Most seconds before a retry.")
-    max_retry_time = _setting(Float, "Most seconds spent on retries.")
-    timeout = _setting(Float, "Most seconds for each phase of a request.")
-    stream_timeout = _setting(Float, "Most seconds for a whole answer.")
+    max_backoff = _setting(Float, "Maximum seconds before a retry.")
+    max_retry_time = _setting(Float, "Maximum total seconds spent on retries.")
+    timeout = _setting(Float, "Maximum seconds for each phase of a request.")
+    stream_timeout = _setting(Float, "Maximum seconds for a whole answer.")
 
     # Server and protocol
     base_url = _setting(Unicode, "Address of the API, without /v1.")

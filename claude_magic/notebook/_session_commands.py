@@ -176,7 +176,7 @@ def load(cell: Cell, arguments: Mapping[str, str]) -> None:
     path = notebook_path(cell.shell, may_search=True) if name == THIS_NOTEBOOK else Path(name)
     if path is None:
         raise ConfigurationError(
-            "The kernel does not know the file of this notebook: it is not saved, has another name since the kernel was started, or "
+            "The kernel cannot find the file of this notebook: it is not saved, was renamed since the kernel start, or "
             "is on another machine. Save it, and name it: %claude load FILE.ipynb. Nothing has changed."
         )
     if path.suffix.lower() == ".ipynb":

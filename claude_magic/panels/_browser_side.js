@@ -12,8 +12,8 @@ export default {
       copy: async ({ text }) => report((await copy(text)) ? "Copied." : "The browser does not allow copying here."),
       insert: async ({ text, kind }) => {
         if (insertCell(model, text, kind, (cell) => showsPanel(model, cell))) return report("Inserted below.");
-        const outcome = "Copied: this front end lets nobody insert cells. Paste it into one.";
-        report((await copy(text)) ? outcome : "This front end lets nobody insert cells, or copy.");
+        const outcome = "Copied: this front end cannot insert cells. Paste the text into a new cell.";
+        report((await copy(text)) ? outcome : "This front end can neither insert cells nor copy.");
       },
       compare: (expected) => setTimeout(() => compareOutputs(model, expected), OUTPUTS_DELAY),
       add: ({ outputs }) => addOutputs(model, outputs),

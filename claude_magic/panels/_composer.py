@@ -138,7 +138,7 @@ class SettingsRow(VBox):
             min=1,
             max=_MOST_TOKENS,
             description="Max tokens",
-            tooltip="Most tokens of an answer, thinking included",
+            tooltip="Maximum tokens of an answer, including thinking",
         )
         self._system = Textarea(
             value=system or "",

@@ -1,4 +1,4 @@
-"""Renders replies as safe HTML, Markdown and plain text, from frozen snapshots. Pure functions: nothing is displayed here."""
+"""Renders replies as safe HTML, Markdown and plain text, from frozen snapshots. Its functions display nothing."""
 
 from ._answer import excerpt, render_calls, render_thinking
 from ._formats import render_growing

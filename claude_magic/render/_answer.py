@@ -48,7 +48,7 @@ from ._tex import Allowance
 
 
 def render_thinking(text: str, *, allowance: Allowance | None = None) -> str:
-    """Return the thinking in a closed fold; "" if there is none.
+    """Return the thinking as collapsed HTML; "" if there is none.
 
     Args:
         text: The thinking as Markdown; untrusted.
@@ -61,7 +61,7 @@ _MAX_DATA_CHARS: Final = 8_000
 
 
 def render_data(text: str) -> str:
-    """Return `text` in a box, cut where it is long and saying so; HTML that is not sanitised yet, "" for blank text."""
+    """Return `text` in a box as unsanitised HTML, truncated with a remark if it is long; "" for blank text."""
     if not text.strip():
         return ""
     cut = len(text) - _MAX_DATA_CHARS
@@ -70,7 +70,7 @@ def render_data(text: str) -> str:
 
 
 def short(text: str, most: int) -> str:
-    """Return the first `most` characters of `text`; where it is cut, the last one is an ellipsis."""
+    """Return the first `most` characters of `text`; if it is cut, the last of them is an ellipsis."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -119,7 +119,7 @@ def pretty(arguments: Mapping[str, Any]) -> str:
 
 
 def render_result(result: BlockSnapshot) -> str:
-    """Return the HTML of a result block, not sanitised yet."""
+    """Return the unsanitised HTML of a result block."""
     content = _content(result)
     if error := error_in(content):
         return styled(QUIET, f"Failed: {error}.")
@@ -135,13 +135,13 @@ def render_result(result: BlockSnapshot) -> str:
 
 
 def error_in(content: Any) -> str:
-    """Return why a server tool failed, in words; "" if it did not. A failure is an object with an error code."""
+    """Return why a server tool failed; "" if it succeeded. A failed result is an object with an error code."""
     code = content.get("error_code") if isinstance(content, Mapping) else None
     return str(code).replace("_", " ") if code else ""
 
 
 def describe_outcome(result: BlockSnapshot | None, *, is_final: bool) -> str:
-    """Return the outcome of a call in a word or two."""
+    """Return the outcome of a call in one or two words."""
     if result is None:
         return "no result" if is_final else "running…"
     content = _content(result)
@@ -176,7 +176,7 @@ def _output(content: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _plain(content: Any) -> str:
-    """Return a result of an unknown kind as text: the text of text blocks, and the JSON of anything else."""
+    """Return a result of an unknown kind as plain text: the text of its text blocks, and anything else as JSON."""
     if isinstance(content, str):
         return content
     if isinstance(content, list) and all(isinstance(item, Mapping) and _is_text(item) for item in content):
@@ -189,7 +189,7 @@ def _is_text(item: Mapping[str, Any]) -> bool:
 
 
 def _without_ciphers(value: Any) -> Any:
-    """Leave out the encrypted fields, which only the API can read."""
+    """Return a value without its encrypted fields, which only the API can read."""
     if isinstance(value, Mapping):
         return {
             name: _without_ciphers(part)
@@ -232,12 +232,12 @@ _STATES: Final[Mapping[CallState, str]] = {
 def render_calls(
     blocks: Sequence[BlockSnapshot], *, among: Sequence[BlockSnapshot] | None = None, is_final: bool = False
 ) -> str:
-    """Return the HTML of the blocks that are neither text nor thinking, with each server call's result inside its fold.
+    """Return the HTML of tool calls and other blocks; the result of a server call is shown inside that call.
 
     Args:
-        blocks: The blocks to show; text and thinking among them are left out.
-        among: All blocks of the reply, where results may stand apart from their calls; `blocks` if not given.
-        is_final: No more is coming, so that a call without a result stays without.
+        blocks: The blocks to show. Text and thinking blocks are left out.
+        among: All blocks of the reply, because a result may be in another run than its call; by default `blocks`.
+        is_final: Whether the reply has ended, so that a call without a result will not get one.
     """
     everything = blocks if among is None else among
     results = {_field(block, "tool_use_id"): block for block in everything if is_result(block.kind)}
@@ -285,7 +285,7 @@ def _render_server_call(block: BlockSnapshot, result: BlockSnapshot | None, *, i
 
 
 def _fold(summary: str, inside: str) -> str:
-    """Return a closed fold; `summary` and `inside` are escaped HTML."""
+    """Return a collapsed `<details>` element; `summary` and `inside` are escaped HTML."""
     return without_math(
         folded(summary, inside, style=CALL) if inside else f'<div style="{QUIET}">{summary}</div>'
     )
@@ -300,7 +300,7 @@ def _code(text: str) -> str:
 
 
 def _signature(name: str, arguments: Mapping[str, Any]) -> str:
-    """Return a call as Python would write it, `tide_table(port='Brest', day=3)`, shortened."""
+    """Return a call in Python notation, shortened: `tide_table(port='Brest', day=3)`."""
     shown: list[str] = []
     for argument, value in arguments.items():
         shown.append(f"{visible(argument)}={short(visible(repr(value)), _MAX_ARGUMENT_CHARS)}")
@@ -328,11 +328,12 @@ def _field(block: BlockSnapshot, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-# Citations: small numbers in the answer, and the list of sources under it.
+# Citations: small numbers in the answer, and the list of sources below it.
 #
-# Citations cut a text into blocks in mid-sentence, but it is one Markdown text. So the numbers are put into it as marks that
-# Markdown passes through like letters, and become links in the finished HTML. The marks are noncharacters of Unicode, which
-# removed from the model's text, so that it cannot forge one.
+# The API splits a cited text into several blocks, even within a sentence, but together they are one Markdown text.
+# Therefore the numbers are inserted as marks that the Markdown parser treats like letters, and the marks become links
+# in the finished HTML. A mark contains Unicode noncharacters. These are removed from the model's text, so it cannot
+# forge a mark.
 _MARK: Final = CITATION_START + "{}" + CITATION_END
 _MARK_CHARS: Final = re.compile(f"[{CITATION_START}{CITATION_END}]")
 _PLACED: Final = re.compile(f"{CITATION_START}(\\d+){CITATION_END}")
@@ -346,11 +347,11 @@ class CitedSource:
     """A source that an answer cites.
 
     Attributes:
-        number: Its number in the list, from 1.
-        url: Where it is, or "".
-        title: What it is called; its address or a plain word where it has no title.
-        place: Where in it ("pages 3-4"), or "".
-        quote: What is cited, in quotation marks, where there is no address to look it up at; else "".
+        number: Its number in the list of sources, counted from 1.
+        url: Its URL; "" if it is not a web page.
+        title: Its title; without one, its URL or "Document".
+        place: The cited pages ("pages 3–4"), or "".
+        quote: The cited text in quotation marks, for sources without a URL; else "".
     """
 
     number: int
@@ -364,7 +365,7 @@ class Citations:
     """The citations of one reply.
 
     Attributes:
-        sources: What it cites, each once, in the order of first mention.
+        sources: The cited sources, each once, in the order of first mention.
     """
 
     def __init__(self, blocks: Sequence[BlockSnapshot]) -> None:
@@ -374,7 +375,7 @@ class Citations:
         self.sources = tuple(self._by_key.values())
 
     def mark(self, blocks: Sequence[BlockSnapshot]) -> str:
-        """Return the text of neighbouring text blocks, with marks after what is cited; without citations, just the text."""
+        """Return the joined text of adjacent blocks, with a mark after each cited passage, if there are any."""
         if not self.sources:
             return "".join(block.text for block in blocks)
         texts = [with_newlines(_MARK_CHARS.sub("\ufffd", block.text)) for block in blocks]
@@ -390,24 +391,24 @@ class Citations:
         return "".join([*pieces, text[done:]])
 
     def mark_all(self, blocks: Sequence[BlockSnapshot]) -> str:
-        """Return the text of a whole reply with marks, in paragraphs as `ReplySnapshot.text` has it."""
+        """Return the text of a whole reply with marks, and a blank line between runs, as in `ReplySnapshot.text`."""
         runs = groupby(blocks, key=lambda block: block.kind)
         texts = [self.mark(tuple(run)) for kind, run in runs if kind == "text"]
         return "\n\n".join(text for text in texts if text)
 
     def place(self, html: str) -> str:
-        """Turn the marks in HTML that Markdown became into links. It has to be sanitised after that."""
+        """Return rendered HTML with links in place of the marks. The caller must sanitise the result."""
         return _PLACED_OR_TAG.sub(self._placed, html) if self.sources else html
 
     def place_in_markdown(self, markdown: str) -> str:
-        """Turn the marks in Markdown into links, and add the list of sources."""
+        """Return Markdown with links in place of the marks, followed by the list of sources."""
         if not self.sources:
             return markdown
         linked = _PLACED.sub(self._placed_in_markdown, markdown)
         return "\n".join([linked.rstrip("\n"), "", "Sources:", "", *map(_list_item, self.sources), ""])
 
     def render_sources(self) -> str:
-        """Return the list of sources as HTML that is not sanitised yet; "" where nothing is cited."""
+        """Return the list of sources as unsanitised HTML; "" if there are no citations."""
         if not self.sources:
             return ""
         items = "".join(f"<li>{_describe(source)}</li>" for source in self.sources)
@@ -426,7 +427,7 @@ class Citations:
         return self.sources[index] if 0 <= index < len(self.sources) else None
 
     def _placed(self, found: re.Match[str]) -> str:
-        if found[1] is None:  # a tag: a mark in one of its attributes cannot become a link
+        if found[1] is None:  # a tag: a mark in an attribute cannot become a link
             return _PLACED.sub("", found[0])
         source = self._find(found[1])
         if source is None:
@@ -441,7 +442,7 @@ class Citations:
 
 
 class _Places:
-    """Where in a Markdown text a mark can stand."""
+    """Finds positions in a Markdown text where a mark can be inserted."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -449,7 +450,7 @@ class _Places:
         self._verbatim = [token.map for token in parse_blocks(text) if token.type in VERBATIM and token.map]
 
     def before(self, end: int) -> int | None:
-        """Return the place after the last word before `end`; None where a mark would break a block, or code."""
+        """Return the position after the last word before `end`; None if a mark there would break a block or code."""
         while end and self._text[end - 1].isspace():
             end -= 1
         line = bisect_right(self._starts, max(0, end - 1)) - 1
@@ -458,7 +459,7 @@ class _Places:
         words = self._text[self._starts[line] : end]
         if not words.strip(_MARKS_OF_STRUCTURE):
             return None
-        # There is no cell after the last bar of a table row.
+        # After the last bar of a table row there is no cell, so the mark goes before that bar.
         return self._starts[line] + len(words.rstrip("| \t")) if words.lstrip().startswith("|") else end
 
 
@@ -469,7 +470,7 @@ def _citations_of(block: BlockSnapshot) -> Iterator[Mapping[str, Any]]:
 
 
 def _read(citation: Mapping[str, Any], *, number: int) -> tuple[object, CitedSource]:
-    """Return a citation's source, and what tells it from others."""
+    """Return the key that identifies a citation's source, and the source."""
     url = _text(citation, "url") or _text(citation, "source")
     title = _text(citation, "title") or _text(citation, "document_title")
     if is_web_address(url):
@@ -509,7 +510,7 @@ _JUST_DATA = frozenset({"code", "json"})
 
 
 def render_answer(snapshot: ReplySnapshot, *, remote_images: bool = False) -> Body:
-    """Return the answer of a reply, in its format, with all that belongs to it but the footer."""
+    """Return the answer of a reply in its format, with thinking, calls and sources, but without the footer."""
     citations = Citations(snapshot.blocks)
     if snapshot.format == "md":
         return _markdown_answer(snapshot, citations, remote_images=remote_images)
@@ -532,7 +533,7 @@ def _markdown_answer(snapshot: ReplySnapshot, citations: Citations, *, remote_im
 def _parts(snapshot: ReplySnapshot, citations: Citations, *, remote_images: bool) -> Iterator[str]:
     allowance = Allowance()
     for run in runs_of(snapshot):
-        # Citations split a text in mid-sentence, so neighbouring text blocks are one Markdown text.
+        # Citations split a text even within a sentence, so adjacent text blocks are one Markdown text.
         if run.kind == "text":
             env = new_env(remote_images=remote_images, allowance=allowance)
             html = render_fragment(run.shown(citations.mark(run.blocks)), env)
@@ -542,7 +543,7 @@ def _parts(snapshot: ReplySnapshot, citations: Citations, *, remote_images: bool
 
 
 def _aside(snapshot: ReplySnapshot) -> Iterator[str]:
-    """Yield what stands above an answer that is one piece; above mere data no thinking: it is data that was asked for."""
+    """Yield the HTML above an answer that is not Markdown: calls, and thinking unless the format is code or JSON."""
     left_out = ("text", "thinking") if snapshot.format in _JUST_DATA else ("text",)
     for run in runs_of(snapshot):
         if run.kind not in left_out:
@@ -553,12 +554,12 @@ NORMAL_STOPS: Final = frozenset({None, "end_turn", "stop_sequence"})
 
 
 class Run(NamedTuple):
-    """Neighbouring blocks of a kind: "text", "thinking", and whatever else there is as "other".
+    """Adjacent blocks of one kind: "text", "thinking", or "other" for all other blocks.
 
     Attributes:
         kind: The kind.
         blocks: The blocks.
-        is_cut: The reply ended in the middle of them: it was stopped, broke off, or reached a limit.
+        is_cut: The reply ended within these blocks: it was stopped, broke off, or reached a limit.
     """
 
     kind: str
@@ -566,12 +567,12 @@ class Run(NamedTuple):
     is_cut: bool = False
 
     def shown(self, markdown: str) -> str:
-        """Return the Markdown of this run, or its end, as it is shown: without half-written marks. What is kept has them."""
+        """Return the Markdown of this run, or of its end, for display: incomplete syntax at a cut is completed or left out."""
         return close_open_marks(markdown, is_cut=True) if self.is_cut else markdown
 
 
 def runs_of(snapshot: ReplySnapshot) -> list[Run]:
-    """Return the blocks of a reply, those of a kind together."""
+    """Return the blocks of a reply in order, grouped into runs of one kind."""
     runs = [Run(kind, tuple(blocks)) for kind, blocks in groupby(snapshot.blocks, key=_kind)]
     is_whole = snapshot.phase is Phase.COMPLETE and snapshot.stop_reason in NORMAL_STOPS
     if runs and snapshot.phase.is_final and not is_whole:
@@ -584,13 +585,13 @@ def _kind(block: BlockSnapshot) -> str:
 
 
 def render_run(run: Run, among: Sequence[BlockSnapshot], allowance: Allowance, *, is_final: bool) -> str:
-    """Return the HTML of a run that is no text: thinking, or calls and what came of them.
+    """Return the HTML of a run of thinking, or of calls and their results.
 
     Args:
-        run: Thinking, or others.
-        among: All blocks of the reply, for results that stand apart from their calls.
+        run: A run of any kind but "text".
+        among: All blocks of the reply, because a result may be in another run than its call.
         allowance: How much of the answer may still be rendered.
-        is_final: No more is coming.
+        is_final: Whether the reply has ended.
     """
     if run.kind == "thinking":
         text = "\n\n".join(block.text for block in run.blocks)

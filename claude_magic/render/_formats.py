@@ -1,8 +1,8 @@
-"""The formats of an answer other than Markdown (`-f text|code|json|html|math`): what stands in place of its text.
+"""Renders answers in formats other than Markdown (`-f text|code|json|html|math`).
 
-A format decides what every front end gets: the HTML, the Markdown for those that prefer it, and the plain text. JSON goes out
-as text and HTML only, never as `application/json`: JupyterLab prefers that to HTML, and would show the bare tree without the
-thinking, the calls and the footer.
+Each format has three forms: HTML, Markdown for front ends that prefer it, and plain text. JSON is never published as
+`application/json`, because JupyterLab prefers that to HTML, and would show only the tree, without thinking, calls and
+footer.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from ._sanitise import MATH_CLASSES, PLAIN_TEXT, PROSE, QUIET, render_foreign_ht
 from ._syntax import Formula, find_environment, find_formula, with_newlines, without_labels
 from ._tex import TOO_MANY_FORMULAS, Allowance
 
-# Plain text in which only the formulas are typeset, for `-f math`.
-#
-# No Markdown: asterisks, hashes and line ends stay as written. Formulas are recognised as in Markdown.
+# Plain text in which only formulas are typeset, for `-f math`. It is not Markdown: asterisks, hashes and line breaks
+# are kept. Formulas are recognised by the same rules as in Markdown.
 _BLANK_LINES: Final = re.compile(r"(\n[ \t]*\n\s*)")
 _MARK: Final = re.compile(r"[$\\]")
 
@@ -83,7 +82,7 @@ _TAG: Final = re.compile(r"<(?:!doctype|/?[a-z][a-z0-9]*)\b[^<>]*>", re.IGNORECA
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The content of an answer in one format."""
+    """The content of an answer in one format: as HTML, Markdown and plain text."""
 
     html: str
     markdown: str
@@ -91,7 +90,7 @@ class Body:
 
 
 def render_body(text: str, answer_format: str, *, remote_images: bool = False) -> Body:
-    """Return the text of a whole answer in a format other than Markdown."""
+    """Return the content of a complete answer in a format other than Markdown."""
     match answer_format:
         case "code":
             return _code_body(text)
@@ -105,10 +104,10 @@ def render_body(text: str, answer_format: str, *, remote_images: bool = False) -
 
 
 def render_growing(snapshot: ReplySnapshot, *, remote_images: bool = False) -> str:
-    """Return the HTML of an answer that is still being written, in a format other than Markdown.
+    """Return the HTML of an answer that is still streaming, in a format other than Markdown.
 
-    It costs about as much as the text is long, so it is drawn a few times a second, and not with every delta. JSON and HTML
-    are shown as source until they are whole.
+    The time is proportional to the length of the text, so callers limit the frame rate. JSON and HTML are shown as
+    source until they are complete.
     """
     text = snapshot.text
     match snapshot.format:
@@ -169,7 +168,7 @@ def _growing_code(text: str) -> str:
 
 
 def _html_source(text: str) -> str:
-    """Return the HTML of an answer: its blocks of HTML, else all of it where there is a tag; "" where there is none."""
+    """Return the HTML in an answer: its code blocks with HTML, else the whole text if it contains a tag, else ""."""
     blocks = [block for block in fenced_blocks(text) if block.language in ("html", "xhtml", "htm")]
     blocks = blocks or [
         block for block in fenced_blocks(text) if not block.language and _TAG.match(block.code.strip())
@@ -180,7 +179,7 @@ def _html_source(text: str) -> str:
 
 
 def _inside_fence(text: str) -> str:
-    """Return what stands in the first fence, or all of the text while there is none."""
+    """Return the content of the first fence; the whole text if there is none."""
     return next((block.code for block in fenced_blocks(text)), text)
 
 
@@ -188,7 +187,7 @@ def _pretty(value: object) -> str:
     pretty = json.dumps(value, indent=2, ensure_ascii=False)
     try:
         pretty.encode()
-    except UnicodeEncodeError:  # half an emoji, written as an escape, is no character
+    except UnicodeEncodeError:  # a lone surrogate cannot be encoded: keep it as an escape
         return json.dumps(value, indent=2)
     return pretty
 
@@ -203,7 +202,7 @@ def _plain_html(text: str, remark: str = "") -> str:
 
 
 def _fenced(text: str, language: str) -> str:
-    """Return Markdown that shows `text` as it is."""
+    """Return a fenced Markdown code block with `text`."""
     text = reveal(text, is_code=language != "text")
     fence = fence_around(text)
     tag = language if re.fullmatch(r"[\w+#.\-]*", language) else ""

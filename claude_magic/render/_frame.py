@@ -1,7 +1,8 @@
-"""Renders one frame of a streaming answer: a list of slots, of which all but the last ones no longer change.
+"""Renders the frames of a streaming answer. A frame is a list of slots, of which only the last ones still change.
 
-A slot is one display of its own in a cell, one element of the widget there, or one widget of a panel. Drawing is comparing two rows: a slot that has not
-changed is not sent again, so that what goes over the wire grows with the answer and not with its square.
+A slot is a separate display of a cell, an element of the cell's widget, or a widget of a panel. A frame sends only the
+slots that have changed since the previous one, so the total traffic is proportional to the length of the answer, not
+to its square.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from ._markdown import Env, close_open_marks, new_env, parse_blocks, render_frag
 from ._sanitise import STATUS_LINE, sanitise, sentence, without_math
 from ._tex import Allowance
 
-# Growing Markdown is cut into finished blocks, a pending block and a tail.
+# Growing Markdown is split into finished blocks, a pending block and a tail.
 #
-# Each finished block gets a display of its own and is never sent again. The tail is sent with each frame, and each time
-# the front end typesets its formulas again, so it is kept short: closed parts move into the pending block, a large
-# piece at a time, until that is large enough to be finished. Where a block ends is
-# decided by the Markdown parser: a top-level block is closed once another one has begun in a complete line after it
-# (an incomplete line may still turn out to be anything: `-` a list, a rule, or the underline of a heading).
+# Each finished block has a separate display and is never sent again. The tail is sent with each frame, and the front
+# end then typesets its formulas again. Therefore the tail is kept short: closed parts move into the pending block, in
+# large pieces, until the pending block is large enough to be finished. The Markdown parser decides where a block ends:
+# a top-level block is closed once another one has begun on a complete line after it. The meaning of an incomplete line
+# is still open: `-` may become a list, a rule, or the underline of a heading.
 #
-# The work is linear in the length of the text: finished source is rendered once, and a tail that has grown long is
-# rendered again only when it has grown by a fixed share.
+# The work is linear in the length of the text: finished source is rendered once, and a long tail is rendered again
+# only after it has grown by a fixed ratio.
 
 # JupyterLab stops showing new outputs of a cell near 50 (measured on 4.6.6).
 MAX_BLOCKS: Final = 35
@@ -46,7 +47,7 @@ _LONG_TAIL_GROWTH: Final = 1.05
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A stretch of Markdown source and its safe HTML."""
+    """A part of the Markdown source, and its safe HTML."""
 
     source: str
     html: str
@@ -54,15 +55,15 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class BlockPlan:
-    """How to show the text.
+    """The blocks of a growing text.
 
-    The sources of all blocks, joined, are the text. There are never more than `MAX_BLOCKS` of them. The HTML of a long
-    tail may lag behind its source by a few words until the text is final.
+    The joined sources of all blocks are the text. There are at most `MAX_BLOCKS` blocks, except with `in_pieces`. The
+    HTML of a long tail may lag behind its source by a few words until the text is final.
 
     Attributes:
-        finished: Blocks that stay as they are, and only ever become more.
-        pending: What is closed but too small to be finished; changes now and then. May be empty.
-        tail: What is still being written; changes all the time. May be empty.
+        finished: Blocks that no longer change. Later plans only add blocks.
+        pending: The closed part that is too small to be finished; changes occasionally. May be empty.
+        tail: The part that is still being written; changes with most updates. May be empty.
     """
 
     finished: tuple[Block, ...]
@@ -71,12 +72,12 @@ class BlockPlan:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The blocks from top to bottom, without empty ones."""
+        """The non-empty blocks, from top to bottom."""
         return tuple(block for block in (*self.finished, self.pending, self.tail) if block.source)
 
 
 class GrowingMarkdown:
-    """Renders a text again and again while it grows.
+    """Renders a text repeatedly while it grows.
 
     Attributes:
         first_allowance: How much of the answer might be rendered before this text.
@@ -85,7 +86,7 @@ class GrowingMarkdown:
     Args:
         remote_images: Load images from http and https addresses instead of linking to them.
         allowance: How much of the whole answer may still be rendered.
-        in_pieces: Finish what is closed at once, however small, so that nothing of it is drawn twice.
+        in_pieces: Whether to finish each closed block immediately, whatever its size, so that it is drawn only once.
     """
 
     def __init__(
@@ -99,8 +100,8 @@ class GrowingMarkdown:
     def _start_over(self) -> None:
         self._text = ""
         self._finished: list[Block] = []
-        # Ends, in characters, of the source in finished blocks, in the pending block, and rendered for good in the tail
-        # until it is long enough to be moved.
+        # End positions in the text: of the finished blocks, of the pending block, and of the closed part at the start
+        # of the tail, whose HTML is kept until the part is long enough to be moved.
         self._emitted = self._pending = self._closed = 0
         self._pending_html: list[str] = []
         self._closed_html: list[str] = []
@@ -110,16 +111,16 @@ class GrowingMarkdown:
         self.allowance_left = self._allowance
         self._open_html = ""
         self._final: BlockPlan | None = None
-        # Length of the open part when it was last rendered, and the end of the complete lines searched for closed blocks.
+        # Length of the open part at its last rendering, and the end of the complete lines searched for closed blocks.
         self._open_rendered = self._complete = 0
 
     def update(self, text: str, *, is_final: bool = False, is_cut: bool = False) -> BlockPlan:
-        """Return the plan for `text`, which normally continues the text of the call before.
+        """Return the plan for `text`, which normally begins with the text of the previous call.
 
         Args:
-            text: The whole text so far; if it does not continue the previous one, rendering starts over.
-            is_final: No more is coming, so that the tail is shown as it is.
-            is_cut: Although no more is coming, the end is missing.
+            text: The whole text so far. If it does not begin with the previous one, rendering starts over.
+            is_final: Whether the text is complete, so that the tail is shown as written.
+            is_cut: Whether the text is final but its end is missing.
         """
         if self._final is not None and text == self._text:
             return self._final
@@ -154,7 +155,7 @@ class GrowingMarkdown:
             self._move_on()
 
     def _move_on(self) -> None:
-        """Move what is closed out of the tail, and finish the pending block if it is large enough now."""
+        """Move the closed part of the tail to the pending block, and finish that if it is large enough."""
         count = len(self._finished)
         least = _least_piece_size(count) if self._in_pieces else _least_block_size(count)
         self._pending_html += self._closed_html
@@ -174,7 +175,7 @@ class GrowingMarkdown:
         self.allowance_left = self._allowance.copy()
         shown = source if is_final and not is_cut else close_open_marks(source, is_cut=is_cut)
         env = self._env(dict(self._references), self.allowance_left)
-        # The front end would typeset each of its formulas again with every new word.
+        # Otherwise the front end would typeset each formula again with every new word.
         env["shows_source"] = not is_final
         html = render_fragment(shown, env)
         self._open_html = sanitise(html)
@@ -190,7 +191,7 @@ def _block(source: str, html: list[str]) -> Block:
 
 
 def _length_of_closed_blocks(lines: str) -> int:
-    """Return how many characters of `lines`, which are complete, belong to top-level blocks that are closed."""
+    """Return how many characters of `lines` belong to closed top-level blocks. All lines must be complete."""
     tokens = parse_blocks(lines)
     blocks = [token for token in tokens if token.level == 0 and token.nesting >= 0 and token.map]
     starts = [token.map[0] for token in blocks if token.map]
@@ -203,7 +204,7 @@ def _length_of_closed_blocks(lines: str) -> int:
 
 
 def _ends_by_itself(token: Token) -> bool:
-    """Whether no line that follows can belong to the block that begins with this token."""
+    """Whether no later line can belong to the block that begins with this token."""
     return token.type in ("math_block", "hr") or (
         token.type == "heading_open" and token.markup.startswith("#")
     )
@@ -212,8 +213,9 @@ def _ends_by_itself(token: Token) -> bool:
 def _least_block_size(block_count: int) -> int:
     """Return the size in characters from which closed source becomes block number `block_count`, from 0.
 
-    1,000 at first, twice that every eight blocks, from the 28th on with every block; the last two are the pending one
-    and the tail. So 100,000 characters fill about 30 blocks, and any length fits.
+    The size starts at 1,000, doubles every eight blocks, and doubles with every block from the 28th on. Two blocks are
+    reserved for the pending block and the tail. So 100,000 characters need about 30 blocks, and text of any length
+    fits.
     """
     if block_count >= MAX_BLOCKS - 2:
         return 1 << 62
@@ -223,7 +225,8 @@ def _least_block_size(block_count: int) -> int:
 def _least_piece_size(piece_count: int) -> int:
     """Return the size in characters from which closed source becomes piece number `piece_count`, from 0.
 
-    It becomes one at once, so that nothing sets its formulas twice. A page that has very many pieces has enough to do.
+    The size is 0 at first, so that formulas are typeset only once. With very many pieces it grows, to limit the load
+    of the page.
     """
     return 1_000 << ((piece_count - MAX_PIECES) // 1_000) if piece_count >= MAX_PIECES else 0
 
@@ -236,24 +239,24 @@ _PENDING = {
 
 
 def render_status_line(snapshot: ReplySnapshot, now: float, *, remark: str = "") -> str:
-    """Return the line's HTML; "" where the answer speaks for itself and nothing is to be remarked.
+    """Return the status line below a growing answer as HTML; "" if there is neither a status nor a remark.
 
     Args:
         snapshot: The reply.
-        now: The present, by `time.monotonic()`.
-        remark: What else is to be said as long as it has not ended.
+        now: The current time of `time.monotonic()`.
+        remark: Text to append while the answer streams; "" for none.
     """
     line = " · ".join(part for part in (describe_status(snapshot, now), remark) if part)
     return render_line(line) if line else ""
 
 
 def render_line(text: str) -> str:
-    """Return a line in the style of a footer as HTML."""
+    """Return a line of text as HTML in the style of the status line."""
     return without_math(sentence(STATUS_LINE, text))
 
 
 def describe_status(snapshot: ReplySnapshot, now: float) -> str:
-    """Return the same line as plain text."""
+    """Return the status of a reply as plain text; "" if it has ended, or while its text is streaming."""
     if snapshot.phase.is_final:
         return ""
     if snapshot.wait is not None:
@@ -303,11 +306,12 @@ def _describe_wait(wait: Wait, now: float) -> str:
 
 
 MAX_SLOTS = MAX_BLOCKS + 5
-"""A front end shows only so many displays in a cell (JupyterLab near 50); what comes after shares the last one."""
+"""Maximum number of slots, because front ends show a limited number of displays per cell (JupyterLab about 50). The
+last slot contains everything beyond the limit."""
 
 
 A_WHILE = 1.0
-"""Seconds after which an answer is worth a word, or a button, on how to stop it."""
+"""Seconds after which a growing answer gets a Stop button, or a remark on how to stop it."""
 
 
 class LiveFrames:
@@ -315,8 +319,9 @@ class LiveFrames:
 
     Args:
         remote_images: Load images from other hosts.
-        remark: What is to be said below an answer that takes a while, as long as it has not ended: how to stop it.
-        in_pieces: Each block of the text gets a slot of its own as soon as it is whole. There may be very many then.
+        remark: How to stop the answer; shown below an answer that takes longer than `A_WHILE`.
+        in_pieces: Whether each block of the text gets a separate slot once it is complete. The number of slots is then
+            unlimited.
     """
 
     def __init__(self, *, remote_images: bool = False, remark: str = "", in_pieces: bool = False) -> None:
@@ -328,11 +333,11 @@ class LiveFrames:
         self._count = 0
 
     def slots(self, snapshot: ReplySnapshot, now: float) -> list[str]:
-        """Return the HTML of each slot, top to bottom; slots only ever become more.
+        """Return the HTML of each slot, from top to bottom. The number of slots never decreases.
 
         Args:
-            snapshot: The reply; later ones must continue the previous.
-            now: The present, by `time.monotonic()`.
+            snapshot: The reply. Each snapshot must continue the previous one.
+            now: The current time of `time.monotonic()`.
         """
         slots = [*self._answer(snapshot, is_final=False)]
         # A call that waits or runs has a status line of its own.
@@ -342,7 +347,7 @@ class LiveFrames:
                 slots.append(status)
         if len(slots) > MAX_SLOTS and not self._in_pieces:
             slots[MAX_SLOTS - 1 :] = ["".join(slots[MAX_SLOTS - 1 :])]
-        # The slot of a status line that has gone is used by the next block.
+        # The slot of a status line that has disappeared is used by the next block.
         self._count = max(self._count, len(slots))
         return slots + [""] * (self._count - len(slots))
 
@@ -368,7 +373,7 @@ class LiveFrames:
                 plan = growing.update(text, is_final=not is_last, is_cut=run.is_cut)
                 yield from (block.html for block in plan.blocks)
                 allowance = growing.allowance_left
-            elif not (is_last and _is_under_way(run)):  # of those the status line tells
+            elif not (is_last and _is_under_way(run)):  # the status line reports those
                 fold = self._fold(index, run, snapshot.blocks, allowance, is_final=is_final)
                 allowance = fold.allowance_left
                 if fold.html:
@@ -394,7 +399,7 @@ class LiveFrames:
 
 
 class _Fold(NamedTuple):
-    """Thinking or calls: what they were drawn from, their HTML, and what may be drawn of the answer after them."""
+    """Rendered thinking or calls: their source, their HTML, and the allowance left after them."""
 
     source: object
     html: str
@@ -402,6 +407,6 @@ class _Fold(NamedTuple):
 
 
 def _is_under_way(run: Run) -> bool:
-    """Whether the block is still being written (thinking, or the arguments of a call), so that nothing is folded yet."""
+    """Whether thinking or the arguments of a call are still being written. Such a block is not shown yet."""
     last = run.blocks[-1]
     return run.kind == "thinking" or (last.kind == "tool_use" and last.call is None)

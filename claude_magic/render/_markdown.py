@@ -1,6 +1,6 @@
 """Renders Markdown written by a model as safe HTML: the HTML of its tokens, of code, of links, and of a text whose end is missing.
 
-Raw HTML is never interpreted: it is shown as the text it is. Links work for http, https and mailto only; remote
+Raw HTML is never interpreted, but shown as text. Only links to http, https and mailto addresses are active. Remote
 images become links, so that viewing an answer contacts no other host. The result has passed the allow-list of
 `_sanitise`.
 """
@@ -53,23 +53,23 @@ _BARE_URL: Final = re.compile(r"https?://[^\s<>\"'`\\^{}|]+", re.IGNORECASE)
 
 
 def render_markdown(text: str, *, remote_images: bool = False, allowance: Allowance | None = None) -> str:
-    """Return safe HTML for the Markdown `text` of an answer.
+    """Return safe HTML for Markdown.
 
     Args:
-        text: Markdown as a model wrote it; untrusted.
+        text: Markdown written by a model; untrusted.
         remote_images: Load images from http and https addresses instead of linking to them.
-        allowance: How much of the answer may still be rendered, if `text` is a part of it.
+        allowance: How much of the answer may still be rendered, if `text` is only a part of it.
     """
     return sanitise(wrap(render_fragment(text, new_env(remote_images=remote_images, allowance=allowance))))
 
 
 def new_env(*, remote_images: bool, allowance: Allowance | None = None) -> Env:
-    """Return the environment of a text, or of a part of one."""
+    """Return a new parsing environment for a text or a part of one."""
     return {"remote_images": remote_images, "allowance": allowance or Allowance()}
 
 
 def render_fragment(text: str, env: Env) -> str:
-    """Return HTML that is not sanitised yet; `env` carries link definitions and the allowance from one fragment to the next."""
+    """Return unsanitised HTML for Markdown. `env` passes link definitions and the allowance to the next fragment."""
     md = parser()
     allowance = allowance_of(env)
     pieces: list[str] = []
@@ -86,7 +86,7 @@ def render_fragment(text: str, env: Env) -> str:
 
 
 class MarkdownBlock(NamedTuple):
-    """A top-level block: its tokens, its lines, counted from 0 with the end excluded, and whether it is to be drawn."""
+    """A top-level block: tokens, lines (from 0, end excluded), source, and whether the allowance admits it."""
 
     tokens: list[Token]
     start: int
@@ -96,7 +96,7 @@ class MarkdownBlock(NamedTuple):
 
 
 def split_blocks(text: str, env: Env) -> list[MarkdownBlock]:
-    """Parse `text` and return its top-level blocks, weighed against the allowance in `env`."""
+    """Parse `text`, and return its top-level blocks, counted against the allowance in `env`."""
     allowance = allowance_of(env)
     lines = with_newlines(text).split("\n")
     ends = [*accumulate(len(line) + 1 for line in lines)]
@@ -112,7 +112,7 @@ def split_blocks(text: str, env: Env) -> list[MarkdownBlock]:
 
 
 def allowance_of(env: Env) -> Allowance:
-    """Return how much of the answer to which `env` belongs may still be rendered."""
+    """Return the allowance in `env`: how much of the answer may still be rendered."""
     allowance: Allowance = env["allowance"]
     return allowance
 
@@ -129,12 +129,12 @@ def _top_level_groups(tokens: Sequence[Token]) -> Iterator[list[Token]]:
 
 
 def source_block(source: str, reason: str) -> str:
-    """Return HTML, not sanitised yet, of Markdown that is shown as it was written, and why."""
+    """Return unsanitised HTML that shows Markdown as its source, with the reason."""
     return f"{styled(SOURCE_BLOCK, reveal(source), 'pre')}\n{styled(QUIET, reason)}\n"
 
 
 def parse_blocks(text: str) -> list[Token]:
-    """Return the block tokens of `text`, with their lines (`map`), without looking into paragraphs."""
+    """Return the block tokens of `text` with their lines (`map`), without parsing inline content."""
     md = parser()
     tokens: list[Token] = []
     md.block.parse(with_newlines(text), md, {}, tokens)
@@ -142,13 +142,13 @@ def parse_blocks(text: str) -> list[Token]:
 
 
 def wrap(html: str) -> str:
-    """Wrap `html` so that MathJax typesets the formulas found here and nothing else."""
+    """Return `html` in an element in which MathJax typesets only the formulas that this package has marked."""
     return f'<div class="{NO_MATH_CLASSES}">\n{html}</div>'
 
 
 @cache
 def parser() -> MarkdownIt:
-    """Return the one configured parser. It holds no state between texts."""
+    """Return the shared, configured parser. It has no state between calls."""
     md = MarkdownIt(renderer_cls=_Renderer)
     install_syntax(md)
     md.validateLink = _is_harmless_link  # type: ignore[method-assign]
@@ -156,7 +156,7 @@ def parser() -> MarkdownIt:
 
 
 def _is_harmless_link(url: str) -> bool:
-    """Tell whether `url` is one we link to, or a relative one, which is shown as its text alone."""
+    """Return whether a URL is linkable or relative. Relative links are shown as plain text."""
     scheme = _SCHEME.match(url)
     return scheme is None or scheme[1].lower() in SAFE_SCHEMES
 
@@ -170,7 +170,7 @@ def _is_linkable(url: str) -> bool:
 
 
 class _Renderer(RendererHTML):
-    """Methods are named after the token types they render, as markdown-it looks them up."""
+    """Renders tokens as HTML. Each method is named after the token type that it renders, as markdown-it requires."""
 
     def text(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         content = reveal(tokens[idx].content)
@@ -252,7 +252,7 @@ def _title(token: Token) -> str:
 
 
 def _alignment(token: Token) -> str:
-    # Always explicit: JupyterLab's own rule for tables in HTML output aligns cells to the right, as for data frames.
+    # Always explicit, because JupyterLab aligns the cells of tables in HTML output to the right, as for data frames.
     wanted = str(token.attrGet("style") or "").removeprefix("text-align:")
     return CELL_ALIGNMENTS.get(wanted, CELL_ALIGNMENTS["left"])
 
@@ -281,17 +281,17 @@ def _link_bare_urls(text: str) -> str:
 # of a lexer sees a short window of the code, all steps together get a fixed time of the processor, and colours that would be
 # far larger than the code are left out.
 
-# Longer code is shown plain: lexing it would hold up the frame.
+# Longer code is not highlighted, because that would delay the frame.
 _MAX_COLOURED_CHARS: Final = 20_000
-# Characters of code that a pattern sees at once. A longer comment is not coloured as one.
+# Characters of code that a pattern sees at once. A longer comment is not highlighted as a comment.
 _WINDOW_CHARS: Final = 400
-# Seconds of this thread's time; 20,000 characters of ordinary Python take about 0.1.
+# CPU time of this thread in seconds; 20,000 characters of ordinary Python take about 0.1 s.
 _MAX_LEXING_TIME: Final = 0.25
-# The HTML of real code is 3 to 12 times as long as the code.
+# Maximum length of the HTML relative to the code. For real code it is 3 to 12 times as long.
 _MAX_GROWTH: Final = 20
 _ALWAYS_CHARS: Final = 4_000
 
-# A closed list, because asking Pygments for an unknown name searches all installed packages for plug-ins.
+# A fixed list, because for an unknown name Pygments searches all installed packages for plug-ins.
 _LANGUAGE_NAMES: Final = """
     bash sh shell zsh console c cpp c++ csharp c# cs css cuda dart diff docker dockerfile elixir erlang
     fish fortran go golang graphql groovy haskell hs html http ini ipython java javascript js json json5
@@ -301,7 +301,7 @@ _LANGUAGE_NAMES: Final = """
     xml yaml yml zig
 """
 _LANGUAGES: Final = frozenset(_LANGUAGE_NAMES.split())
-# Console sessions are coloured as the language in them: their own lexers see pieces of any length.
+# Console sessions are highlighted as the language in them, because their own lexers process pieces of any length.
 _PLAIN_LANGUAGES: Final = {
     "console": "bash",
     "ipython": "python",
@@ -309,12 +309,12 @@ _PLAIN_LANGUAGES: Final = {
     "makefile": "basemake",
     "pycon": "python",
     "sqlite3": "sql",
-    "yml": "yaml",  # Pygments knows it by this name since 2.20
+    "yml": "yaml",  # its name in Pygments since 2.20
 }
 
 
 def render_code(code: str, language: str) -> str:
-    """Return `<pre>` HTML for a code block; `language` is the untrusted first word of a fence's info string."""
+    """Return a code block as `<pre>` HTML; `language` is the first word of a fence's info string, and untrusted."""
     return f'<pre style="{CODE_BLOCK}"><code style="{CODE_INSIDE}">{_highlight(code, language.lower())}</code></pre>\n'
 
 
@@ -344,7 +344,7 @@ def _coloured(tokens: Iterator[tuple[_TokenType | None, str]]) -> Iterator[str]:
 def _tokens(
     lexer: Lexer, code: str, clock: Callable[[], float] = time.thread_time
 ) -> Iterator[tuple[_TokenType | None, str]]:
-    """Yield the tokens of `code`, which has no carriage return. When the time is up, the rest is one token."""
+    """Yield the tokens of `code`, which has no carriage returns. After the time limit, the rest is a single token."""
     end = clock() + _MAX_LEXING_TIME
     position = 0
     for token_type, text in lexer.get_tokens(code):
@@ -361,19 +361,19 @@ def _span(text: str, style: str) -> str:
 
 @cache
 def _lexer(language: str) -> Lexer | None:
-    """Return a lexer with bounded steps; None if there is none."""
-    from pygments.lexer import RegexLexer  # only an answer with code in it pays for Pygments
+    """Return the lexer for a language, limited to windows of the code; None if there is none."""
+    from pygments.lexer import RegexLexer  # late: only answers with code need Pygments
     from pygments.lexers import get_lexer_by_name
     from pygments.lexers.data import JsonLexer
 
     lexer = get_lexer_by_name(_PLAIN_LANGUAGES.get(language, language), stripnl=False, ensurenl=False)
-    if isinstance(lexer, JsonLexer):  # one loop over the characters
+    if isinstance(lexer, JsonLexer):  # takes linear time: one loop over the characters
         return lexer
     return _in_windows(lexer) if isinstance(lexer, RegexLexer) else None
 
 
 def _in_windows(lexer: Any) -> Lexer:
-    """Return a lexer like `lexer` whose patterns see one window of the code at a time."""
+    """Return a copy of `lexer` whose patterns see one window of the code at a time."""
     rules = {
         state: [(_windowed(match), *rest) for match, *rest in patterns]
         for state, patterns in lexer._tokens.items()
@@ -381,7 +381,7 @@ def _in_windows(lexer: Any) -> Lexer:
     kind: Any = type(lexer)
     bounded: Any = type(kind)(f"Bounded{kind.__name__}", (kind,), {"_tokens": rules})
     bounded = bounded(**lexer.options)
-    bounded._tokens = rules  # one lexer picks its rules when it is made
+    bounded._tokens = rules  # one of the lexers chooses its rules on instantiation
     return bounded  # type: ignore[no-any-return]
 
 
@@ -404,7 +404,7 @@ def _style_of(token_type: _TokenType | None) -> str:
 
 
 def render_folded_code(title: str, code: str, language: str) -> str:
-    """Return a folded code block as HTML."""
+    """Return a collapsed code block as HTML."""
     return without_math(folded(escape(title, quote=False), render_code(code, language)))
 
 
@@ -483,7 +483,7 @@ def _is_next_item(number: str, text: str) -> bool:
 
 
 def _with_table_head(source: str, *, is_cut: bool) -> str | None:
-    """Complete the first row or two of a table, so that it does not start its life as a paragraph of bars."""
+    """Complete the first one or two rows of a table, so that they are not shown as a paragraph with bars."""
     start = source.rfind("\n\n") + 1
     lines = source[start:].strip("\n").split("\n")
     head = lines[0].strip()
@@ -515,12 +515,12 @@ _MARKDOWN_MARKS: Final = re.compile(r"([\\`*_{}\[\]()#+.!|<>~$&-])")
 
 
 def is_web_address(url: str) -> bool:
-    """Whether `url` leads to a page of the web: nothing else is linked to."""
+    """Whether a URL is an http or https address. Citations and search results link to no others."""
     return bool(_WEB.match(url))
 
 
 def render_link(url: str, label: str, *, tooltip: str = "") -> str:
-    """Return a link's HTML, not sanitised yet; the label alone where `url` is no web address."""
+    """Return a link as unsanitised HTML; only the label if `url` is not a web address."""
     text = escape(reveal(label), quote=False)
     title = f' title="{escape(reveal(tooltip))}"' if tooltip else ""
     if not is_web_address(url):
@@ -529,13 +529,13 @@ def render_link(url: str, label: str, *, tooltip: str = "") -> str:
 
 
 def link_in_markdown(url: str, label: str) -> str:
-    """Return a link as Markdown that says nothing else; the label alone where `url` is no web address."""
+    """Return a link as Markdown, with its label escaped; only the label if `url` is not a web address."""
     text = escape_markdown(label)
     return f"[{text}]({quote(url, safe=_SAFE_IN_MARKDOWN)})" if is_web_address(url) else text
 
 
 def escape_markdown(text: str) -> str:
-    """Return `text`, in one line, as Markdown that shows it as it is."""
+    """Return `text` on one line, with Markdown syntax escaped."""
     return (
         _MARKDOWN_MARKS.sub(r"\\\1", disarmed(" ".join(reveal(text).split())))
         .replace(r"\<", "&lt;")
@@ -544,7 +544,7 @@ def escape_markdown(text: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """Return the name of the server that `url` leads to, or ""."""
+    """Return the host name of a URL, or ""."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:

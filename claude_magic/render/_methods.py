@@ -1,4 +1,4 @@
-"""The Methods paragraph of a paper and its manifest, from the recorded requests."""
+"""Renders the Methods paragraph of a paper and its manifest from the recorded requests."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _MANIFEST: Final = "claude_magic methods manifest"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Methods:
-    """What was asked, as a paragraph in Markdown (`str`, and as the value of a cell) and as data (`manifest`).
+    """A description of the requests: a Markdown paragraph (`str`, and as the value of a cell), and data (`manifest`).
 
     Attributes:
-        asked: The requests, oldest first.
+        asked: The requests outside of maps, oldest first.
         maps: The requests of maps.
-        cassette: The file they are recorded in, where this is about a cassette; "" where it is about a kernel.
-        api_version: The version of the API that was asked for.
-        left_out: Requests of which no record is kept any more.
-        has_appendix: Also print the prompts.
+        cassette: The name of the described cassette; "" if the requests of this kernel are described.
+        api_version: The requested version of the API.
+        left_out: Number of later requests that were not recorded.
+        has_appendix: Whether to include the prompts.
     """
 
     asked: Sequence[Asked]
@@ -41,10 +41,10 @@ class Methods:
     has_appendix: bool = False
 
     def __str__(self) -> str:
-        """The paragraph, the list of requests by their hash, and the appendix where one is wanted."""
+        """Return the paragraph, the table of requests by hash, and the appendix if `has_appendix` is set."""
         if not self.asked and not self.maps:
             where = (
-                f"The cassette {self.cassette} is empty" if self.cassette else "This kernel has asked nothing"
+                f"The cassette {self.cassette} is empty" if self.cassette else "This kernel has sent nothing"
             )
             return f"{where}, so there are no methods to describe."
         parts = [" ".join(_sentences(self)), _table(self), _appendix(self) if self.has_appendix else ""]
@@ -55,7 +55,7 @@ class Methods:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest: a summary, and each request."""
+        """The manifest as JSON data: a summary, and the records of the requests."""
         return {
             "format": _MANIFEST,
             "version": 1,
@@ -68,20 +68,20 @@ class Methods:
         }
 
     def manifest_json(self) -> str:
-        """Return the manifest as the text of a file."""
+        """Return the manifest as the text of a JSON file."""
         return json.dumps(self.manifest, indent=2, ensure_ascii=False) + "\n"
 
 
 def describe_methods(
     runtime: Runtime, *, of_cassette: bool, has_appendix: bool, manifest: str | Path | None = None
 ) -> Methods:
-    """Return what this kernel has asked, or what its cassette holds; and write the manifest to a file.
+    """Return a description of the requests of this kernel or of its cassette, and write the manifest if requested.
 
     Args:
         runtime: The runtime of this kernel.
-        of_cassette: Describe the cassette.
-        has_appendix: With the prompts.
-        manifest: The file, or None for none.
+        of_cassette: Whether to describe the requests in the cassette instead of those of this kernel.
+        has_appendix: Whether to include the prompts.
+        manifest: The file to write the manifest to; None writes none.
 
     Raises:
         CassetteError: The cassette cannot be read.
@@ -147,7 +147,7 @@ def _sentences(methods: Methods) -> Iterator[str]:
     version = f", version {methods.api_version}" if methods.api_version else ""
     program = (
         "" if methods.cassette else f" {__version__}"
-    )  # which version recorded a cassette is not written down
+    )  # a cassette does not contain the version that recorded it
     yield (
         f"{counted(requests, 'request')} to language models of Anthropic (Messages API{version}) {_were(requests)} "
         f"made {_span(tally.first, tally.last)} with claude_magic{program}."
@@ -180,12 +180,12 @@ def _outcomes(methods: Methods, tally: Tally) -> Iterator[str]:
     elif tally.replayed:
         yield (
             f"{tally.replayed:,} of the answers {_were(tally.replayed)} replayed from a cassette: the date is that of the recording, "
-            "and a replay is no new sample."
+            "and a replay is not a new sample."
         )
     if tally.simulated:
         yield f"Note: {tally.simulated:,} of these {'is' if tally.simulated == 1 else 'are'} from a simulator, not from a model."
     if methods.left_out:
-        yield f"Of {methods.left_out:,} later requests no record was kept."
+        yield f"No record was kept of {methods.left_out:,} later requests."
 
 
 def _models(tally: Tally) -> Iterator[str]:
@@ -206,7 +206,7 @@ def _parameters(methods: Methods) -> Iterator[str]:
         f"{text}, in {counted(count, 'request')}" if len(counts) > 1 else text
         for text, count in counts.most_common()
     ]
-    yield f"Parameters: {'; '.join(shown)}. What is not named was left at the server's default."
+    yield f"Parameters: {'; '.join(shown)}. Parameters that are not listed were left at the server's defaults."
 
 
 def _in_words(parameters: Mapping[str, Any]) -> str:
@@ -223,12 +223,12 @@ _PARAMETERS: Final = {
     "top_p": "top-p",
 }
 _HASH_DIGITS: Final = 16
-"""Of those of a system prompt, tools or a schema; the manifest has them all."""
+"""Characters that are shown of the hash of a system prompt, tools or schema; the manifest contains the whole hash."""
 _PLAIN_WORDS: Final = re.compile(r"[A-Za-z0-9](?:[\w. -]*[A-Za-z0-9])?")
 
 
 def _parameter(name: str, value: Any) -> str:
-    """Return a parameter as a paper would print it."""
+    """Return a parameter in the notation of a paper, as in "at most 500 tokens of output"."""
     match name, value:
         case "max_tokens", int():
             return f"at most {value:,} tokens of output"
@@ -274,12 +274,12 @@ def _name(name: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return plain words unchanged, and anything with Markdown characters as code."""
+    """Return text as Markdown: unchanged if it has no Markdown syntax, else as code."""
     return text if _PLAIN_WORDS.fullmatch(text) else _code(text)
 
 
 def _code(text: str) -> str:
-    """Return text that was typed by the user as code, on one line."""
+    """Return text typed by the user as a Markdown code span on one line."""
     shown = text.replace("\n", "\\n").replace("\r", "\\r")
     fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
     return f"{fence} {shown} {fence}" if "`" in shown else f"{fence}{shown}{fence}"
@@ -303,7 +303,7 @@ def _table(methods: Methods) -> str:
 
 
 def _by_key(asked: Iterable[Asked]) -> dict[str, tuple[Asked, str]]:
-    """Return requests by their hash, in the order in which they were first asked, each with what came of it."""
+    """Return the requests by hash, in order of their first occurrence, each with a description of its outcomes."""
     grouped: dict[str, list[Asked]] = {}
     for each in asked:
         grouped.setdefault(each.key, []).append(each)

@@ -1,10 +1,11 @@
 r"""Makes Markdown harmless for front ends that render `text/markdown` themselves.
 
-JupyterLab runs raw HTML in the Markdown of a fresh output, so this text must hold none. The change is small: outside of
-code and formulas a `<` that could open a tag becomes `&lt;`, a link to anything but http, https and mailto is escaped, and `![` becomes
-`\![`, which makes a link of an image. After the backslash of a command that no formula may have
-stands a sign that nobody sees, because what is a formula differs as well. Blocks of code are fenced again, so that every
-parser sees the same block; in other code, where parsers may differ on what is code, tags that could do something are escaped too.
+JupyterLab executes raw HTML in the Markdown of a new output, so the Markdown must contain none. The changes are small.
+Outside of code and formulas, a `<` that could open a tag becomes `&lt;`, links to other schemes than http, https and
+mailto are escaped, and `![` becomes `\![`, which turns an image into a link. An invisible character after the
+backslash disables commands that are not allowed in formulas, because parsers differ in what they treat as a formula.
+Code blocks are fenced again, so that all parsers see the same blocks. In other code, where parsers may differ, tags
+that could have an effect are escaped too.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ _HARMLESS_TAG: Final = re.compile(r"<(?:br ?/?|(?:https?://|mailto:)[^\s<>\"'`]*
 _BLANK_LINE: Final = re.compile(r"\n[ \t]*\n")
 _MARK: Final = re.compile(r"[\\$<]|`+|!\[|\]\(|\]:|[*~]+")
 _DESTINATION: Final = re.compile(r"\s*<?\s*([^\s)>]{0,2000})")
-# What a parser that does not know formulas would take for HTML, a link or an image. Inside a formula, spaces have no meaning.
+# The beginnings of HTML, a link or an image for parsers without formulas. A space is added, which has no meaning in a
+# formula.
 _MARKUP_IN_FORMULA: Final = re.compile(r"<(?=[A-Za-z/!?])|\](?=[(:])|!(?=\[)")
 _FORMULA_MARK: Final = re.compile(r"\$\$|\\[\[\]]|\\(?=begin|end)")
-# What MathJax takes for the start of a formula in the text that Markdown leaves.
+# What MathJax treats as the start of a formula in rendered text.
 _LONE_MARK: Final = re.compile(r"\\\\[(\[]|\\?\$|\\begin")
 _ROW_START: Final = re.compile(r"^([\s>]*)")
 _VERBATIM: Final = frozenset({"fence", "code_block", "math_block", "sparse_table"})
@@ -41,7 +43,8 @@ _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
 _UNSEEN: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9_+#.\-]*")
 
-# A tag in code that is harmless even where a parser takes it for HTML: no attribute with a value, and none of these elements.
+# A tag in code that is harmless even if a parser treats it as HTML: it has no attribute values, and is none of these
+# elements.
 _IDLE_TAG: Final = re.compile(r"</?([A-Za-z][\w:.\-]*)[^<>=]*>")
 _ACTIVE_ELEMENT_NAMES: Final = """
     a applet area audio base body button embed form frame frameset head html iframe image img input link
@@ -52,7 +55,7 @@ _ACTIVE_ELEMENTS: Final = frozenset(_ACTIVE_ELEMENT_NAMES.split())
 
 
 def neutralise_markdown(text: str) -> str:
-    """Return `text` with raw HTML, dangerous links and remote images made harmless; it reads the same."""
+    """Return Markdown with raw HTML, dangerous links and remote images made harmless; its visible text is unchanged."""
     text = reveal(with_newlines(text))
     lines = text.split("\n")
     allowance = Allowance()
@@ -78,7 +81,7 @@ def _verbatim_blocks(blocks: Iterable[MarkdownBlock]) -> Iterator[tuple[int, int
 
 
 def _source_of(block: MarkdownBlock) -> Token:
-    """Return the source of a block, as code, if the block would render too large."""
+    """Return a code token with the source of a block that the allowance does not admit."""
     return Token("code_block", "", 0, map=[block.start, block.end], content=block.source + "\n")
 
 
@@ -88,7 +91,7 @@ def _verbatim(token: Token, lines: list[str], allowance: Allowance, *, follows_t
             return [_spaced(line) for line in lines]
         return _prose([_FORMULA_MARK.sub("", line) for line in lines], allowance)
     if token.type == "sparse_table" and token.level:
-        # With its second row escaped, no parser reads it as a table.
+        # With an escaped second row, no parser treats it as a table.
         return _prose([lines[0], _ROW_START.sub(r"\1\\", lines[1], count=1), *lines[2:]], allowance)
     if token.level:
         return [_without_active_tags(line) for line in lines]
@@ -100,7 +103,7 @@ def _spaced(formula: str) -> str:
 
 
 def _fenced(token: Token) -> list[str]:
-    """Return the block in a fence that is longer than any fence inside it."""
+    """Return the lines of a code block, with a fence that is longer than any fence inside."""
     fence = fence_around(token.content)
     words = token.info.split() if token.type == "fence" else []
     language = _LANGUAGE.match(words[0]) if words else None
@@ -126,7 +129,7 @@ def _prose(lines: list[str], allowance: Allowance) -> list[str]:
 
 
 def _wild_paragraphs(text: str) -> list[tuple[int, int]]:
-    """Return the start and end of each paragraph that would be too expensive if a parser took a part of it for a formula."""
+    """Return the start and end of each paragraph that would be too expensive if parsed as a formula."""
     ends = [*(blank.start() for blank in _BLANK_LINE.finditer(text)), len(text)]
     starts = [0, *ends[:-1]]
     return [
@@ -137,7 +140,7 @@ def _wild_paragraphs(text: str) -> list[tuple[int, int]]:
 
 
 class _Prose:
-    """One pass over running text, from one special character to the next."""
+    """Neutralises text outside of code blocks in one pass, from one special character to the next."""
 
     def __init__(self, text: str, allowance: Allowance) -> None:
         self._text = text
@@ -159,7 +162,7 @@ class _Prose:
         return "".join(pieces)
 
     def _at(self, mark: str, start: int) -> tuple[str, int]:
-        """Return the replacement of the special character and of what belongs to it, and where that ends."""
+        """Return the replacement of the syntax that begins with a special character, and its end position."""
         after = start + len(mark)
         match mark:
             case "\\" if self._text.startswith("<", after):
@@ -186,7 +189,7 @@ class _Prose:
         return self._text[start:end], min(end, len(self._text))
 
     def _backslash(self, start: int) -> tuple[str, int]:
-        # Markdown turns two backslashes into one, and MathJax then sees a command.
+        # Markdown turns two backslashes into one, so MathJax would see a command.
         after = start + (2 if self._text.startswith("\\\\", start) else 1)
         if is_unsafe_command(self._text, after - 1):
             return self._text[start:after] + UNSEEN, after
@@ -201,7 +204,7 @@ class _Prose:
         return _spaced(self._text[start : found.end]), found.end
 
     def _lone_mark(self, start: int) -> tuple[str, int] | None:
-        """Escape a delimiter that starts no formula here but would start a harmful one in another parser."""
+        """Return an escaped delimiter if it would start a harmful formula only in other parsers; else None."""
         mark = _LONE_MARK.match(self._text, start)
         if mark is None or not self._is_wild(start):
             return None

@@ -1,4 +1,4 @@
-"""The final output of a reply in all its MIME types, its footer, answers side by side, and the transcript of a panel."""
+"""Renders final outputs with all their MIME types: replies with footers, comparisons, and the transcripts of panels."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from ._tex import Allowance
 
 IN_CASSETTE: Final = "in the cassette: running it again costs nothing"
 LAST = "claude.last"
-"""The expression that has the last reply, whatever became of it."""
+"""The expression for the last reply, including failed and interrupted ones."""
 HIDDEN_IN_CELL: Final = "In the new cell, invisible characters and those that change the direction of text are written as escapes."
 _HIDDEN: Final = "The answer has invisible characters, or characters that change the direction of text"
 _ENDINGS: Final[Mapping[Phase, str]] = {Phase.CANCELLED: ", stopped", Phase.FAILED: ", broke off"}
@@ -107,7 +107,7 @@ def _hidden_in(text: str) -> list[str]:
 def describe_facts(snapshot: ReplySnapshot) -> str:
     """Return "model · tokens · price · seconds", as far as they are known.
 
-    Of an answer that stands in a cassette it is the same text in each run: what it cost once, and when.
+    For a replayed answer, the text is the same in each run: the original cost and the date of the recording.
     """
     models = " with ".join([snapshot.model, *snapshot.helpers])
     facts = [models, *_describe_usage(snapshot)]
@@ -123,7 +123,7 @@ def describe_facts(snapshot: ReplySnapshot) -> str:
 
 
 def _unbroken(facts: str) -> str:
-    """Return "model · tokens · price · seconds" for HTML, in which a line ends between two facts and not within one."""
+    """Return facts with no-break spaces, so that a browser breaks lines only between two facts, not inside one."""
     parts = facts.split(" · ")
     if len(parts) == 1:
         return facts
@@ -133,9 +133,9 @@ def _unbroken(facts: str) -> str:
 
 
 def describe_cost(snapshot: ReplySnapshot) -> str:
-    """Return the price, or "" if it is not known. For the simulator it is the price that Claude would have cost.
+    """Return the price, or "" if it is not known. For the simulator, it is the price of the same answer from Claude.
 
-    Of an answer that ended before the server had counted it, it is an estimate, and says so.
+    If an answer ended before the server reported its token count, the price is an estimate, and is marked as such.
     """
     if snapshot.cost is None:
         return ""
@@ -155,7 +155,7 @@ def describe_total_cost(snapshots: Iterable[ReplySnapshot]) -> str:
 
 
 def describe_stop(snapshot: ReplySnapshot, kept_in: str = LAST) -> str:
-    """Return one sentence on why the answer ended early, or "" if it ended normally."""
+    """Return the reason why the answer ended early, as a sentence or two; "" if it ended normally or failed."""
     if snapshot.phase is Phase.CANCELLED:
         return f"Interrupted: the partial answer is kept in {kept_in}." if snapshot.text else "Interrupted."
     if snapshot.phase is not Phase.COMPLETE or snapshot.stop_reason in NORMAL_STOPS:
@@ -220,11 +220,12 @@ class Bundle:
 
 
 def render_reply(snapshot: ReplySnapshot, *, remote_images: bool = False, kept_in: str = LAST) -> Bundle:
-    """Return the one final output of a reply.
+    """Return the final output of a reply.
 
-    `text/html` has the folded thinking, the calls, the answer and the footer; `text/markdown` and `text/plain` are the answer
-    alone, the latter as the model wrote it but for characters that cannot be seen (where a format asks for its code or its
-    JSON, just that). The metadata hold what brings the conversation back from the notebook, and no key.
+    `text/html` contains thinking, calls, answer, sources and footer. `text/markdown` and `text/plain` contain only the
+    answer; `text/plain` is the text of the model with visible escapes for invisible characters, or only its code or
+    JSON if the format requests that. The metadata contain everything to restore the conversation from the notebook,
+    but no key.
 
     Args:
         snapshot: The reply.
@@ -241,11 +242,11 @@ def render_reply(snapshot: ReplySnapshot, *, remote_images: bool = False, kept_i
 
 
 def facts_on(snapshot: ReplySnapshot, *, shown: str = "") -> dict[str, Any]:
-    """Return what the output metadata says about a reply. It never contains a key.
+    """Return the output metadata of a reply. It never contains an API key.
 
     Args:
         snapshot: The reply.
-        shown: The plain text that stands beside this; "" where there is none of this reply alone.
+        shown: The plain text of the same output; "" if the output has no plain text of only this reply.
     """
     turn, recorded = snapshot.turn, snapshot.recorded
     seconds = sum(each.seconds for each in recorded) if recorded else snapshot.elapsed
@@ -272,12 +273,12 @@ def facts_on(snapshot: ReplySnapshot, *, shown: str = "") -> dict[str, Any]:
 
 
 def render_notice(text: str) -> Bundle:
-    """Return a note of this package as HTML and as plain text."""
+    """Return a notice of this package as HTML and plain text."""
     return Bundle({"text/html": without_math(sentence(FOOTER, _unbroken(text))), "text/plain": text}, {})
 
 
 def render_approval(text: str) -> str:
-    """Return the HTML of the question whether a tool may be called: the whole call, with every space."""
+    """Return the approval question for a tool call as HTML, with all white space preserved."""
     return without_math(styled(APPROVAL, text))
 
 
@@ -291,12 +292,12 @@ _BETWEEN: Final = "\n\n---\n\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One of the answers.
+    """One answer of a comparison.
 
     Attributes:
-        name: The model, as it was asked for.
-        kept_in: The expression that has the answer, for remarks on a partial one.
-        answer: The answer, as far as it has come.
+        name: The name of the model, as the user typed it.
+        kept_in: The expression that holds the answer, for the remark on a partial one.
+        answer: The answer so far.
     """
 
     name: str
@@ -305,7 +306,7 @@ class Column:
 
     @property
     def facts(self) -> str:
-        """The line below the column's name: the model at first, then tokens, price and time."""
+        """The line below the column's name: only the model while the answer grows, then also tokens, price and time."""
         return describe_facts(self.answer) if self.answer.phase.is_final else self.answer.model
 
     @property
@@ -315,7 +316,7 @@ class Column:
 
 
 def render_comparison(columns: Sequence[Column], *, remote_images: bool = False) -> Bundle:
-    """Return the one final output of several answers, each under the name of its model."""
+    """Return the final output of several answers, each under the name of its model."""
     pairs = [(column, render_answer(column.answer, remote_images=remote_images)) for column in columns]
     html = render_columns(
         (render_column_heading(column), answer.html + render_remarks(column.answer, kept_in=column.kept_in))
@@ -331,7 +332,7 @@ def render_comparison(columns: Sequence[Column], *, remote_images: bool = False)
 
 
 def render_columns(columns: Iterable[tuple[str, str]]) -> str:
-    """Return columns as HTML, as many side by side as fit. Headings and answers must be safe HTML already."""
+    """Return columns as HTML, as many side by side as fit. Headings and answers must already be safe HTML."""
     cells = "".join(
         f'<div style="{COLUMN}">{heading}<div style="{COLUMN_BODY}">{answer}</div></div>'
         for heading, answer in columns
@@ -346,7 +347,7 @@ def render_column_heading(column: Column) -> str:
 
 
 def _markdown(column: Column, answer: str) -> str:
-    # Two amounts in dollars are not a formula.
+    # Escaped, because two amounts in dollars would be rendered as a formula.
     facts, remarks = (
         neutralise_markdown(text).replace("$", r"\$") for text in (column.facts, column.remarks)
     )
@@ -361,17 +362,18 @@ def _plain(column: Column, answer: str) -> str:
 
 
 TRANSCRIPT_CLASS: Final = "claude-magic-transcript"
-"""By it a panel that lives finds the transcript beside it, and hides it."""
+"""CSS class of a transcript. The stylesheet of a live panel hides the transcript in the same cell."""
 
 SECTION_CHARS: Final = 15_000
-"""A browser sets the formulas of an output in one go, during which nobody can type; so a long answer becomes several."""
+"""Maximum characters of an answer in one output. Browsers typeset all formulas of an output at once, and do not
+respond meanwhile, so a long answer becomes several outputs."""
 
 
 QUESTION_CHARS: Final = 20_000
-"""Of what was asked; a file that somebody has pasted is sent whole, and not shown whole."""
+"""Maximum characters of a question that are shown; all of them are sent."""
 
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$")
-"""As the parser counts them; Python's own `splitlines` knows more ends of lines."""
+"""A line, as the Markdown parser counts lines. Python's `splitlines` also splits at other characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,9 +381,9 @@ class Exchange:
     """A question and its answer.
 
     Attributes:
-        question: The user's words.
-        attached: The names of what was attached.
-        answer: The answer, as far as it has come.
+        question: The prompt of the user.
+        attached: The names of the attachments.
+        answer: The answer so far.
     """
 
     question: str
@@ -390,9 +392,9 @@ class Exchange:
 
 
 def render_question(question: str, attached: Sequence[str] = ()) -> str:
-    """Return the HTML of what the user asked, as a quotation: the words as they were typed, and the names of what went with them.
+    """Return a question as an HTML quotation: the text as typed, and the names of its attachments.
 
-    It keeps its lines where a site strips all styles.
+    Line breaks are `<br>` elements, so they remain on sites that remove all styles.
     """
     names = " · ".join(attached)
     below = styled(ATTACHED, f"Attached: {names}") if names else ""
@@ -401,11 +403,11 @@ def render_question(question: str, attached: Sequence[str] = ()) -> str:
 
 
 EARLIER_SHOWN: Final = 10
-"""Of the turns before a panel's own; a conversation of cells may have hundreds."""
+"""Maximum number of earlier turns that a panel shows; a conversation of cells may have hundreds."""
 
 
 def render_earlier(thread: str, turns: Sequence[Turn], *, remote_images: bool = False) -> str:
-    """Return the HTML of turns that a panel continues, folded under "main · 3 earlier turns"; "" where there are none.
+    """Return the earlier turns of a panel's thread as HTML, collapsed under "main · 3 earlier turns"; "" for none.
 
     Args:
         thread: The conversation.
@@ -461,7 +463,7 @@ def render_transcript(
 
 
 def _sections(answer: ReplySnapshot, *, remote_images: bool, kept_in: str) -> Iterator[tuple[str, str]]:
-    """Yield the answer as HTML and Markdown: in one piece, but for long ones that are nothing but text."""
+    """Yield the answer as HTML and Markdown. A long answer of only text and thinking is yielded in several pieces."""
     kinds = {block.kind for block in answer.blocks}
     is_plain = answer.format == "md" and kinds <= {"text", "thinking"}
     if not is_plain or len(answer.text) <= SECTION_CHARS or any(block.data for block in answer.blocks):
@@ -483,7 +485,7 @@ def _sections(answer: ReplySnapshot, *, remote_images: bool, kept_in: str) -> It
 
 
 def _cut(text: str) -> list[str]:
-    """Cut Markdown between top-level blocks into pieces."""
+    """Return Markdown in pieces of about `SECTION_CHARS` characters, cut between top-level blocks."""
     lines = _LINE.findall(text)
     starts = [
         token.map[0] for token in parse_blocks(text) if token.level == 0 and token.nesting >= 0 and token.map
@@ -511,7 +513,7 @@ def _shortened(question: str) -> str:
 def render_state(
     state: str, answer: ReplySnapshot, *, remote_images: bool = False, kept_in: str = LAST
 ) -> Bundle:
-    """Return the answer with the state above it, as `n = 3`; a view that lives hides it, as it does a transcript."""
+    """Return an answer below the state of its controls (`n = 3`). Live controls hide it like a transcript."""
     bundle = render_reply(answer, remote_images=remote_images, kept_in=kept_in)
     line = without_math(styled(STATUS_LINE, state))
     data = {

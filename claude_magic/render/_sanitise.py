@@ -11,11 +11,11 @@ import nh3
 
 from ..schema import reveal
 
-# Every inline style that the HTML may have. The sanitiser allows exactly these.
+# All inline styles of the HTML. The sanitiser allows exactly these.
 #
-# Styles are inline because a `<style>` element would leak into the whole page. Colours and sizes are
-# Jupyter's theme variables, so that light and dark themes are both right; each has a fallback for front ends
-# that lack the variable (VS Code, Colab, an exported page).
+# Styles are inline because a `<style>` element would affect the whole page. Colours and sizes are variables of the
+# Jupyter theme, so they fit light and dark themes. Each has a fallback for front ends without the variable (VS Code,
+# Colab, exported pages).
 _MUTED = "var(--jp-ui-font-color2, #757575)"
 _FAINT = "var(--jp-border-color2, #bdbdbd)"
 _SMALL = "var(--jp-ui-font-size1, 13px)"
@@ -30,7 +30,7 @@ CODE_BLOCK: Final = (
     "margin:0.6em 0;padding:0.7em 0.9em;border-radius:4px;overflow-x:auto;white-space:pre;line-height:1.45;"
     f"{_CODE_BOX}"
 )
-# The notebook's own style would colour the background of each line, and break long lines within words.
+# Without this, the notebook's stylesheet would colour the background of each line, and break long lines inside words.
 CODE_INSIDE: Final = "background:none;white-space:inherit;overflow-wrap:normal;word-break:normal"
 SOURCE_BLOCK: Final = f"margin:0.6em 0;white-space:pre-wrap;color:{_MUTED};font-family:{_CODE_FONT}"
 PLAIN_TEXT: Final = (
@@ -38,7 +38,7 @@ PLAIN_TEXT: Final = (
 )
 PROSE: Final = "margin:0.6em 0;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.55"
 QUIET: Final = f"color:{_MUTED};{_SENTENCE}"
-FOREIGN_HTML: Final = "overflow:auto;max-width:100%;contain:content"  # nothing in it is painted outside of it
+FOREIGN_HTML: Final = "overflow:auto;max-width:100%;contain:content"  # clips its content to its box
 QUESTION: Final = (
     "margin:0.2em 0 0.6em 0;padding:0.5em 0.8em;border:0;border-radius:4px;white-space:pre-wrap;overflow-wrap:anywhere;"
     f"line-height:1.5;background:var(--jp-layout-color2, rgba(128,128,128,0.12));font-family:{_UI_FONT}"
@@ -56,9 +56,9 @@ NOTICE: Final = f"{_BESIDE_BAR} var(--jp-warn-color1, #ef6c00);{_SENTENCE}"
 FAILURE: Final = f"{_BESIDE_BAR} var(--jp-error-color1, #d32f2f);{_SENTENCE}"
 APPROVAL: Final = f"{FOOTER};white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:auto"
 STATUS_LINE: Final = f"min-height:1.5em;{_FACTS}"
-# As many columns side by side as have room to be read; on a narrow page one below the other.
+# As many columns side by side as fit at a readable width; on a narrow page, one below the other.
 COLUMNS: Final = "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22em),1fr));gap:1em 2em"
-# A heading and an answer; the answers of a row begin at one height, however long the headings are.
+# A heading and an answer. All answers of a row begin at the same height, whatever the height of their headings.
 COLUMN: Final = (
     "display:grid;grid-row:span 2;grid-template-rows:subgrid;grid-template-columns:minmax(0,1fr);row-gap:0;min-width:0;"
     "overflow-wrap:anywhere;overflow-x:auto"
@@ -97,7 +97,7 @@ def _code_colour(name: str, extra: str = "") -> str:
 
 
 # Pygments token names without the leading "Token."; the nearest ancestor listed here gives the style.
-# No fallback colours: where the theme variable is missing, code keeps the page's own readable colour.
+# No fallback colours: without the theme variable, code has the page's text colour.
 CODE_TOKENS: Final = {
     "Comment": _code_colour("comment", ";font-style:italic"),
     "Keyword": _code_colour("keyword", ";font-weight:bold"),
@@ -126,7 +126,7 @@ CODE_TOKENS: Final = {
 
 
 WIDGET_CLASSES = ("jp-RenderedHTMLCommon",)
-"""Classes by which a widget's text looks like an output's."""
+"""CSS classes that style the text of a widget like that of an output."""
 
 
 def in_widget(html: str) -> str:
@@ -136,14 +136,15 @@ def in_widget(html: str) -> str:
 
 SAFE_SCHEMES: Final = frozenset({"http", "https", "mailto"})
 
-# MathJax (3 and later: mathjax_*, 2: tex2jax_*) leaves elements of the first classes alone and typesets those of
-# the second. So dollars in prose stay dollars, and only what our parser took for a formula is typeset.
+# MathJax ignores elements with the first classes and typesets elements with the second (mathjax_* since version 3,
+# tex2jax_* in version 2). So it typesets only the formulas that this package's parser has found, and no dollar signs
+# in prose.
 NO_MATH_CLASSES: Final = "mathjax_ignore tex2jax_ignore"
 MATH_CLASSES: Final = "mathjax_process tex2jax_process"
 
 
 def has_formulas(html: str) -> bool:
-    """Whether a front end would find formulas in this HTML."""
+    """Whether HTML contains formulas that a front end typesets."""
     return MATH_CLASSES in html
 
 
@@ -196,7 +197,7 @@ _STYLES_BY_TAG: Final = {
 
 
 def _make_cleaner(**allowed: Any) -> nh3.Cleaner:
-    """Return a sanitiser. Links may lead to web addresses only, and open in a new tab."""
+    """Return a sanitiser. It allows only http, https and mailto links, and lets them open in a new tab."""
     return nh3.Cleaner(
         **allowed,
         set_tag_attribute_values={"a": {"target": "_blank"}},
@@ -228,35 +229,35 @@ def _cleaner() -> nh3.Cleaner:
 
 
 def sanitise(html: str) -> str:
-    """Return `html` without anything that this package's renderer never emits."""
+    """Return HTML with everything removed that this package's renderer does not produce."""
     return _clean(_cleaner(), html)
 
 
 def without_math(html: str) -> str:
-    """Return `html` sanitised, where MathJax leaves it alone: two amounts in dollars are not a formula."""
+    """Return sanitised HTML that MathJax ignores, so that two amounts in dollars do not become a formula."""
     return sanitise(f'<div class="{NO_MATH_CLASSES}">{html}</div>')
 
 
 def styled(style: str, text: str, tag: str = "div") -> str:
-    """Return an element that shows `text` in one of the styles above; HTML that is not sanitised yet."""
+    """Return an element with `text`, escaped, in one of the styles above, as unsanitised HTML."""
     return f'<{tag} style="{style}">{escape(text, quote=False)}</{tag}>'
 
 
 def sentence(style: str, text: str) -> str:
-    """Return an element like `styled` with a sentence of ours, in which what stands between backticks is code."""
+    """Return an element like `styled` for a message of this package. Text between backticks becomes code."""
     html = _QUOTED_CODE.sub(r"<code>\1</code>", escape(text, quote=False))
     return f'<div style="{style}">{html}</div>'
 
 
 def folded(summary: str, inside: str, *, style: str = FOLD) -> str:
-    """Return a fold that opens on a click, as HTML that is not sanitised yet; `summary` and `inside` must be escaped."""
+    """Return a collapsed `<details>` element as unsanitised HTML; `summary` and `inside` must be escaped HTML."""
     head = f'<summary style="{FOLD_SUMMARY}">{summary}</summary>'
     body = f'<div style="{FOLD_BODY}">{inside}</div>'
     return f'<details style="{style}">{head}{body}</details>'
 
 
 def _clean(cleaner: nh3.Cleaner, html: str) -> str:
-    """Sanitise, whatever characters there are: a result of a function may hold halves of one, such as of a file's name."""
+    """Return sanitised HTML. Lone surrogates, for example from file names in the result of a tool, are replaced."""
     try:
         return cleaner.clean(html)
     except UnicodeEncodeError:
@@ -272,7 +273,7 @@ _FOREIGN_TAG_NAMES: Final = """
     meter ol p pre progress q rp rt ruby s samp section small span strike strong sub summary sup table tbody td
     tfoot th thead time tr tt u ul var wbr
 """
-# The text of these is dropped too: it is not meant for readers.
+# Elements whose text is removed as well, because it is not meant for readers.
 _SILENT_TAG_NAMES: Final = """
     applet audio base button canvas embed frameset head iframe input link map math meta noembed noframes noscript
     object option plaintext portal script select style svg template textarea title video xmp
@@ -291,7 +292,7 @@ _PROPERTY_NAMES: Final = """
     text-transform vertical-align white-space width word-break
 """
 _PROPERTIES: Final = frozenset(_PROPERTY_NAMES.split())
-# A few characters can ask for a million columns, which freezes the page.
+# Maximum of counts in a layout: a short style could request a million columns, which would freeze the page.
 _MAX_COUNT: Final = 50
 _COUNTS: Final = frozenset({"colspan", "rowspan", "span"})
 _COUNTING_PROPERTIES: Final = frozenset(
@@ -299,7 +300,7 @@ _COUNTING_PROPERTIES: Final = frozenset(
 )
 _COUNT: Final = re.compile(r"(?<![\w.#%])\d+(?![\w.%])")
 _MAX_STYLE_CHARS: Final = 2_000
-# Words, numbers, colours and font names. No backslash, no comment and no function but these, so no url().
+# Words, numbers, colours and font names. Backslashes, comments and all other functions, such as url(), are excluded.
 _VALUE: Final = re.compile(
     r"(?:[\w\s.,#%+\-/'\"]|!important|(?:rgba?|hsla?|calc|min|max|clamp|minmax|repeat)\((?=[^()]*\))|\))*",
     re.ASCII,
@@ -310,15 +311,15 @@ _ATTRIBUTE: Final = re.compile(r' ([a-z]+)="([^"]*)"')
 
 
 def render_foreign_html(source: str, *, remote_images: bool = False) -> str:
-    """Return safe HTML of what a model wrote as HTML.
+    """Return safe HTML for HTML that a model wrote.
 
     Args:
-        source: HTML, a fragment or a page; untrusted.
+        source: An HTML fragment or page; untrusted.
         remote_images: Load images from http and https addresses instead of linking to them.
     """
     html = _clean(_foreign_cleaner(has_images=True), reveal(source))
     if not remote_images:
-        # Sanitised once more, so that the result always comes from the sanitiser.
+        # Sanitised again, so that the result always comes from the sanitiser.
         html = _clean(_foreign_cleaner(has_images=False), _IMAGE.sub(_link_to_image, html))
     return f'<div class="{NO_MATH_CLASSES}" style="{FOREIGN_HTML}">{html}</div>'
 
@@ -362,7 +363,7 @@ def _filter_attribute(tag: str, name: str, value: str) -> str | None:
 
 
 def _safe_style(style: str) -> str:
-    """Return the declarations of `style` that only change appearance."""
+    """Return the declarations of `style` that change only the appearance and the layout inside the box."""
     if len(style) > _MAX_STYLE_CHARS or _COMMENT.search(style):
         return ""
     kept = []
@@ -379,14 +380,14 @@ def _is_small_count(value: str) -> bool:
 
 
 def _has_large_count(name: str, value: str) -> bool:
-    """Whether a layout asks for a very large number of columns or rows."""
+    """Whether a layout has a very large number of columns or rows."""
     if name not in _COUNTING_PROPERTIES:
         return False
     return any(int(count[:9]) > _MAX_COUNT for count in _COUNT.findall(value))
 
 
 def _link_to_image(image: re.Match[str]) -> str:
-    """Return a link to an image in its place, from the tag as the sanitiser wrote it."""
+    """Return a link that replaces an image tag; the sanitiser has written the tag."""
     attributes = {name: unescape(value) for name, value in _ATTRIBUTE.findall(image[1])}
     url, alt = attributes.get("src", ""), attributes.get("alt", "")
     label = escape(alt or url, quote=False)

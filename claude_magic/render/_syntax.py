@@ -1,9 +1,10 @@
 r"""The Markdown of answers, as rules for markdown-it: CommonMark with tables, and what it lacks.
 
-Formulas, inline: `$x$`, `\(x\)`, and `$$x$$` or `\[x\]` in a paragraph. As blocks: lines from `$$`, `\[` or `\begin{env}` to the closing
-mark, with no blank line between (LaTeX allows none either); without the mark they are shown as source. A dollar that stands for money
-is no formula. Emphasis beside Chinese, Japanese and Korean. Task lists, and `<br>`. What would take too long to draw is plain text.
-Each scan is bounded or remembered, so the rules are linear.
+Formulas in a paragraph are `$x$`, `\(x\)`, and `$$x$$` or `\[x\]`. Formulas that are blocks are the lines from `$$`, `\[` or
+`\begin{env}` to the closing delimiter, without blank lines, as in LaTeX; if the delimiter is missing, the lines are shown as source. A
+dollar sign of an amount of money starts no formula. Other rules are for emphasis beside Chinese, Japanese and Korean, for task
+lists, and for `<br>`. Text that would take too long to render is plain text. Each scan is bounded or its result is cached, so the
+rules take linear time.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from ._tex import MAX_FORMULA_CHARS, UNSEEN
 if TYPE_CHECKING:
     from markdown_it.utils import EnvType
 
-# Quotes and lists nested deeper than this are shown as plain text: each level reads all its lines once more.
+# Quotes and lists nested deeper than this are shown as plain text, because each level parses all its lines again.
 _MAX_DEPTH: Final = 16
-# A paragraph longer than this is shown as plain text: nobody reads it, and some inline rules take more than linear time.
+# A longer paragraph is shown as plain text, because some inline rules take more than linear time.
 _MAX_PARAGRAPH_CHARS: Final = 60_000
 
 
@@ -62,13 +63,14 @@ def install_syntax(md: MarkdownIt) -> None:
 # Emphasis in Chinese, Japanese and Korean, which CommonMark's rules do not handle.
 #
 # In CommonMark a run of `*` or `~` after punctuation closes emphasis only if a space or punctuation follows.
-# Chinese and Japanese have no spaces between words, and Korean particles follow a word directly, so `**结论：**样本` shows its asterisks. The
-# published amendment (https://github.com/tats-u/markdown-cjk-friendly) says that beside a character of these languages only
-# punctuation of other languages prevents emphasis. Text without such characters is unchanged.
+# Chinese and Japanese have no spaces between words, and Korean particles directly follow a word, so `**结论：**样本` would
+# show its asterisks. By a published amendment (https://github.com/tats-u/markdown-cjk-friendly), next to a character
+# of these languages only punctuation of other languages prevents emphasis. Text without such characters is not
+# affected.
 #
-# The Markdown handed to other parsers gets an invisible character where they would need the amendment.
+# In Markdown for other parsers, an invisible character is inserted where they would need the amendment.
 
-# A citation's number, which becomes a link later: noncharacters around digits.
+# These noncharacters enclose the number of a citation, which becomes a link later.
 CITATION_START: Final = "\ufdd0"
 CITATION_END: Final = "\ufdd1"
 _MAX_CITATION_CHARS: Final = 12
@@ -80,7 +82,7 @@ _FIRST_RADICAL: Final = 0x2E80
 
 
 class _InlineParser(ParserInline):
-    """markdown-it's parser of paragraphs, with the amended rule."""
+    """markdown-it's inline parser, with the amended rule for emphasis."""
 
     def parse(self, src: str, md: MarkdownIt, env: EnvType, tokens: list[Token]) -> list[Token]:
         """Parse a paragraph into `tokens`."""
@@ -107,12 +109,12 @@ class _State(StateInline):
 
 
 def with_unseen_signs(text: str, start: int, end: int) -> str:
-    """Return the marks of emphasis at `start`, so that they open and close for every parser what they do for ours.
+    """Return emphasis marks, with invisible characters where other parsers would treat them differently.
 
     Args:
-        text: Markdown.
-        start: Where marks begin, of one kind or of several.
-        end: Where the last of them ends.
+        text: The Markdown.
+        start: The start of the marks, which may be of several kinds.
+        end: The end of the last mark.
     """
     runs = [_Run.of(text, *run.span()) for run in _RUN.finditer(text, start, end)]
     # Next to a character that is not punctuation, the neighbour of a run needs the invisible character too.
@@ -126,7 +128,7 @@ def with_unseen_signs(text: str, start: int, end: int) -> str:
 
 
 class _Run(NamedTuple):
-    """A run of one mark, what it does for us, and what of that others would not see."""
+    """A run of one emphasis mark: whether it opens and closes emphasis here, and what other parsers would miss."""
 
     marks: str
     opens: bool
@@ -150,7 +152,7 @@ class _Run(NamedTuple):
 
 
 class _Character(NamedTuple):
-    """A character beside a run of marks; a blank stands for the edge of a text."""
+    """A character next to a run of marks; a space at the start or end of the text."""
 
     sign: str
 
@@ -168,7 +170,10 @@ class _Character(NamedTuple):
 
 
 def _flanks(before: _Character, after: _Character, *, is_amended: bool = True) -> tuple[bool, bool]:
-    """Return whether a run between these can open and can close emphasis, by CommonMark 0.31.2, section 6.2, and the amendment."""
+    """Return whether a run between two characters can open and can close emphasis.
+
+    By CommonMark 0.31.2, section 6.2, and the amendment for Chinese, Japanese and Korean.
+    """
     is_cjk = is_amended and (before.is_cjk or after.is_cjk)
     opens = not after.is_blank and (
         not after.is_punctuation or before.is_blank or before.is_punctuation or is_cjk
@@ -180,7 +185,7 @@ def _flanks(before: _Character, after: _Character, *, is_amended: bool = True) -
 
 
 def _before(text: str, start: int) -> _Character:
-    """Return what a reader sees before `start`: not the number of a citation, nor what picks the shape of a character."""
+    """Return the character before `start`, ignoring citation marks, and variation selectors after CJK characters."""
     while start and text[start - 1] == CITATION_END:
         opening = text.rfind(CITATION_START, max(0, start - _MAX_CITATION_CHARS), start)
         if opening < 0:
@@ -202,7 +207,7 @@ def _after(text: str, end: int, text_end: int) -> _Character:
 
 
 def _seen_before(text: str, start: int) -> str:
-    """Return what another parser sees before `start`: a citation has become a link by then."""
+    """Return the character that other parsers see before `start`, where a link has replaced the citation mark."""
     sign = text[start - 1] if start else " "
     return ")" if sign == CITATION_END else sign
 
@@ -214,7 +219,7 @@ def _seen_after(text: str, end: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _is_cjk(sign: str) -> bool:
-    """Tell whether `sign` is written in Chinese, Japanese or Korean: letters, wide punctuation, no emoji."""
+    """Return whether a character is Chinese, Japanese or Korean: a letter or wide punctuation, but not an emoji."""
     code = ord(sign)
     if any(code in jamo for jamo in _HANGUL_JAMO):
         return True
@@ -223,7 +228,7 @@ def _is_cjk(sign: str) -> bool:
 
 
 def _picks_shape(sign: str) -> bool:
-    """Tell whether `sign` is a variation selector."""
+    """Return whether a character is a variation selector."""
     return "\ufe00" <= sign <= "\ufe0f" or "\U000e0100" <= sign <= "\U000e01ef"
 
 
@@ -231,7 +236,7 @@ def _picks_shape(sign: str) -> bool:
 
 _LABEL: Final = re.compile(r" ?\\label\s*\{[^{}]*\}")
 _PUNCTUATION: Final = ("", ".", ",", ";")
-# Characters that follow a dollar sign mentioned in prose, as in ($), and never start a formula.
+# Characters that may follow a dollar sign in prose, as in ($), but never start a formula.
 _NO_BEGINNING: Final = ("", "$", ")", "'", '"', "’", "”", ",", ";", ":", "?")
 _MONEY: Final = re.compile(r"\d[\d.,]*(?:\s*[A-Za-z%]|\s|$)")
 _TEX_SIGN: Final = re.compile(r"[\\^_={}<>+*/|]")
@@ -241,15 +246,15 @@ _ENVIRONMENT: Final = re.compile(
 
 
 def without_labels(formula: str) -> str:
-    r"""Drop `\label{...}`: labels are page-wide in MathJax, so the same answer drawn twice would be an error.
+    r"""Return a formula without `\label{...}`: labels are page-wide, so an answer shown twice would be an error.
 
-    A blank stays, so that what stood before and after it does not become one command.
+    Each label is replaced with a space, so that the text before and after it does not join to a command.
     """
     return _LABEL.sub(" ", formula)
 
 
 class Formula(NamedTuple):
-    """A formula in running text: its source without delimiters, where it ends, and whether it is displayed on its own line."""
+    """A formula in text: its source without delimiters, its end position, and whether it is a display formula."""
 
     source: str
     end: int
@@ -257,12 +262,13 @@ class Formula(NamedTuple):
 
 
 def find_formula(text: str, start: int, memory: MutableMapping[str, Any]) -> Formula | None:
-    r"""Return the formula whose opening mark stands at `start`, or None if what stands there is just a character.
+    r"""Return the formula whose opening delimiter is at `start`; None if no formula begins there.
 
     Args:
         text: The text of a paragraph.
-        start: Where a `$` or a backslash stands.
-        memory: Keeps what is known about `text` between calls, so that many opening marks do not each scan all of it.
+        start: The position of a `$` or a backslash.
+        memory: Caches results for `text` between calls, so that a text with many opening delimiters is scanned only
+            once.
     """
     if text[start] == "$":
         return _display_dollars(text, start) or _inline_dollars(text, start)
@@ -272,7 +278,7 @@ def find_formula(text: str, start: int, memory: MutableMapping[str, Any]) -> For
 
 
 def find_environment(text: str, start: int) -> Formula | None:
-    r"""Return the environment, `\begin{align}` and so on, that begins at `start`; None if none does or it has no end."""
+    r"""Return the environment (`\begin{align}` ...) at `start`; None if there is none, or it is not closed."""
     opening = _ENVIRONMENT.match(text, start)
     if opening is None:
         return None
@@ -346,8 +352,9 @@ def _bracketed(src: str, start: int, memory: MutableMapping[str, Any]) -> Formul
     return Formula(formula, end + 2, is_display=opening == "[") if formula else None
 
 
-# A browser may break a line beside a formula, as beside a picture. Characters next to it without a space stay with it: a bracket
-# before it, or "," ")." "-" "th" after it. A long formula is left alone, so that it does not become wider than its column.
+# Browsers may break a line next to a formula, as next to an image. Adjacent characters are kept on its line: a bracket
+# before it, or "," ")." "-" "th" after it. This is not done for long formulas, which could become wider than their
+# column.
 
 _LONGEST_UNBROKEN: Final = 60
 _OPENING: Final = re.compile(r"[(\[{«“‘„‚\"'¿¡]{1,3}\Z")
@@ -356,13 +363,13 @@ _FOLLOWING: Final = re.compile(r"\A\w{0,3}(?!\w)[^\w\s(\[{«“‘„‚¿¡]{0,
 
 def _unbroken_formulas(state: StateCore) -> None:
     for token in state.tokens:
-        # While its source is shown, it is text.
+        # A formula that is shown as source is ordinary text.
         if token.type == "inline" and token.children and not state.env.get("shows_source"):
             token.children = _with_neighbours(token.children)
 
 
 def _with_neighbours(tokens: Sequence[Token]) -> list[Token]:
-    """Keep formulas and adjacent punctuation on one line."""
+    """Return tokens in which short formulas and their adjacent punctuation are kept on one line."""
     result: list[Token] = []
     position = 0
     while position < len(tokens):
@@ -374,7 +381,7 @@ def _with_neighbours(tokens: Sequence[Token]) -> list[Token]:
             result.append(tokens[position])
             position = end
             continue
-        # Emphasis around the formula only, as in `**$x$**,`, is part of it.
+        # Emphasis around only the formula, as in `**$x$**,`, is treated as a part of it.
         while begin and end < len(tokens) and result[begin - 1].nesting == 1 and tokens[end].nesting == -1:
             begin, end = begin - 1, end + 1
         formula = [*result[begin:], *tokens[position:end]]
@@ -390,7 +397,7 @@ def _with_neighbours(tokens: Sequence[Token]) -> list[Token]:
 
 
 def _cut(token: Token, part: re.Pattern[str]) -> list[Token]:
-    """Take a part of a text out of it; return the text that is that part, if there is one."""
+    """Remove the match of `part` from a text token, and return it as a token; return [] without a match."""
     found = part.search(token.content) if token.type == "text" else None
     if found is None or not found[0]:
         return []
@@ -414,7 +421,7 @@ def _math_block(state: StateBlock, start_line: int, end_line: int, silent: bool)
 
 
 def _opening_mark(line: str) -> tuple[str, int]:
-    """Return the mark that closes what `line` opens, and the length of the opening mark; ("", 0) for no formula."""
+    """Return the closing delimiter of a formula that `line` opens, and the length of its opening one; else ("", 0)."""
     if line.startswith("$$"):
         return "$$", 2
     if line.startswith("\\["):
@@ -424,10 +431,10 @@ def _opening_mark(line: str) -> tuple[str, int]:
 
 
 def _find_end(state: StateBlock, start: int, end: int, closing: str, skipped: int) -> tuple[int, bool] | None:
-    """Return the line after the formula and whether it is closed, or None if it shares its one line with text.
+    """Return the line after the formula and whether it is closed; None if it shares its only line with text.
 
-    Without its closing mark a formula still reaches to the next blank line, or the end of its list item: the text may
-    be growing, and what is shown of these lines must not depend on how much has come.
+    A formula without a closing delimiter ends at the next blank line or at the end of its list item. This rule makes
+    the rendering of these lines independent of how much of a growing text has arrived.
     """
     for number in range(start, end):
         if number > start and (state.isEmpty(number) or state.sCount[number] < state.blkIndent):
@@ -457,7 +464,7 @@ def _push_block(state: StateBlock, start: int, next_line: int, *, closing: str, 
 
 
 def _push_paragraph(state: StateBlock, text: str) -> None:
-    """Show the words that follow a closing mark on the same line."""
+    """Push the text that follows a closing delimiter on the same line as a paragraph."""
     state.push("paragraph_open", "p", 1)
     inline = state.push("inline", "", 0)
     inline.content, inline.children = text, []
@@ -487,7 +494,7 @@ def _too_deep(state: StateBlock, start_line: int, end_line: int, silent: bool) -
 
 
 def _sparse_table(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """Accept a table that would have more cells than characters, most of them empty."""
+    """Parse a table with more cells than characters, most of them empty, as a `sparse_table` token."""
     if start_line + 2 >= end_line or "|" not in _line_of(state, start_line):
         return False
     delimiters = _line_of(state, start_line + 1).strip()
@@ -509,7 +516,7 @@ def _sparse_table(state: StateBlock, start_line: int, end_line: int, silent: boo
 
 
 def _end_of_rows(state: StateBlock, line: int, end_line: int) -> int:
-    """Return the line after the last row of a table, as markdown-it's own rule finds it."""
+    """Return the line after the last row of a table, by the same rule as markdown-it."""
     terminators = state.md.block.ruler.getRules("blockquote")
     previous, state.parentType = state.parentType, "table"
     while line < end_line and state.sCount[line] >= state.blkIndent and not state.isEmpty(line):
@@ -521,7 +528,7 @@ def _end_of_rows(state: StateBlock, line: int, end_line: int) -> int:
 
 
 def _break_tag(state: StateInline, silent: bool) -> bool:
-    """Accept `<br>`, the one HTML element that models need: Markdown has no line break inside a table cell."""
+    """Parse `<br>`, the only HTML element that models need: Markdown has no line break for table cells."""
     if state.src[state.pos] != "<" or not (tag := _BREAK_TAG.match(state.src, state.pos)):
         return False
     if not silent:

@@ -34,10 +34,11 @@ from ._sanitise import (
     without_math,
 )
 
-# In plain text, one long cell does not widen the whole column.
+# In plain text, cells are padded to at most this width, so that one long cell does not widen its column.
 _MAX_PADDED_CHARS: Final = 80
 
-# A column with a longer cell wraps on a narrow page, so that the other columns stay visible. Model names do not wrap.
+# A column with a longer cell may wrap on a narrow page, so that the other columns stay visible. Model names are
+# shorter.
 _LONGEST_NAME: Final = 26
 
 Row = tuple[str, ...]
@@ -47,12 +48,12 @@ Group = tuple[str, Sequence[Row]]
 def render_rows(
     groups: Sequence[Group], *, columns: Row = (), numbers: Collection[int] = (), notes: Iterable[str] = ()
 ) -> Bundle:
-    """Return groups of rows, each under its heading ("" for none).
+    """Return a table of groups of rows as HTML and plain text.
 
     Args:
-        groups: Headings and rows.
-        columns: What each column is; "" for none. Without it, the first cell of a row is the label of the others.
-        numbers: Which columns, counted from 0, hold numbers, and stand at the right.
+        groups: The heading ("" for none) and the rows of each group.
+        columns: The names of the columns; "" for none. Without column names, the first cell of each row is its label.
+        numbers: Indices of columns with numbers, which are right-aligned.
         notes: Sentences below the table.
     """
     table = _Table(groups=groups, columns=columns, numbers=frozenset(numbers))
@@ -63,7 +64,7 @@ def render_rows(
 
 
 def with_folded_code(table: Bundle, folds: Sequence[tuple[str, str, str]]) -> Bundle:
-    """Return a table with code below it that opens on a click: its titles, contents and languages."""
+    """Return a table with collapsed code blocks below it, given as titles, contents and languages."""
     html = table.data["text/html"] + "".join(render_folded_code(*fold) for fold in folds)
     text = "\n\n".join([table.data["text/plain"], *(f"{title}\n{content}" for title, content, _ in folds)])
     return Bundle({"text/html": html, "text/plain": text}, {})
@@ -71,7 +72,7 @@ def with_folded_code(table: Bundle, folds: Sequence[tuple[str, str, str]]) -> Bu
 
 @dataclass(frozen=True, kw_only=True)
 class _Table:
-    """All groups, which share their columns."""
+    """Groups of rows with common columns."""
 
     groups: Sequence[Group]
     columns: Row
@@ -115,7 +116,7 @@ class _Table:
 
     @cached_property
     def _prose(self) -> frozenset[int]:
-        """The columns with a cell that is longer than a name."""
+        """Indices of the columns with a cell longer than `_LONGEST_NAME`."""
         cells = (cell for row in self._all_rows() for cell in enumerate(row))
         return frozenset(column for column, text in cells if len(text) > _LONGEST_NAME)
 
@@ -152,7 +153,7 @@ _BETWEEN: Final[Row] = ("", "\N{NO-BREAK SPACE}", "", "", "")
 
 
 def render_history(forest: Forest, thread: str | None = None) -> Bundle:
-    """Return the tree of all turns, or of those of one thread.
+    """Return the tree of all turns, or of the turns of one thread, as a table.
 
     Args:
         forest: The turns.
@@ -173,13 +174,13 @@ def render_history(forest: Forest, thread: str | None = None) -> Bundle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """A turn and where it is drawn.
+    """A turn and its position in the tree.
 
     Attributes:
         turn: The turn.
-        depth: Of how many branches it is part.
-        begins: It is the first of its branch.
-        is_root: It is the first of a conversation.
+        depth: The number of nested branches that contain it.
+        begins: Whether it is the first turn of its branch.
+        is_root: Whether it is the first turn of a conversation.
     """
 
     turn: Turn
@@ -189,9 +190,9 @@ class _Step:
 
 
 def _walk(turns: Sequence[Turn], on_path: set[str]) -> Iterator[_Step]:
-    """Yield the turns in the order in which they are drawn: branches first, then what goes on from the same turn.
+    """Yield the turns in the order of the table. After a turn, its branches come first, then its main continuation.
 
-    Only a branch is deeper than where it begins, so that long threads stay flat.
+    Only branches are indented, so a long thread stays flat.
     """
     ids = {turn.id for turn in turns}
     children: defaultdict[str | None, list[Turn]] = defaultdict(list)
@@ -224,7 +225,7 @@ def _row(step: _Step, heads: Mapping[str, str | None], is_on_path: bool) -> Row:
 
 
 def _bounded(rows: list[Row]) -> list[Row]:
-    """Leave out the middle of a long list. Readers mostly look for the last turns."""
+    """Return the rows with the middle of a long list left out. Readers mostly look for the last turns."""
     if len(rows) <= _MAX_ROWS:
         return rows
     end = len(rows) - _MAX_ROWS + _SHOWN_AT_TOP
@@ -234,11 +235,11 @@ def _bounded(rows: list[Row]) -> list[Row]:
 
 
 def describe_pace(limiter: BucketState, state: PaceState) -> str:
-    """Describe the limits of one class of models.
+    """Describe the current rate limit of one model class.
 
     Args:
         limiter: The shared limiter, with the configured rate.
-        state: What was learnt of the class.
+        state: The limits of the class, as learnt from the server.
     """
     return "; ".join(_clauses(limiter, state))
 
@@ -261,14 +262,14 @@ def _clauses(limiter: BucketState, state: PaceState) -> Iterator[str]:
 
 
 _WIDTH = 88
-"""Columns. JupyterLab breaks longer lines of an error in the middle of a word."""
+"""Characters per line of an error. JupyterLab breaks longer lines in the middle of a word."""
 
-# IPython prints the exception's name in red in every colour scheme; so do these lines.
+# IPython prints the name of an exception in red in every colour scheme.
 _RED, _PLAIN = "\x1b[0;31m", "\x1b[0m"
 
 
 def short_traceback(error: BaseException, *, colors: bool) -> list[str]:
-    """Return the lines for `_render_traceback_`: what happened and what to do, and no frames."""
+    """Return the lines for `_render_traceback_`: the name and message of the error, without frames."""
     name, message = type(error).__name__, str(error)
     if isinstance(error, KeyboardInterrupt):
         name, message = "KeyboardInterrupt", message or "interrupted"
@@ -287,10 +288,10 @@ def _wrap(text: str) -> list[str]:
 
 
 def counted(count: int, thing: str) -> str:
-    """Write a number of things: "1 row", "2,000 rows"."""
+    """Return a count with its noun: "1 row", "2,000 rows"."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def file_size(size: int) -> str:
-    """Write a number of bytes as a list of files shows it: "4 kB", "2.5 MB"."""
+    """Return a size in bytes as text: "4 kB", "2.5 MB"."""
     return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"

@@ -1,13 +1,12 @@
-r"""Decides which formulas are safe to hand to MathJax, and shows the others as source.
+r"""Decides which formulas are safe to typeset with MathJax. Others are shown as source.
 
-What a model wrote may hold commands that link, restyle or redefine, and it may be of a kind that freezes the browser's page or
-makes it crash, again each time the notebook is opened. Four things make a formula too much: levels, which MathJax and the
-browser work through by recursion; counts, as in `\begin{alignat}{99999999}`; lengths; and sheer amount, which is bounded over
-a whole answer as well.
+A formula of a model may contain commands that link, restyle or redefine macros. It may also freeze or crash the page,
+each time the notebook is opened. Four properties are limited: nesting depth, because MathJax and the browser recurse;
+counts, as in `\begin{alignat}{99999999}`; lengths; and the total work, which is limited for a whole answer as well.
 
-Commands are looked up in lists of harmless ones, below. A command that is not there is taken for the worst: it
-puts all that follows one level deeper, up to the end of its group; it draws each argument twice; and a number in its
-arguments is a count, by which everything in them is multiplied.
+Known harmless commands are listed below. For any other command, the worst case is assumed: everything after it, up to
+the end of its group, is one level deeper; each argument is drawn twice; and a number in its arguments is a count that
+multiplies their cost.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from markdown_it.token import Token
 
 from ..schema import hidden_in
 
-# TeX commands and environments that are known to be harmless in a formula, by how they treat what follows.
+# TeX commands and environments that are known to be harmless in a formula, by their effect on what follows.
 #
-# Taken from the maps of MathJax's base, AMS, mathtools, braket, cancel, color, mhchem and bussproofs packages. A command that
-# is in none of these sets is treated as the most expensive kind: see above.
+# Taken from the maps of MathJax's packages base, AMS, mathtools, braket, cancel, color, mhchem and bussproofs. For any
+# other command, the worst case is assumed (see the module docstring).
 _SYMBOL_NAMES: Final = """
     aleph allowbreak alpha alwaysDashedLine alwaysNoLine alwaysRootAtBottom alwaysRootAtTop alwaysSingleLine
     alwaysSolidLine amalg And angle approx approxeq arccos arcsin arctan arctanh arg argmax argmin Arrowvert arrowvert
@@ -78,7 +77,7 @@ _SYMBOL_NAMES: Final = """
     vartriangleright varUpsilon varXi Vdash vDash vdash vdots vee veebar Vert vert Vvdash wedge wp wr Xi xi yen zeta
 """
 SYMBOLS: Final = frozenset(_SYMBOL_NAMES.split())
-"""Signs, functions, blanks, fonts: nothing is put inside them, and they read no number."""
+"""Symbols, functions, spaces and fonts. They take no argument and read no number."""
 
 _TAKER_NAMES: Final = """
     Aboxed acute AXC Axiom AxiomC bar Bbb bcancel binom boldsymbol boxed Bra bra Braket braket breve buildrel cancel
@@ -99,7 +98,7 @@ _TAKER_NAMES: Final = """
     xrightharpoonup xRightleftharpoons xrightleftharpoons xtofrom xtwoheadleftarrow xtwoheadrightarrow
 """
 TAKERS: Final = frozenset(_TAKER_NAMES.split())
-"""Commands that take arguments in braces, show each once, and read no number in them."""
+"""Commands that take arguments in braces, draw each argument once, and read no number in them."""
 
 _SWITCH_NAMES: Final = """
     BIC BinaryInf BinaryInfC color displaystyle huge Huge large Large LARGE lower moveleft moveright normalsize not
@@ -107,14 +106,14 @@ _SWITCH_NAMES: Final = """
     tiny Tiny TrinaryInf TrinaryInfC UIC UnaryInf UnaryInfC
 """
 SWITCHES: Final = frozenset(_SWITCH_NAMES.split())
-"""Commands that put what follows, or what stood before, one level deeper without braces, and read no count."""
+"""Commands that nest the following or preceding part one level deeper without braces, and read no count."""
 
 _MEASURE_NAMES: Final = """
     above framebox genfrac hskip hspace kern lower mathmakebox mkern moveleft moveright mskip mspace overbracket raise
     raisebox Rule rule Space underbracket
 """
 MEASURES: Final = frozenset(_MEASURE_NAMES.split())
-"""Commands that read lengths, and no count."""
+"""Commands that read lengths but no counts."""
 
 _ENVIRONMENT_NAMES: Final = """
     align align* aligned bmatrix bmatrix* Bmatrix Bmatrix* bsmallmatrix Bsmallmatrix cases cases* dcases dcases*
@@ -123,27 +122,27 @@ _ENVIRONMENT_NAMES: Final = """
     subnumcases vmatrix vmatrix* Vmatrix Vmatrix* vsmallmatrix Vsmallmatrix
 """
 ENVIRONMENTS: Final = frozenset(_ENVIRONMENT_NAMES.split())
-"""Environments that read no number."""
+"""Environments that take no number."""
 
 
-# No useful formula is longer or deeper than this, and MathJax would take seconds for it.
+# Longer formulas are of no use, and MathJax would take seconds for them.
 MAX_FORMULA_CHARS: Final = 5_000
-# 180 to 400 levels crash the page in Chromium (MathJax 4).
+# Maximum nesting depth. 180 to 400 levels crash the page in Chromium (MathJax 4).
 _MAX_DEPTH: Final = 60
-# By how much commands may multiply their arguments.
+# Maximum factor by which nested commands may multiply the cost of their arguments.
 _MAX_WEIGHT: Final = 128
-# The most length of gaps and rules in all: more would push the rest of the formula out of view.
+# Maximum total length of gaps and rules in em. More would move the rest of the formula out of view.
 _MAX_EMS: Final = 200.0
-# About 2 ms each on a busy machine, during which the page does not respond.
+# Maximum cost of a formula. A unit takes about 2 ms on a busy machine, during which the page does not respond.
 _MAX_COST: Final = 3_000
-# At this depth a character takes twice the time of one at the top level.
+# At this depth, a character costs twice as much as at the top level.
 _LEVELS_PER_COST: Final = 8
 _COST_OF_A_SWITCH: Final = 5
-# Characters that may stand between a command and a group that is still an argument of it.
+# Maximum number of characters between a command and a group that still counts as its argument.
 _MAX_BARE_ARGUMENTS: Final = 4
 
 UNSEEN: Final = "\N{WORD JOINER}"
-"""A sign that nobody sees: behind its backslash, a command is none."""
+"""An invisible character. After the backslash of a command, it disables the command."""
 
 # Commands that link, load, style, set ids, or change macros and counters for every other formula on the page.
 _UNSAFE_COMMAND: Final = re.compile(
@@ -175,7 +174,7 @@ _ESCAPED: Final = re.compile(r"\\[\\{}$]")
 
 @lru_cache(maxsize=512)
 def weight_of(formula: str) -> int | None:
-    """Return the work of typesetting `formula`, about 1 for each character; None if it is not safe."""
+    """Return the cost of typesetting a formula, about 1 per character; None if the formula is not safe."""
     if len(formula) > MAX_FORMULA_CHARS or _UNSAFE_COMMAND.search(formula):
         return None
     if _DELIMITER.search(_ESCAPED.sub("", formula)) or hidden_in(formula, is_code=True):
@@ -187,7 +186,7 @@ def weight_of(formula: str) -> int | None:
 
 
 def is_too_much(text: str) -> bool:
-    """Tell whether text that is no formula for us would be too deep, or hold too large a number, if it were one for others."""
+    """Return whether text would exceed the limits on depth, counts or lengths if parsed as a formula."""
     try:
         _Scan(text, is_formula=False)
         _Scan(_COMMENT.sub("", text), is_formula=False)
@@ -202,14 +201,14 @@ class _TooMuchError(Exception):
 
 @dataclass(slots=True)
 class _Reader:
-    """A command or environment that may be reading arguments.
+    """A command or environment whose arguments may follow.
 
     Attributes:
-        is_counting: A number in an argument is a count, and arguments are drawn more than once.
-        bare_left: How many signs without braces may still be arguments.
-        bare_after_group: Whether they may be so after a group as well.
-        has_group: A group has been read.
-        is_in_bracket: A bracket is open.
+        is_counting: Whether a number in an argument is a count. Arguments are then drawn more than once.
+        bare_left: How many more characters without braces may be arguments.
+        bare_after_group: Whether characters without braces may also be arguments after a group.
+        has_group: Whether a group has been read as an argument.
+        is_in_bracket: Whether an optional argument in brackets is open.
     """
 
     is_counting: bool
@@ -220,7 +219,7 @@ class _Reader:
 
 
 class _Group(NamedTuple):
-    """An open group: what closes it, where switches in it end, what it is to others, and what holds again after it."""
+    """An open group: its closing delimiter, its initial depth, its role as an argument, and the state after it."""
 
     end: str
     start_depth: int
@@ -231,17 +230,18 @@ class _Group(NamedTuple):
 
 
 class _Scan:
-    """One pass over a formula, token by token, in linear time.
+    """Checks a formula token by token, in linear time.
 
     Args:
         formula: The formula.
-        is_formula: It has to be a whole one, and of a sane size. Else, only levels, counts and lengths matter.
+        is_formula: Whether it must be a complete formula of limited cost. If not, only depth, counts and lengths are
+            checked.
 
     Attributes:
-        cost: How much work it is to typeset, about 1 for each sign.
+        cost: The cost of typesetting it, about 1 per character.
 
     Raises:
-        _TooMuchError: It is not safe.
+        _TooMuchError: The formula is not safe.
     """
 
     def __init__(self, formula: str, *, is_formula: bool = True) -> None:
@@ -251,8 +251,8 @@ class _Scan:
         self._depth = 0
         self._weight = 1
         self._reader: _Reader | None = None
-        self._arguments: list[_Reader] = []  # whose groups are open, outermost first
-        self._is_taken = False  # what stands here belongs to the command before it
+        self._arguments: list[_Reader] = []  # those whose groups are open, outermost first
+        self._is_taken = False  # whether the next token is an argument of the command before it
         self._ems = 0.0
         position = 0
         while token := _TOKEN.match(formula, position):
@@ -285,10 +285,10 @@ class _Scan:
                 self._mark(token[0], is_taken=is_taken)
 
     def _is_in_argument(self) -> bool:
-        """Whether MathJax knew the end of this group before it read what is inside: no comment reaches over that end."""
+        """Whether the current group is an argument. MathJax finds its end first, so a comment cannot hide the end."""
         return bool(self._groups) and self._groups[-1].is_taken
 
-    # What the tokens do
+    # Tokens
 
     def _begin(self, name: str) -> None:
         self._bare()
@@ -404,7 +404,7 @@ class _Scan:
     # Arguments
 
     def _bare(self) -> None:
-        """Take a character without braces as an argument, or as the end of the arguments."""
+        """Count a character without braces as an argument, or end the arguments if no more are allowed."""
         reader = self._reader
         if reader is None or reader.is_in_bracket:
             return
@@ -441,21 +441,21 @@ class _Scan:
 
 
 def is_unsafe_command(text: str, start: int) -> bool:
-    """Tell whether the backslash at `start` begins a command that no formula may have."""
+    """Return whether the backslash at `start` begins an unsafe command."""
     return bool(_UNSAFE_COMMAND.match(text, start))
 
 
 def disarmed(text: str) -> str:
-    """Return `text` with a sign that nobody sees in each command that no formula may have: it reads the same, and does nothing."""
+    """Return `text` with an invisible character in each unsafe command, which disables the command."""
     return _UNSAFE_COMMAND.sub(lambda command: f"\\{UNSEEN}{command[0][1:]}", text)
 
 
-# Bounds how much of an answer is rendered, in proportion to its length.
+# Limits the size of a rendered answer, in proportion to the length of its text.
 #
-# A few characters of Markdown can become a very large page: the empty cells of a sparse table, a long address behind a short
-# reference. So each block is weighed by its tokens, which the parser makes in linear time, before it is rendered. A block that would
-# exceed the allowance is shown as its source. Formulas have an allowance of their own, for the work that MathJax has with
-# them.
+# A few characters of Markdown can become a very large page, for example the empty cells of a sparse table, or a short
+# reference to a long URL. Therefore the size of each block is estimated from its tokens before it is rendered; parsing
+# takes linear time. A block that would exceed the allowance is shown as source. Formulas have a separate allowance for
+# the cost of typesetting.
 TOO_LARGE: Final = "Shown as source: rendered, it would be far larger than its source."
 TOO_MANY_FORMULAS: Final = "The rest of the formulas are shown as source: more would slow the page down."
 
@@ -471,9 +471,9 @@ class Allowance:
     """How much of one answer may still be rendered. It grows with the length of the answer.
 
     Attributes:
-        written: Characters of the answer, up to the block that is drawn.
-        drawn: Characters of HTML, roughly, of the blocks before it.
-        formula_cost: The work that the formulas before it make.
+        written: Characters of the answer before the current part.
+        drawn: Estimated characters of HTML so far.
+        formula_cost: Cost of the formulas so far, as returned by `weight_of`.
     """
 
     written: int = 0
@@ -485,11 +485,11 @@ class Allowance:
         return Allowance(self.written, self.drawn, self.formula_cost)
 
     def admit(self, tokens: Iterable[Token], written: int) -> bool:
-        """Return whether a block is rendered, and count it.
+        """Return whether a block may be rendered, and count it if so.
 
         Args:
-            tokens: The block, parsed.
-            written: Characters of the answer up to its end.
+            tokens: The tokens of the block.
+            written: Characters of the answer up to the end of the block.
         """
         drawn = self.drawn + sum(map(_weight, tokens))
         is_admitted = drawn <= _ALWAYS_CHARS + _CHARS_PER_WRITTEN * written
@@ -497,7 +497,7 @@ class Allowance:
         return is_admitted
 
     def admit_formula(self, source: str) -> bool:
-        """Return whether a formula is typeset, and count it. Unsafe formulas never are."""
+        """Return whether a formula may be typeset, and count it if so. Unsafe formulas are never typeset."""
         cost = weight_of(source)
         if cost is None or self.has_no_formulas_left:
             return False
@@ -506,12 +506,12 @@ class Allowance:
 
     @property
     def has_no_formulas_left(self) -> bool:
-        """Whether no further formula is typeset."""
+        """Whether the allowance for formulas is used up."""
         return self.formula_cost >= _MAX_FORMULA_COST
 
 
 def _weight(token: Token) -> int:
-    """Return how many characters of HTML a token becomes, roughly."""
+    """Return the estimated number of characters of HTML for a token and its children."""
     weight = len(token.content) if token.type != "inline" else 0
     if token.nesting >= 0:
         weight += _ELEMENT_CHARS if token.tag else 0

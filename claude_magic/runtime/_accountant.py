@@ -113,7 +113,7 @@ class TurnAccountant:
         """Book the admitted request, and return its bill. The reservation is released even if this fails.
 
         Args:
-            received: The complete or partial reply, or a function that returns it; None if nothing received.
+            received: The complete or partial reply, or a function that returns it; None if nothing was received.
         """
         ended, self._current, self.record = self._current, None, None
         if ended is None:

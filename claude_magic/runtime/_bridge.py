@@ -186,7 +186,7 @@ def _settle(future: concurrent.futures.Future[_Result], task: asyncio.Task[_Resu
 
 
 class KnownPace:
-    """Keeps the pace of one server and account. Another server or credential has its own limits.
+    """The known limits (pace) of one server and account. They are replaced when the server or the credential changes.
 
     Args:
         kept: The dump of a previous runtime of this kernel, or None. It contains no credential, so the first connection to
@@ -231,7 +231,7 @@ class SharedClient:
     Args:
         bucket: The limiter that all clients share.
         known_pace: The known limits of the server.
-        say: Called with a sentence for the user about a limiter on a server.
+        say: Called with a message for the user when the connection to a shared limiter is lost or restored.
     """
 
     def __init__(self, bucket: TokenBucket, known_pace: KnownPace, say: Callable[[str], None]) -> None:
@@ -382,7 +382,8 @@ class Engine:
     Args:
         kept: The limiter state of a previous engine of this kernel (`dump`), or None.
         rate: Returns the requests per second of the settings, for a new bucket.
-        say: Called on the bridge with a sentence for the user about a limiter on a server.
+        say: Called on the bridge with a message for the user when the connection to a shared limiter is lost or
+            restored.
         before_close: Awaited on the bridge before the client is closed.
     """
 
@@ -449,7 +450,7 @@ class Engine:
         return self._known_pace.state
 
     def close(self) -> None:
-        """Cancel all tasks, and end the client and the thread. The limiters stay; the next task starts the rest again."""
+        """Cancel all tasks, and end client and thread. The next task starts new ones. The limiters are kept."""
         with self._lock:
             bridge, self._bridge, self._shared = self._bridge, None, None
             if bridge is not None:
@@ -545,6 +546,6 @@ class RateLimits:
             return tuple(reversed(self._by_model.values()))
 
     def refusals(self) -> tuple[Refusal, ...]:
-        """Return the last refusals, newest first."""
+        """Return the last responses with status 429, newest first."""
         with self._lock:
             return tuple(reversed(self._refusals))

@@ -199,7 +199,7 @@ class BudgetExceededError(ConfigurationError):
     """Raised when a request could cost more than the rest of the budget. Nothing was sent.
 
     Attributes:
-        is_passing: The request would fit without the reservations of other processes' requests in flight.
+        is_passing: Whether the request would fit without the reservations of other processes.
     """
 
     is_passing = False

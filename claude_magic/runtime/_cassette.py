@@ -144,11 +144,11 @@ class Cassette:
     # Asking...
 
     def peek(self, key: str, *, takes: bool = False, is_new: bool = False) -> Recording | None:
-        """Return the recording that answers a request if it is asked now: the next occurrence, or else the last one.
+        """Return the recording that would answer the request now: the next occurrence, or else the last one.
 
         Args:
             key: The key of the request.
-            takes: The request is being asked, and counts as such.
+            takes: Count the request as made, so that the next call returns the next occurrence.
             is_new: Do not return a recording that was already taken.
         """
         with self._lock:
@@ -178,7 +178,7 @@ class Cassette:
 
         Args:
             recording: The recording.
-            replaces: Replace the recordings of the same request from before this kernel asked it again.
+            replaces: Replace the recordings of the same request that were made before this kernel sent it.
 
         Returns:
             A future that is done when the recording is on disk, or fails with a `CassetteError`.
@@ -215,7 +215,7 @@ class Cassette:
         """
         with self._changing():
             new = [recording for recording, _ in recordings]
-            # When this kernel asks a request again for the first time, the earlier answers are dropped.
+            # The first time that this kernel sends a request, the earlier recordings of the request are dropped.
             old = {each.key for each, replaces in recordings if replaces} - self._renewed
             old &= self._content.recordings.keys()
             if old:
@@ -329,8 +329,8 @@ class Cassettes:
             absolute = Path(os.path.abspath(Path(path).expanduser()))
         except OSError as failure:
             raise CassetteError(
-                f"The cassette is kept in the current folder, and that is gone ({failure.strerror}). Nothing was sent. Go to another one "
-                "with %cd, or use --replay off."
+                f"The cassette is in the current folder, which no longer exists ({failure.strerror}). Nothing was "
+                "sent. Change to another folder with %cd, or use --replay off."
             ) from None
         with self._lock:
             return self._by_path.setdefault(absolute, Cassette(absolute))
@@ -499,21 +499,22 @@ def _check_version(header: Mapping[str, Any], name: str) -> None:
         raise ValueError("not the first line of a cassette of claude_magic")
     if version > VERSION:
         raise CassetteError(
-            f"The cassette {name} was written by a newer claude_magic (version {version}, and this one knows {VERSION}), so it is "
-            "neither read nor changed. Nothing was sent. Update claude_magic, or name another file with the setting cassette."
+            f"The cassette {name} was written by a newer claude_magic (version {version}; this one supports "
+            f"{VERSION}), so it is neither read nor changed. Nothing was sent. "
+            "Update claude_magic, or name another file with the setting cassette."
         )
 
 
 def _problems(name: str, conflicts: Sequence[int], bad: Sequence[str]) -> Iterator[str]:
     if conflicts:
         yield (
-            f"The cassette {name} has marks of a merge conflict (line {conflicts[0]}): the answers of both sides are used. Delete the "
-            "lines with the marks."
+            f"The cassette {name} contains merge conflict markers (line {conflicts[0]}): the answers of both sides are "
+            "used. Delete the lines with the markers."
         )
     if bad:
         more = f" and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
         are, them = ("A line", "It is") if len(bad) == 1 else (f"{len(bad)} lines", "They are")
-        yield f"{are} of the cassette cannot be read: {', '.join(bad[:_MAX_NAMED])}{more}. {them} left as found."
+        yield f"{are} of the cassette cannot be read: {', '.join(bad[:_MAX_NAMED])}{more}. {them} left unchanged."
 
 
 def _name_in(line: bytes) -> tuple[str, int] | None:

@@ -197,7 +197,7 @@ class Ledger:
         await self._shared.look(client)
 
     async def report_last(self) -> None:
-        """Report to the processes that share the budget what they do not know yet."""
+        """Report the amounts that the processes that share the budget have not received yet."""
         await self._shared.report_last()
 
     def account(self, *, is_simulated: bool = False) -> Account:
@@ -245,7 +245,7 @@ class Ledger:
         return reservation
 
     async def _check(self, client: ClaudeClient, request: MessageRequest) -> None:
-        """Refuse a request that no budget of this process can cover."""
+        """Refuse a request if a parent process has a budget, or if this one has a budget and a model has no price."""
         await self._shared.join(client)
         if not self._is_own and not self._shared.is_joined:
             _check_parent(self._forked_from or self._ancestors.find_budget())
@@ -466,16 +466,16 @@ def _check_parent(budget: ParentBudget | None) -> None:
     """
     if budget is not None:
         raise BudgetExceededError(
-            f"A budget of {format_usd(budget.amount)} is set in process {budget.pid}, which started this one, and what is spent "
-            "here would not count there. Nothing was sent. Ask in that process, whose threads share its budget, or give this "
-            "one a budget of its own: `claude.runtime.ledger.set_budget(0.50)`."
+            f"A budget of {format_usd(budget.amount)} is set in process {budget.pid}, which started this one. "
+            "Requests of this process would not count against it. Nothing was sent. Ask in that process, whose threads "
+            "share its budget, or give this one a budget of its own: `claude.runtime.ledger.set_budget(0.50)`."
         )
 
 
 def publish_budget(amount: float | None) -> None:
     """Publish the budget of this process to its descendants; None withdraws it.
 
-    If the folder is not writable, only forked processes know of it.
+    If the folder is not writable, the budget applies only to forked child processes.
     """
     path = _marker_path(os.getpid())
     with contextlib.suppress(OSError):

@@ -43,8 +43,8 @@ class ModelFacts:
         released: Release date in ISO format; for some models only the month is known ("2026-05").
         price: Row of the price list.
         thinking: Accepted types of the `thinking` field.
-        long_prompts: A prompt length in tokens, and the price of whole requests with longer prompts; None if it is the same.
-        quiet_up_to_high: Accepts `disabled` only up to effort high.
+        long_prompts: A prompt length in tokens, and the price of requests with longer prompts; None if it is the same.
+        quiet_up_to_high: Whether `disabled` is accepted only up to effort high.
         max_output_tokens: Largest `max_tokens`.
         context_window: Size of the context window in tokens.
         cache_minimum_tokens: Shortest prefix that is cached; shorter ones are silently not cached.
@@ -236,7 +236,7 @@ def lines_of(model: str, usage: Usage, *, asked: str | None = None) -> tuple[Bil
     Args:
         model: The model that answered.
         usage: The server's counts of one request; the sum of several would be priced at the wrong tier.
-        asked: The requested model, which took the steps that name no model; None for the one that answered.
+        asked: The requested model, to which steps without a model name are billed; None for the model that answered.
     """
     if not usage.steps:  # the usual case
         cost = total((_cost(model, usage, usage, is_alone=True), _tool_fees(usage)))

@@ -241,7 +241,7 @@ class ReplySnapshot:
 
     @property
     def helpers(self) -> tuple[str, ...]:
-        """Other models that took part besides the one that answered, billed at their own prices."""
+        """The models that took part in addition to the one that answered. Each is billed at its own price."""
         models = dict.fromkeys(line.model for each in self.rounds for line in each.bill)
         return tuple(model for model in models if model != self.model)
 
@@ -363,7 +363,7 @@ class Progress:
         self._change(lambda: self._apply_client_event(event))
 
     def wait_for_turn(self) -> None:
-        """Enter the wait for an earlier answer of the same conversation."""
+        """Enter the queued phase: an earlier answer of the same conversation is still in flight."""
         self._change(lambda: self._enter(Phase.QUEUED, self._wait("turn", "", None, attempt=1)))
 
     def feed(self, event: StreamEvent, accumulator: MessageAccumulator) -> None:
@@ -391,7 +391,7 @@ class Progress:
         self._change(take_call)
 
     def add_note(self, note: str) -> None:
-        """Add a sentence for the reader, unless it is there already."""
+        """Add a sentence for the reader, unless it was already added."""
         with self._lock:
             if note not in self._state.notes:
                 self._set(notes=(*self._state.notes, note))
@@ -619,7 +619,7 @@ class GrowingContent:
         return None if self._current is None else self._current.usage
 
     def follow(self, accumulator: MessageAccumulator) -> None:
-        """Take the current round from an accumulator, which grows on the bridge thread."""
+        """Set the accumulator of the current round. It grows on the bridge thread."""
         self._current = accumulator
 
     def snapshot(self) -> tuple[BlockSnapshot, ...]:

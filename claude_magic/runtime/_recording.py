@@ -32,7 +32,7 @@ from ..context import is_secret_setting, redact
 _OPAQUE: Final = frozenset({"signature", "data", "encrypted_content", "encrypted_index", "encrypted_stdout"})
 """Fields with opaque text, which must be sent back to the server unchanged."""
 _USER_NAMED_FIELDS: Final = frozenset({"messages", "system", "tools"})
-"""Fields of a request that contain names chosen by the user, so that a field's name does not mark a secret."""
+"""Request fields with nested names chosen by the user. Names in them, such as `token`, do not indicate secrets."""
 _SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "cookie"})
 SENT_AS_IT_IS: Final = "What looks like a secret is [REDACTED] here, but sent as it is."
 _NON_WORD: Final = re.compile(r"\W")
@@ -197,8 +197,8 @@ def cleaned(value: Any, redact_text: Redact, *, is_setting: bool = False) -> Any
     Args:
         value: The value.
         redact_text: Returns a text without secrets.
-        is_setting: The field names were not chosen by the user. Also redact fields whose name marks a secret, such as the
-            `authorization_token` of an MCP server.
+        is_setting: Whether the API defines the field names. If so, also redact fields whose name indicates a secret,
+            such as the `authorization_token` of an MCP server.
     """
     if isinstance(value, str):
         clean = redact_text(value)

@@ -60,7 +60,7 @@ from ._recording import (
 from ._settings import Settings
 
 NO_BATCHES: Final = (
-    "A batch is not recorded in a cassette: its answers are in the journal, and running the line again asks nothing. "
+    "A batch is not recorded in a cassette: its answers are in the journal, and running the line again sends nothing. "
     "Turn replay off (--replay off), or leave via='batch' (--via batch) out. Nothing was sent."
 )
 
@@ -79,7 +79,7 @@ class Lookup:
     """The result of looking up a request.
 
     Attributes:
-        request: The request, referenced so that no other object gets its `id()`.
+        request: The request. This reference keeps it alive, so that its `id()` is not reused.
         key: Its key, in hexadecimal digits.
         recording: The recording that answers it, or None.
     """
@@ -90,7 +90,7 @@ class Lookup:
 
 
 class ReplayClient(ClaudeClient):
-    """A `ClaudeClient` that answers from a cassette, and records. It borrows an HTTP client when it first sends something.
+    """A `ClaudeClient` that answers from a cassette, and records. It borrows an HTTP client for its first request.
 
     Args:
         cassette: The cassette.
@@ -116,7 +116,7 @@ class ReplayClient(ClaudeClient):
         self._looked_up: dict[int, Lookup] = {}
 
     async def client(self) -> HTTPClaudeClient:
-        """Return the client that sends.
+        """Return the client that sends requests, borrowed on first use.
 
         Raises:
             NotRecordedError: Replay is "only", so nothing may be sent.
@@ -124,7 +124,7 @@ class ReplayClient(ClaudeClient):
         """
         if self.settings.replay == "only":
             raise NotRecordedError(
-                f"The cassette {self.cassette.name} has no answer to this, and replay is only: nothing was sent."
+                f"The cassette {self.cassette.name} has no answer to this request, and replay is 'only': nothing was sent."
             )
         async with self._opening:
             if self._client is None:
@@ -155,7 +155,7 @@ class ReplayClient(ClaudeClient):
         return known.recording is not None
 
     async def take(self, request: MessageRequest) -> Lookup:
-        """Return the lookup result of a request, and forget it.
+        """Return the lookup result of a request, and remove it from the cache.
 
         Raises:
             CassetteError: The cassette cannot be read.
@@ -226,10 +226,10 @@ class ReplayClient(ClaudeClient):
         return models
 
     async def health_check(self) -> Health:
-        """Probe the server; if replay is "only", return a result that says that nothing was sent."""
+        """Check the server. If replay is "only", send nothing and return a result that says so."""
         if self.settings.replay != "only":
             return await (await self.client()).health_check()
-        detail = "Nothing was sent: replay is only, so the cassette answers."
+        detail = "Nothing was sent: replay is 'only', so all answers come from the cassette."
         return Health(is_reachable=False, is_authenticated=None, latency=0.0, detail=detail)
 
     async def aclose(self) -> None:
@@ -417,7 +417,7 @@ class _Recorder:
         try:
             await asyncio.wrap_future(self._put(recording))
         except CassetteError as failure:
-            text = f"This answer was not recorded, so running it again asks again. {failure.message}"
+            text = f"This answer was not recorded; the next run asks Claude again. {failure.message}"
             self._observer(CassetteRemark(text=text))
             return
         self._observer(recorded(recording, is_replay=False))
@@ -482,7 +482,7 @@ def explain_miss(
     """
     beginning = " ".join(
         [
-            f"The cassette {name} has no answer to this request, and replay is only: nothing was sent.",
+            f"The cassette {name} has no answer to this request, and replay is 'only': nothing was sent.",
             *problems,
         ]
     )
@@ -492,10 +492,10 @@ def explain_miss(
     nearest, similarity = _nearest(asked, recordings)
     if similarity < _MIN_SIMILARITY:
         return f"{beginning} None of its {len(recordings):,} recorded requests is similar. {remedy}"
-    lines = list(_differences(nearest.request, asked)) or ["a repeated draw: it was recorded fewer times"]
+    lines = list(_differences(nearest.request, asked)) or ["the number of repetitions: fewer are recorded"]
     day = nearest.recorded_at[:10]
     listed = "\n".join(f"  {line}" for line in lines)
-    return f"{beginning}\nWhat differs from the nearest one, recorded on {day} (- recorded, + asked now):\n{listed}\n{remedy}"
+    return f"{beginning}\nDifferences from the most similar request, recorded on {day} (- recorded, + this request):\n{listed}\n{remedy}"
 
 
 def _nearest(asked: Mapping[str, Any], recordings: Sequence[Recording]) -> tuple[Recording, float]:

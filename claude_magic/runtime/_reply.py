@@ -22,7 +22,7 @@ from ..tools import LoopExecutor, WaitingExecutor, loop_kept_awake, sigint_handl
 from ._progress import Phase, Progress, ReplySnapshot
 from ._requests import AskedWith, Question
 
-# Waiting for a reply on a plain thread, such that no Ctrl-C is lost.
+# Blocking waits for a reply, in which no Ctrl-C is lost.
 #
 # Python raises KeyboardInterrupt wherever the main thread happens to be, and it can be swallowed: inside a callback, a
 # `__del__`, a lock. So during the wait, and only then, SIGINT has a handler of its own, which does not raise: it cancels the
@@ -31,14 +31,14 @@ _SETTLING_TIME = 2.0
 """Seconds given to an interrupted reply to close its stream and finish its text, which takes milliseconds."""
 
 _POLL_INTERVAL = 0.1
-"""Seconds. The wait is divided into short ones, because a signal that arrives just before a thread begins to wait for a lock does not
-wake it; on Windows no signal does."""
+"""Maximum length of one wait in seconds. A longer wait is a series of short ones, because a signal that arrives just
+before a thread waits for a lock does not wake the thread; on Windows, no signal does."""
 
 _Wake = Literal["done", "interrupted", "call"]
 
 
 class Waitable(Protocol):
-    """A reply, as far as waiting for it is concerned."""
+    """The interface that waiting for a reply requires."""
 
     def cancel(self) -> None:
         """Request cancellation. Must be safe inside a signal handler."""
@@ -48,7 +48,7 @@ class Waitable(Protocol):
 
     @property
     def pending_calls(self) -> WaitingExecutor | None:
-        """Tool calls that the waiting thread must run meanwhile, or None."""
+        """Tool calls that the waiting thread must run while it waits, or None."""
 
 
 def wait_interruptibly(reply: Waitable, timeout: float | None = None) -> bool:
@@ -187,9 +187,9 @@ _WOULD_BLOCK_LOOP = (
 )
 _STILL_IN_FLIGHT = (
     "This reply is still in flight, so it cannot be copied or stored: wait for it first with `reply.result()` (or `await "
-    "reply`), or take what has arrived, `reply.text`."
+    "reply`), or use the partial text, `reply.text`."
 )
-_CANCELLED = "The reply was cancelled. Its text holds what had arrived."
+_CANCELLED = "The reply was cancelled. Its `text` is the partial answer."
 
 
 class Reply:
@@ -212,8 +212,8 @@ class Reply:
         outlives_cell: Whether it belongs to no cell, so that interrupting a cell does not stop it.
         thread: The thread of its conversation, or None.
         asked_with: Settings and options for requesting the rest of a truncated answer; None for a stored reply.
-        is_on_screen: Set by the code that has drawn the answer. The next time IPython would display the reply as the value of
-            a cell, it displays nothing and clears this.
+        is_on_screen: Set by the code that has drawn the answer. If set, the next display of the reply as the value of a
+            cell shows nothing, and clears the flag.
         presenter: Renders replies in this process, stored ones included; None for plain text.
     """
 

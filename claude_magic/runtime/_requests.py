@@ -37,8 +37,8 @@ class Where:
         thread: The thread; None for the main one.
         cell: The id of the asking cell, so that running it again replaces its answer; None if unknown.
         is_new: Start a new conversation.
-        is_beside: Keep the answer on a separate branch that the conversation does not continue from, because the cell asks
-            another question at the same position.
+        is_beside: Keep the answer on a separate branch, from which the conversation does not continue, because the cell
+            asks another question at the same position.
     """
 
     thread: str | None = None
@@ -367,7 +367,7 @@ def _budgeted_thinking(max_tokens: int, notes: list[str]) -> dict[str, Any] | No
 
 
 SHORT_NAMES: Final[tuple[str, ...]] = tuple(line for line in get_args(Line) if line != "mythos")
-"""Short names of models. Mythos is left out: few accounts have access to it, and they know its name."""
+"""Short names of models. Mythos is not included: few accounts have access to it, and their users know its full name."""
 
 _LISTING_TIMEOUT: Final = 2.0
 """Seconds to wait for the server's list of models; the first answer waits for it."""
@@ -465,7 +465,7 @@ class ModelNames:
         listed = [each.id for models in self._lists.values() for each in models]
         nearest = None if model in listed else nearest_model(model, listed)
         if nearest is not None:
-            error.say(f"{error.message} Did you mean {nearest}? `%claude models` lists what there is.")
+            error.say(f"{error.message} Did you mean {nearest}? `%claude models` lists the available models.")
 
     async def _models_of(self, client: ClaudeClient) -> list[ModelInfo]:
         if client in self._lists:

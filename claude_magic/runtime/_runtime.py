@@ -432,7 +432,7 @@ class Runtime:
         return self.settings().values.rate_limit_rps
 
     def _notify_user(self, sentence: str) -> None:
-        """Show a sentence about a limiter on a server: with a displayed reply in flight, or else with the next one."""
+        """Show a message about a shared limiter: with a displayed reply in flight, or else with the next one."""
         shown = next((reply for reply in self.in_flight() if reply.origin != _PYTHON), None)
         if shown is not None:
             shown.add_note(sentence)
@@ -480,8 +480,8 @@ class Runtime:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "The runtime belongs to its process, so it is not copied or stored: in another process use "
-            "`claude_magic.claude` there. Replies that have ended can be stored."
+            "The runtime belongs to its process and cannot be copied or pickled. In another process, use "
+            "`claude_magic.claude` there. Replies that have ended can be pickled."
         )
 
     def set_presenter(self, present: Presenter | None) -> None:

@@ -30,7 +30,7 @@ class SharedBudget:
     """A ledger's view of the budget on a server. Use it on the bridge only, except `set` and the properties.
 
     Args:
-        account: Returns the account of this process: of real money, or (True) of a simulator.
+        account: Returns the account of this process: for real money (False) or for a simulator (True).
         name: Name of this process's ledger on the server; a ledger that continues another one keeps its name.
     """
 
@@ -79,8 +79,8 @@ class SharedBudget:
             self._link, self._lock, self._joining = link, asyncio.Lock(), asyncio.Lock()
             self._unsubscribe = link.subscribe(self._on_message, lambda: None)
         async with self._joining:
-            # Only the first of many calls at once: a later one would report what the others have reserved by then, and without a budget
-            # no report follows that takes it back.
+            # Only the first of several concurrent calls reports. A later one would report the reservations made by
+            # then, and without a budget, no further report would remove them.
             if not self.is_joined or self._unsent is not None:
                 with contextlib.suppress(SharingLostError):
                     await self._call(False)
@@ -95,7 +95,7 @@ class SharedBudget:
                     await self._call(is_simulated)
 
     def _stop_sharing(self) -> None:
-        """Stop sharing, because the settings name no server or another one."""
+        """Stop sharing, because the settings name another server or none."""
         self._unsubscribe()
         self._link, self._unsubscribe, self.is_joined = None, lambda: None, False
 
@@ -152,7 +152,7 @@ class SharedBudget:
                 await self._call(self._unreported.pop())
 
     async def report_last(self) -> None:
-        """Report what is not reported yet, because the process may end: what a dead process has reserved counts as spent."""
+        """Report the remaining amounts before the process ends: reservations of a dead process count as spent."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_REPORT_TIMEOUT):
                 await asyncio.gather(self._report(), *self._tasks)
@@ -202,9 +202,10 @@ class SharedBudget:
         share = max(0.0, left) / self._link.members
         if own - self._committed_at_contact[is_simulated] + worst.total > share:
             raise BudgetExceededError(
-                f"The budget of {format_usd(amount)} is shared, and the limiter at {self._link.address.shown} is away. This process may spend "
-                f"its share of what was left, {format_usd(share)}, and this request could cost up to {format_usd(worst.total)}. It was not "
-                "sent. Run it again when the limiter is back."
+                f"The budget of {format_usd(amount)} is shared, and the limiter at {self._link.address.shown} "
+                f"cannot be reached. This process may spend its share of the rest, {format_usd(share)}, and this "
+                f"request could cost up to {format_usd(worst.total)}. It was not sent. "
+                "Run it again when the limiter can be reached."
             )
 
 

@@ -343,8 +343,8 @@ def _branch_notes(place: Place) -> list[str]:
     if aside:
         turns = "1 turn is" if aside == 1 else f"{aside} turns are"
         notes.append(
-            f"{turns} not part of this conversation, because this cell continues after the turn that it followed before, on another "
-            f"branch: `%claude switch {place.left_head}` goes back"
+            f"{turns} not part of this conversation, because the cell was run again and continues its earlier branch: "
+            f"`%claude switch {place.left_head}` goes back"
         )
     return notes
 

@@ -1,11 +1,12 @@
--- A budget that several processes share, and what each of them has spent.
+-- A budget that several processes share, and the amounts that each of them has spent and reserved.
 --
--- Each process says what it has spent in all, not what has been added: a call that is lost or comes twice makes no difference, and what a
--- server has forgotten is there again with the next call of each.
+-- Each process reports its totals, not increments. So a call that is lost or repeated makes no difference, and if the
+-- server loses its data, the next call of each process restores them.
 --
--- What a process that has died had reserved may have been billed.
+-- The reservations of a dead process count as unconfirmed, because its requests may have been billed.
 --
--- KEYS: a hash, "amount" and for each process what it said last; the members, as the bucket knows them. ARGV: the request as JSON, the prefix of the channels.
+-- KEYS: a hash with the field "amount" and the last report of each ledger; the members, as in `bucket.lua`. ARGV: the
+-- request as JSON, and the prefix of the channels.
 
 local books, members = KEYS[1], KEYS[2]
 local request, prefix = cjson.decode(ARGV[1]), ARGV[2]

@@ -66,7 +66,7 @@ def fenced_blocks(text: str) -> Iterator[CodeBlock]:
         if token.type == "fence":
             yield CodeBlock(token.content, _language(token.info))
         elif token.type == "code_block" and _FENCE.match(token.content):
-            # A fence indented too far: Markdown takes it for indented code, but the model means a fence.
+            # A fence that is indented too far: Markdown parses it as indented code, but the model meant a fence.
             yield from fenced_blocks(dedent(token.content))
 
 
@@ -320,7 +320,7 @@ def _is_needed(text: str, position: int) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_joined(sign: str) -> bool:
-    """Return whether a joiner may stand beside `sign`: a non-ASCII letter or mark, or a part of an emoji."""
+    """Return whether a joiner may be next to `sign`: a non-ASCII letter or mark, or a part of an emoji."""
     return not sign.isascii() and category(sign)[0] in "LMS"
 
 

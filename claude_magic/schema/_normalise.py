@@ -110,7 +110,7 @@ class _Normaliser:
 
     def _reference(self, schema: Mapping[str, Any], place: str) -> Schema:
         if "description" in schema:
-            return self._resolved(schema, place)  # no other keyword may stand beside a reference
+            return self._resolved(schema, place)  # the API allows no other keyword next to `$ref`
         return {"$ref": f"#/$defs/{self._define(schema['$ref'], place)}"}
 
     def _define(self, reference: str, place: str) -> str:
@@ -191,7 +191,7 @@ class _Normaliser:
 def _without_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the schema of an optional field without its null type, which is redundant.
 
-    The API limits both, and unions more than optional fields.
+    The API limits the number of unions and of optional fields, and the limit for unions is lower.
     """
     choices = schema.get("anyOf", ())
     real = [choice for choice in choices if choice != {"type": "null"}]

@@ -171,7 +171,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _made_by(stand_in: Any, make: Any) -> Any:
-    """Return a type that is validated as a stand-in with the same fields, and then converted by `make`."""
+    """Return a type that pydantic validates as `stand_in`, with the same fields, and then converts with `make`."""
 
     def schema(_source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_after_validator_function(make, handler(stand_in))
@@ -276,7 +276,7 @@ class OutputSchema:
 
     @property
     def field_schemas(self) -> dict[str, dict[str, Any]]:
-        """The JSON schema of each field, without references; of a type that is not an object, its own under the name ""."""
+        """The JSON schema of each field by name, without references; under "" for a type that is not an object."""
         fields: dict[str, Any] = _inlined(self.json_schema["properties"], self.json_schema.get("$defs", {}))
         return {"": fields[_WRAPPER_FIELD]} if self._is_wrapped else fields
 

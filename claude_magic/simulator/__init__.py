@@ -9,8 +9,8 @@ with Simulator() as sim:
     assert len(sim.requests) == 2
 ```
 
-It validates requests as strictly as the API does, answers by rule (the same prompt gets the same answer), and
-can produce every failure that a client must survive: see `scenarios`.
+It validates requests as strictly as the API does, answers by rules (the same prompt gets the same answer), and
+can produce the failures that a client must handle: see `scenarios`.
 """
 
 from ._batches import Batch, BatchScript

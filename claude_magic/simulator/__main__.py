@@ -57,7 +57,7 @@ def _wait_for_signal() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m claude_magic.simulator",
-        description="A stand-in for the Claude Messages API on a loopback port. It answers by rule, with no key.",
+        description="A stand-in for the Claude Messages API on a loopback port. It answers by rules and needs no key.",
     )
     parser.add_argument(
         "--port", type=_port, default=8765, help="port on 127.0.0.1; 0 takes any free port (%(default)s)"
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list-scenarios", action="store_true", help="list the scenarios and exit")
     parser.add_argument(
-        "--requests-per-minute", type=_positive, metavar="N", help="answer more requests per minute with 429"
+        "--requests-per-minute", type=_positive, metavar="N", help="more requests per minute get a 429"
     )
     parser.add_argument(
         "--api-key", metavar="KEY", help="the only valid API key; by default any key is valid"

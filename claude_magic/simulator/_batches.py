@@ -90,10 +90,10 @@ class BatchScript:
         order: Order of the results.
         cuts: Number of lines after which each successive download of the results breaks off; later downloads are
             complete.
-        cut_by: How a download breaks off. "end" ends the body properly.
+        cut_by: How a download breaks off: a TCP reset, a closed connection, or a proper end of the body ("end").
         retry_after: Value of the `retry-after` header while the batch is in progress, in seconds.
-        held_after: Number of lines after which each download waits for `gate`.
-        gate: The gate.
+        held_after: Number of lines after which each download waits for `gate`; None for no wait.
+        gate: The gate that the test opens, or None.
     """
 
     seconds: float | None = None

@@ -83,7 +83,7 @@ def authenticate(request: Request, api_key: str | None) -> str:
 
 
 def api_version(request: Request) -> str:
-    """Return the API version that the request asks for."""
+    """Return the API version in the request headers."""
     version = request.headers.get("anthropic-version")
     if version is None:
         raise invalid("anthropic-version: header is required")
@@ -95,7 +95,7 @@ def api_version(request: Request) -> str:
 
 
 def betas(request: Request) -> frozenset[str]:
-    """Return the beta features that the request asks for."""
+    """Return the beta features in the request headers."""
     header = request.headers.get("anthropic-beta", "")
     wanted = [value.strip() for value in header.split(",") if value.strip()]
     is_first_party = _FIRST_PARTY_BETA in wanted

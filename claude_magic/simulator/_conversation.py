@@ -112,7 +112,7 @@ class Conversation:
 
     fields: JSON
     prompt: str
-    """The last question's text, with the values in it."""
+    """The text of the last question, including literal values such as lists."""
     typed: str
     """The typed sentence of the last question."""
     sent: tuple[Attachment, ...]

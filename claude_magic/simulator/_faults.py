@@ -1,7 +1,7 @@
 """Behaviours with a faulty delivery: the request is validated and answered normally, then something goes wrong.
 
-A `text` argument replaces the answer, without validation of the request, where a test needs to know the exact
-text of the undamaged answer.
+With a `text` argument, the request is not validated, and this text is the undamaged answer, for tests that compare
+it exactly.
 """
 
 from __future__ import annotations

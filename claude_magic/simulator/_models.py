@@ -40,7 +40,7 @@ class Model:
     """Accepted values of `thinking.type`."""
     thinks_by_default: bool = False
     disabled_up_to_high: bool = False
-    """Whether `disabled` is rejected at effort xhigh or max."""
+    """Whether `thinking.type` `disabled` is rejected at effort xhigh or max."""
     efforts: tuple[str, ...] = ALL_EFFORTS
     default_effort: str = "high"
     has_forced_tools: bool = True

@@ -243,7 +243,7 @@ def scenario(name: str) -> Scenario:
 
 
 def find_scenario(name: str) -> Scenario:
-    """Return the scenario that a request asks for.
+    """Return the scenario that a request names.
 
     Raises:
         APIError: 400, there is no such scenario.

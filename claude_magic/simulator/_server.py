@@ -69,7 +69,7 @@ class RecordedRequest:
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_DRAINED_BYTES = 2 * MAX_BODY_BYTES
-"""How much of an oversized body is read and discarded, so that the client can read the error before the connection closes."""
+"""Maximum number of bytes of an oversized body that are read and discarded, so that the client can read the error."""
 MAX_BATCH_BYTES = 256 * 1024 * 1024
 """Maximum body size of a message batch, whose requests are parsed one by one."""
 MAX_HELD_BYTES = {False: 4 * MAX_BODY_BYTES, True: 2 * MAX_BATCH_BYTES}
@@ -78,7 +78,7 @@ MAX_VALUES = 1_000_000
 """Maximum number of values in a body: a value of two bytes takes far more memory once parsed."""
 MAX_HEADER_BYTES = 256 * 1024
 MAX_EARLY_BYTES = 1024 * 1024
-"""Maximum data that a client may send before the response to its last request is complete."""
+"""Maximum number of bytes that a client may send before the response to its last request is complete."""
 MAX_CONNECTIONS = 1_000
 READ_TIMEOUT = 60.0
 """Maximum seconds from the first to the last byte of a request."""

@@ -23,7 +23,7 @@ from ._wire import BATCHES_PATH, JSON, APIError, Request, Steps, encode_json, in
 REQUESTS_PER_MINUTE = 10_000
 INPUT_TOKENS_PER_MINUTE = 10_000_000
 OUTPUT_TOKENS_PER_MINUTE = 2_000_000
-"""Limits in the headers if none was set, as published for the highest tier."""
+"""Limits that the headers report if none is set: those published for the highest tier."""
 
 
 class Bucket:

@@ -126,7 +126,7 @@ class Simulator:
     ```python
     with Simulator() as sim:
         sim.script(status(529), status(429, retry_after=1))
-        ...  # use sim.url as the base URL, then look at sim.requests
+        ...  # use sim.url as the base URL, then inspect sim.requests
     ```
 
     All methods are thread-safe. Closing ends open streams immediately.
@@ -136,8 +136,8 @@ class Simulator:
         chunk_delay: Seconds between two deltas of a stream.
         api_key: The only valid key; by default any key is valid that does not contain "invalid".
         scenario: The default scenario, for requests that do not name one.
-        requests_per_minute: The rate limit of each model class; by default there is no limit, but the headers
-            count.
+        requests_per_minute: The rate limit of each model class. By default no limit is enforced, but the headers
+            report one.
         input_tokens_per_minute: As above, for uncached input tokens.
         output_tokens_per_minute: As above, for output tokens.
         burst: Maximum number of requests at once, if less than `requests_per_minute`. Not reported in headers.

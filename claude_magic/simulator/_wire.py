@@ -59,7 +59,7 @@ class Request:
 
     @property
     def wants_stream(self) -> bool:
-        """Whether the body asks for server-sent events."""
+        """Whether the body requests server-sent events (`stream` is true)."""
         return self.fields.get("stream") is True
 
 

@@ -64,7 +64,7 @@ class Yielded:
 def outcome_of(value: object) -> Outcome:
     """Return a value for the model: data as JSON, with tables and images in it described as in a prompt.
 
-    A generator runs here, so this raises whatever the function's code raises.
+    A generator runs here, so this may raise any exception of the function.
     """
     if value is None:
         return Outcome("Done; the function returned nothing.")
@@ -411,7 +411,7 @@ class RunningCall:
 
     @property
     def is_async(self) -> bool:
-        """Whether the function is known to be async, and so runs beside other tasks."""
+        """Whether the function is known to be async, so that it runs concurrently with other tasks."""
         return self._tool is not None and self._tool.is_async
 
     def check(self) -> ToolResult | None:
@@ -437,7 +437,7 @@ class RunningCall:
 
     def refused(self, reason: str) -> ToolResult:
         """Return the result of a call that was not approved."""
-        note = f"{self.call.name} was not called: nobody could be asked. --approve never allows it."
+        note = f"{self.call.name} was not called: no approval could be requested. `--approve never` skips the approval."
         return self._result(reason, CallState.REFUSED, is_error=True, note=note if reason == NOBODY else "")
 
     def done(self, value: object) -> ToolResult:

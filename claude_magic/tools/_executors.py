@@ -31,21 +31,21 @@ Approve: TypeAlias = Callable[[ToolCall], Awaitable[str]]
 """Asks whether a call may run; the result is "" for yes, else the reason."""
 
 _DRAW_DELAY = 0.1
-"""Seconds before the user is asked or a function blocks the loop, so that the call is drawn first (13 frames per second). The
-question appears below it."""
+"""Seconds to wait before asking for approval, or before a function blocks the loop. In this time the call is drawn (at
+13 frames per second), so that the question appears below it."""
 
 
 class LoopExecutor:
     """An executor that runs calls on an event loop, one after the other, in a cell's context, which receives their output.
 
-    `async def` functions run beside the user's other tasks; other functions block the loop, as in a cell.
+    `async def` functions run concurrently with the user's other tasks. Other functions block the loop, as in a cell.
 
     Args:
         toolbox: The tools.
         loop: The loop.
         context: The context of the calls.
         approve: Asks whether a call may run; None to allow all.
-        interrupt: Called after Ctrl-C in a tool, to stop the whole answer.
+        interrupt: Stops the whole answer; called after Ctrl-C in a tool.
         interrupts: Returns a context in which Ctrl-C raises KeyboardInterrupt.
     """
 
@@ -191,7 +191,7 @@ class WaitingExecutor:
         return future
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Register a callback for pending calls, upon which the waiting thread calls `run_next`; return a function to unregister.
+        """Register a callback that wakes the waiting thread to call `run_next`. Return a function that unregisters it.
 
         On a thread other than the creating one, nothing is registered.
         """
@@ -266,7 +266,7 @@ _MEANINGS = {"y": "yes", "yes": "yes", "n": "no", "no": "no", "a": _ALL, "all": 
 
 
 class Approval:
-    """A base class for asking about the calls of one answer; a decision to allow all holds for the whole answer."""
+    """The base class of approval prompts for the calls of one answer. Allowing all applies to the whole answer."""
 
     is_all_allowed = False
 
@@ -277,7 +277,7 @@ class Approval:
 
 
 class TypedApproval(Approval):
-    """An approval through `input`."""
+    """An approval prompt that uses `input`."""
 
     def ask(self, call: ToolCall) -> str:
         """Ask and wait for the answer; return the reason why the call may not run, or "" if it may.
@@ -310,7 +310,7 @@ class TypedApproval(Approval):
                 return meaning
 
     async def ask_on_loop(self, call: ToolCall) -> str:
-        """Do the same on an event loop, which is blocked meanwhile."""
+        """Call `ask` on an event loop, which is blocked until the user has answered."""
         with interrupts_raised():
             return self.ask(call)
 

@@ -1,9 +1,10 @@
 """Waits for an awaitable in a blocking call.
 
-If no event loop runs, it runs on a new loop, or on one that the caller provides. In a kernel the loop runs already, and the
-awaitable may belong to it. Then the loop runs nested inside itself by nest-asyncio2, which is imported and applied only for
-this. The restrictions were all found by breaking kernels: before version 1.7.3, and after the older nest_asyncio, shell
-messages were lost; inside an async cell or `asyncio.timeout` a cell never replies, or the kernel dies.
+If no event loop runs, the awaitable runs on a new loop, or on one that the caller provides. In a kernel a loop already
+runs, and the awaitable may belong to it. Then nest-asyncio2, which is imported only for this, runs the loop nested
+inside itself. The restrictions come from failures in kernels: with versions before 1.7.3, or after the older
+nest_asyncio, shell messages were lost; inside an async cell or `asyncio.timeout`, a cell never replies, or the kernel
+dies.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def interrupts_raised() -> contextlib.AbstractContextManager[None]:
 
 
 def interrupts_raised_between_cells() -> contextlib.AbstractContextManager[None]:
-    """Do the same between cells, when the kernel ignores SIGINT because no cell runs."""
+    """Make Ctrl-C raise KeyboardInterrupt between cells, when the kernel ignores SIGINT because no cell runs."""
     return sigint_handled(signal.default_int_handler, also_if_ignored=True)
 
 
@@ -51,8 +52,9 @@ def interrupts_heard() -> Iterator[None]:
     """Make Ctrl-C raise KeyboardInterrupt in a read from a terminal, even at the moment when the read begins.
 
     Python runs signal handlers between bytecodes, and after a system call that a signal has interrupted. A signal that arrives
-    between the last bytecode and the system call of `input` is in neither place, so it waits for the next key (measured: 1 to 20
-    of 3,000 signals sent as soon as the prompt is on the screen). A thread repeats such a signal until its handler runs.
+    between the last bytecode and the system call of `input` is not handled before the next key press (measured: 1 to
+    20 of 3,000 signals sent as soon as the prompt is on the screen). A thread repeats such a signal until its handler
+    runs.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_kill"):
         yield  # on Windows, `input` waits for signals too
@@ -71,7 +73,7 @@ def interrupts_heard() -> Iterator[None]:
 
     def repeat() -> None:
         while numbers := reader.recv(64):
-            if previous != -1:  # of an event loop
+            if previous != -1:  # the file descriptor of an event loop
                 with contextlib.suppress(OSError):
                     os.write(previous, numbers)
             while signal.SIGINT in numbers and not is_over.wait(_REPEAT_AFTER):
@@ -120,7 +122,7 @@ def loop_kept_awake(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
 
 class _Heartbeat:
-    """A timer that repeats itself."""
+    """A repeating timer that wakes an event loop."""
 
     def __init__(self) -> None:
         self.waiters = 0

@@ -85,9 +85,9 @@ class Parameter:
 
     Attributes:
         name: Its name.
-        hint: Its type, in a form that pydantic accepts.
+        hint: Its type hint, in a form that pydantic accepts.
         default: Its default in the signature; `...` if it has none.
-        has_declared_default: Whether a `Field` declares its default, which Python would pass on as it is.
+        has_declared_default: Whether a `Field` declares its default. Python does not apply such a default.
         is_positional: Whether it is positional-only.
         is_kept: Whether it always keeps its default, because JSON cannot express it.
     """
@@ -100,7 +100,7 @@ class Parameter:
     is_kept: bool = False
 
     def own_value(self) -> Any:
-        """Return the default to pass; `LEFT_OUT` if Python fills it in."""
+        """Return the default to pass, or `LEFT_OUT` to let Python use the default in the signature."""
         if self.has_declared_default:
             return FieldInfo.from_annotation(self.hint).get_default(
                 call_default_factory=True, validated_data={}
@@ -239,7 +239,7 @@ def _declared(default: Any, hint: Any) -> FieldInfo | None:
 
 
 def _has(value: Any, *names: str) -> bool:
-    """Return whether an object (not a class) really has attributes: a table or a mock returns one for any name."""
+    """Return whether an object (not a class) defines these attributes. A table or a mock has every attribute."""
     return not isinstance(value, type) and all(
         inspect.getattr_static(value, name, LEFT_OUT) is not LEFT_OUT for name in names
     )

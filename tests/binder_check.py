@@ -1,8 +1,9 @@
-"""Build a fresh environment from binder/ alone, as Binder would, and run notebooks in it.
+"""Build a fresh environment from binder/ alone, as Binder does, and run notebooks in it.
 
-What Binder does, without its container: install binder/requirements.txt from the repository's folder, then start everything
-through binder/start. The notebooks must run on the simulator, with no key, and every cell must succeed. Four of them do for all:
-the first, the one that needs the most packages, the one with widgets, and the one with tables and a journal on the disk.
+This repeats the steps of Binder without its container: install binder/requirements.txt from the repository's folder,
+then start everything through binder/start. The notebooks must run on the simulator, without a key, and every cell must
+succeed. Four notebooks are run as a sample: the first, the one with the most packages, the one with widgets, and the
+one with tables and a journal on disk.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def main() -> int:
 
 
 def _environment(programs: Path) -> dict[str, str]:
-    """A machine with no key and no settings."""
+    """Return an environment without a key or settings."""
     environment = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "HOME": str(TARGET / "home")}
     if os.name == "nt":
         environment = {**os.environ, **environment, "CLAUDE_MAGIC_DEMO": "auto"}

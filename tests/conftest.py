@@ -1,4 +1,4 @@
-"""What holds for every test: no traffic leaves this machine, and no setting of the developer's own leaks in."""
+"""Rules for all tests: no network traffic leaves this machine, and no settings of the developer are used."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from .cores import usable
 for _name in [name for name in os.environ if name.startswith(("ANTHROPIC_", "CLAUDE_MAGIC_"))]:
     del os.environ[_name]
 
-# No test reads the settings files of the user who runs it, or asks their keyring. We write neither.
+# No test uses the developer's settings files or keyring.
 _configuration = tempfile.TemporaryDirectory(prefix="claude-magic-tests-")
 atexit.register(_configuration.cleanup)
 os.environ |= dict.fromkeys(("XDG_CONFIG_HOME", "APPDATA"), _configuration.name)
 os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
 
 
-# A shell that starts a run in the background has it ignore Ctrl-C, and with it all that it starts. Tests send Ctrl-C.
+# A process that a shell starts in the background ignores SIGINT, and so do its children. Tests need SIGINT.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# jsonschema, which nbformat imports, would compile its grammars for seconds, for a check of addresses that nothing here uses.
+# jsonschema, which nbformat imports, would compile grammars for seconds, for URL checks that are not used here.
 sys.modules.setdefault("rfc3987_syntax", None)
 
 
 def _refuse_other_hosts(event: str, arguments: tuple[Any, ...]) -> None:
-    """Audit hook: a test that would leave this machine fails, whatever library it used."""
+    """Make a test fail that connects to another host, with any library (an audit hook)."""
     if event != "socket.connect" or not isinstance(arguments[1], tuple):
         return
     host = arguments[1][0]
@@ -73,5 +73,8 @@ def certificates_read_once() -> Iterator[None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """`-n auto` follows the processors that this run may use, not those of the machine. Tests of kernels wait a third of their time."""
+    """Return the number of workers for `-n auto`: the processors available to this run.
+
+    Tests of kernels wait a third of their time, so they get one more.
+    """
     return usable() + any("kernel" in str(each) for each in config.args)

@@ -1,4 +1,4 @@
-"""How many processors this run may use: what the scheduler grants, within the limit of a container."""
+"""The number of processors available to this run, by the scheduler and the container's limit."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def usable(cgroup: Path = CGROUP) -> int:
-    """The processors of this process, at least 1.
+    """Return the number of processors available to this process, at least 1.
 
-    `taskset`, a cpuset or a CPU quota of a container count; `os.cpu_count` and psutil tell what the machine has.
+    `taskset`, a cpuset or the CPU quota of a container count; `os.cpu_count` and psutil report those of the machine.
     """
     granted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(granted, _quota(cgroup) or granted))
 
 
 def _quota(cgroup: Path) -> int | None:
-    """The CPU quota of the control group, rounded up (`cpu.max` of version 2, `cpu.cfs_*` of version 1)."""
+    """Return the CPU quota of the control group, rounded up (`cpu.max` of version 2, `cpu.cfs_*` of version 1)."""
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""Run the tests, but for those in a browser, on the oldest versions that pyproject.toml promises to work with.
+"""Run all tests except those in a browser on the oldest versions that pyproject.toml allows.
 
-Among them are the oldest IPython (8.37) and the oldest kernel (ipykernel 6.30.1), which behave differently from today's: a kernel
-without subshells, history without outputs, the older hook for completion. Arguments choose tests in place of all.
+The oldest IPython (8.37) and kernel (ipykernel 6.30.1) behave differently from current ones: no subshells, no outputs
+in the history, and an older completion hook. Arguments select tests.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ OURS_ALONE = (
 
 
 def main() -> int:
-    """Install the floors where they changed, then test; return pytest's exit code."""
+    """Install the minimum versions if they have changed, then run the tests. Return pytest's exit code."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     groups = project["dependency-groups"]
     optional = [each for each in (*groups["lab"], *groups["test"]) if isinstance(each, str)]
@@ -60,7 +60,7 @@ def main() -> int:
     command += [
         "-W",
         "ignore::DeprecationWarning",
-    ]  # old packages beside new ones use what has been renamed since
+    ]  # old packages with newer dependencies use deprecated names
     return subprocess.run([*command, *(sys.argv[1:] or FOLDERS)], cwd=ROOT).returncode
 
 

@@ -1,4 +1,4 @@
-"""A Redis or Valkey server of this system, in a folder of its own, for as long as a test needs it."""
+"""Starts a Redis or Valkey server of this system in a temporary folder for a test."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MISSING = "there is no redis-server or valkey-server here: install the package o
 
 
 def find_server() -> str | None:
-    """Return the program, or None where the system has none."""
+    """Return the path of the server program; None if there is none."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 class RedisServer:
-    """A server on a Unix socket; nothing is written to the disk."""
+    """A server on a Unix socket, without persistence."""
 
     def __init__(self, *options: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="claude-magic-redis-")
@@ -34,7 +34,7 @@ class RedisServer:
         self.url = f"unix://{self.socket}"
 
     def start(self) -> None:
-        """Start it, and return once it answers."""
+        """Start the server, and return once it responds."""
         program = find_server()
         assert program is not None
         self.socket.unlink(missing_ok=True)
@@ -57,13 +57,13 @@ class RedisServer:
             time.sleep(0.005)
 
     def kill(self) -> None:
-        """End it at once; what it held is gone."""
+        """Kill the server; its data is lost."""
         self.signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
 
     def signal(self, number: int) -> None:
-        """Send it a signal: SIGSTOP leaves it there, and silent."""
+        """Send the server a signal. SIGSTOP makes it hang."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
@@ -75,7 +75,7 @@ class RedisServer:
             return client.execute_command(*words)
 
     def close(self) -> None:
-        """End it, and remove its folder."""
+        """Stop the server, and remove its folder."""
         self.kill()
         self._folder.cleanup()
 
@@ -93,10 +93,10 @@ class RedisServer:
 
 @contextlib.contextmanager
 def redis_server(*options: str) -> Iterator[RedisServer]:
-    """Run a server; skip the test where the system has none.
+    """Run a server; skip the test if the system has none.
 
     Args:
-        options: Further options of `redis-server`.
+        options: Additional options of `redis-server`.
     """
     pytest.importorskip("redis")
     if find_server() is None:

@@ -1,7 +1,7 @@
-"""`make test`: set up, then run every part one after the other, and say what each took.
+"""`make test`: set up, run all parts one after the other, and report the duration of each.
 
-A part is a target of the Makefile, so that `make kernel` alone does what the whole run does. All parts run even where one
-has failed, because a run is long and the next finding may be another; the reasons stand on the last lines.
+A part is a target of the Makefile, so `make kernel` runs the same as the whole run does. All parts run even if one has
+failed, because a run takes long and later parts may fail for other reasons. The last lines list the reasons.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PYTEST_MARKS = ("FAILED ", "ERROR ")
 
 @dataclass
 class Part:
-    """One target of the Makefile, and what became of it."""
+    """A target of the Makefile, and its result."""
 
     target: str
     does: str
@@ -39,7 +39,7 @@ class Part:
     reasons: tuple[str, ...] = ()
 
     def run(self) -> bool:
-        """Run the target, showing what it prints; return whether it passed."""
+        """Run the target, with its output shown. Return whether it passed."""
         print(f"\n=== {self.target}: {self.does}", flush=True)
         last: deque[str] = deque(maxlen=KEPT_LINES)
         started = time.monotonic()
@@ -55,7 +55,7 @@ class Part:
 
     def _follow(self, last: deque[str]) -> int:
         command = [os.environ.get("MAKE", "make"), "--no-print-directory", self.target]
-        # The parts of this run take turns, so the job server of an outer `make -j` is not theirs.
+        # The parts run one after the other, so they do not use the job server of an outer `make -j`.
         environment = {
             name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS")
         }
@@ -73,14 +73,14 @@ class Part:
                 for line in process.stdout:
                     print(line, end="", flush=True)
                     last.append(line.rstrip())
-            except _Terminated:  # Ctrl-C reaches the part by itself, this does not
+            except _Terminated:  # Ctrl-C also reaches the part, but SIGTERM does not
                 process.send_signal(signal.SIGINT)
                 raise
         return process.returncode
 
 
 class _Terminated(KeyboardInterrupt):
-    """This process was asked to end."""
+    """This process received SIGTERM."""
 
 
 def _terminate(_number: int, _frame: object) -> None:
@@ -88,9 +88,9 @@ def _terminate(_number: int, _frame: object) -> None:
 
 
 def main(targets: Sequence[str]) -> int:
-    """Run the parts named; return 0 if all of them passed."""
+    """Run the named parts. Return 0 if all of them passed."""
     signal.signal(signal.SIGTERM, _terminate)
-    # What a shell starts in the background ignores Ctrl-C, and so would the parts.
+    # A process that a shell starts in the background ignores SIGINT, and so would the parts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     described = _descriptions()
     parts = [Part(name, SETUP.get(name) or described[name]) for name in (*SETUP, *targets)]
@@ -116,14 +116,14 @@ def main(targets: Sequence[str]) -> int:
 
 
 def _descriptions() -> dict[str, str]:
-    """What the Makefile says of its targets, as `make help` shows it."""
+    """Return the Makefile's description of each target, as shown by `make help`."""
     lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
     pairs = (line.partition("## ") for line in lines if ": " in line and "## " in line)
     return {head.partition(":")[0]: text for head, _, text in pairs}
 
 
 def _summary(lines: deque[str]) -> str:
-    """The closing lines of pytest, added up, where the part printed any."""
+    """Return the sums of pytest's summary lines; "ok" if the part printed none."""
     closings = [line for line in lines if re.search(r"\d passed.* in [\d.]+s", line)]
     counts: Counter[str] = Counter()
     for closing in closings:
@@ -132,13 +132,13 @@ def _summary(lines: deque[str]) -> str:
 
 
 def _reasons(lines: deque[str]) -> tuple[str, ...]:
-    """The failures that pytest lists at its end, or the last lines of anything else."""
+    """Return the failures that pytest lists at its end, or the last lines of any other output."""
     named = [line for line in lines if line.startswith(_PYTEST_MARKS)]
     return tuple(named[:SHOWN_REASONS] or [line for line in lines if line.strip()][-SHOWN_REASONS:])
 
 
 def _tests_named(reasons: tuple[str, ...]) -> str:
-    """The tests among the reasons, in brackets: a log that is cut keeps its last line."""
+    """Return the names of the failed tests, in brackets, for the last line: a truncated log keeps its last line."""
     tests = [
         reason.partition(" ")[2].partition(" - ")[0] for reason in reasons if reason.startswith(_PYTEST_MARKS)
     ]

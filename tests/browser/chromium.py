@@ -1,4 +1,4 @@
-"""Where Chromium is on this machine, and how to start it without traffic of its own."""
+"""Finds Chromium on this machine, and defines arguments that prevent its own network traffic."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 """The first is the same engine without windows: a page costs it a third less."""
 ARGUMENTS = (
-    "--no-sandbox",  # root, as in most CI containers, has none; the pages are our own
-    # The pages may reach this machine only, whatever an answer wants: other names and addresses do not resolve.
+    "--no-sandbox",  # root, as in most CI containers, cannot use the sandbox; all pages are local
+    # Pages can contact only this machine: other names and addresses do not resolve.
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
     "--disable-gpu",
     "--disable-quic",
@@ -25,7 +25,7 @@ ARGUMENTS = (
 
 
 def find_chromium() -> str:
-    """Return the path of Chromium. Without one, fail in CI and skip, loudly, elsewhere."""
+    """Return the path of Chromium. If there is none, fail in CI, and skip with a message elsewhere."""
     named = os.environ.get("PLAYWRIGHT_CHROMIUM")
     found = named or next((path for name in NAMES if (path := shutil.which(name))), None)
     if found:

@@ -1,4 +1,4 @@
-"""Fixtures for tests in a real browser: one JupyterLab server and one headless Chromium for the whole session."""
+"""Fixtures for tests in a real browser, with one JupyterLab server and one headless Chromium per session."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HAS_PASSED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything in this folder, and give a test in a browser more time than others have."""
+    """Mark all tests in this folder, and give them a longer timeout."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.browser)
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Let fixtures know, when they end, whether their test has passed."""
+    """Record whether a test has passed, for its fixtures."""
     report = yield
     if report.when == "call":
         item.stash[HAS_PASSED] = report.passed
@@ -55,27 +55,27 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
-    """A JupyterLab server, shared by all tests: each uses notebooks of its own."""
+    """A JupyterLab server for all tests, each of which uses its own notebooks."""
     with LabServer(tmp_path_factory.mktemp("lab") / "server") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def pages(browser: Browser, lab: LabServer) -> PagePool:
-    """Pages of that server."""
+    """The page pool of that server."""
     return PagePool(browser, lab)
 
 
 @pytest.fixture(scope="module")
 def sim() -> Iterator[Simulator]:
-    """A simulator that answers at once; a test that looks at half an answer holds it there."""
+    """A simulator that answers immediately. Tests that examine a partial answer hold it there."""
     with Simulator() as simulator:
         yield simulator
 
 
 @pytest.fixture(scope="module")
 def variables() -> dict[str, str]:
-    """What the kernels of a module have in their environment in addition to the server's address and the key."""
+    """Environment variables of a module's kernels, in addition to the server's address and the key."""
     return {}
 
 
@@ -83,14 +83,14 @@ def variables() -> dict[str, str]:
 def folder(
     request: pytest.FixtureRequest, lab: LabServer, sim: Simulator, variables: dict[str, str]
 ) -> NotebookFolder:
-    """A folder for a module's notebooks, whose kernels talk to the simulator as to any server."""
+    """A folder for the notebooks of a module, whose kernels use the simulator like a real server."""
     name = request.module.__name__.rpartition("test_")[2].replace("_", "-")
     return lab.folder(name, {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": API_KEY, **variables})
 
 
 @pytest.fixture
 def open_notebook(pages: PagePool, request: pytest.FixtureRequest) -> Iterator[Callable[..., NotebookPage]]:
-    """Return a function that opens a notebook of the shared server, in the light or the dark theme."""
+    """Return a function that opens a notebook of the shared server, in the light or dark theme."""
     opened: list[NotebookPage] = []
 
     def open_in_page(path: Path, *, theme: str = "Light", width: int = 1200) -> NotebookPage:
@@ -111,7 +111,8 @@ def notebook(
     sim: Simulator,
     request: pytest.FixtureRequest,
 ) -> Callable[..., NotebookPage]:
-    """Return a function that opens a notebook with these cells; the first, which loads the extension, has run."""
+    """Return a function that opens a notebook with these cells; the first one loads the extension and has already
+    run."""
     sim.clear()
 
     def open_with(*sources: str, **looks: Any) -> NotebookPage:

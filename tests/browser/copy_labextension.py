@@ -1,8 +1,8 @@
-"""Put the front-end extension where Jupyter looks for it: what `pip install .` does, and an editable install does not.
+"""Copy the front-end extension to Jupyter's data folder, as `pip install .` does and an editable install does not.
 
-    python copy_labextension.py [data folder of Jupyter's]     by default that of this environment
+    python copy_labextension.py [DATA_FOLDER]     by default that of this environment
 
-The files are copied. Jupyter serves no links to single files, and through a link to the whole folder a later
+The files are copied because Jupyter does not serve links to single files, and with a link to the whole folder a later
 `pip install .` or `pip uninstall` would write into this checkout.
 """
 

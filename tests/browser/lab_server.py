@@ -1,4 +1,4 @@
-"""A real JupyterLab server of its own: fresh folders for settings, runtime files and notebooks, a random port and token."""
+"""A JupyterLab server with its own folders for settings, runtime files and notebooks, and a random port and token."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from nbformat.sign import NotebookNotary
 
 START_TIMEOUT = 90.0
 API_KEY = "sk-ant-browser-test-5d1e9b7c"
-"""One that must never be seen on a page, or in a file."""
+"""This key must never appear on a page or in a file."""
 _SETTINGS: dict[str, dict[str, Any]] = {
     "@jupyterlab/apputils-extension/notification": {
         "fetchNews": "false",
         "checkForUpdates": False,
         "doNotDisturbMode": True,
     },
-    # Keeps all cells in the page, so that a test can look at those it has not scrolled to.
+    # Keeps all cells in the document, so that tests can examine cells without scrolling to them.
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
-    # Saving is a step of the tests; it must not happen in between.
+    # Tests save explicitly.
     "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
 }
-# Without grammars that jsonschema would compile for seconds, for a check of addresses that nothing here uses.
+# Skips grammars for URL checks, which are not used here, and which jsonschema would compile for seconds.
 _START = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyterlab.labapp import main; main()"
 _UNUSED = (
-    # It opens a tab of its own wherever the last notebook is closed.
+    # The launcher would open a tab when the last notebook is closed.
     *("launcher", "extensionmanager", "pluginmanager", "debugger", "lsp", "toc", "terminal", "console"),
     *("running", "logconsole", "inspector", "help", "hub", "workspaces", "settingeditor"),
     *("csvviewer", "htmlviewer", "imageviewer", "markdownviewer", "pdf", "audio", "video"),
 )
-"""Extensions of Lab's that have nothing to do with a notebook's cells; without them a page loads faster."""
+"""Extensions of Lab that do not concern the cells of a notebook. Without them, pages load faster."""
 
 
 class LabServer:
-    """Runs `jupyter lab` while its `with` block lasts.
+    """Runs `jupyter lab` within a `with` block.
 
     Args:
-        folder: An empty folder for everything that the server writes.
-        env: Variables for the server and so for its kernels, on top of the cleaned environment of the tests.
-        has_labextension: Whether Lab has our front-end extension, as it has where the package is installed.
+        folder: An empty folder for all files of the server.
+        env: Environment variables for the server and its kernels, added to the cleaned environment of the tests.
+        has_labextension: Whether Lab has the front-end extension of this package.
     """
 
     def __init__(
@@ -91,15 +91,18 @@ class LabServer:
         self._stop()
 
     def page_url(self, path: Path, *, place: str = "lab/tree") -> str:
-        """Return the address at which Lab, or Notebook 7 in `notebooks`, opens this notebook, with nothing else open."""
+        """Return the URL that opens only this notebook in Lab, or in Notebook 7 if `place` is `notebooks`."""
         return f"{self.url}/{place}/{self.name_of(path)}?token={self._token}&reset"
 
     def name_of(self, path: Path) -> str:
-        """Return what the server calls a file in its folder."""
+        """Return the server's path of a file in its folder."""
         return path.relative_to(self.root).as_posix()
 
     def folder(self, name: str, variables: Mapping[str, str]) -> NotebookFolder:
-        """Make a folder for notebooks whose kernels have these variables on top of the server's. Its name may be taken."""
+        """Create a folder for notebooks whose kernels have these additional variables.
+
+        A number makes its name unique.
+        """
         name = f"{name}-{next(self._numbers)}"
         spec = {
             "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
@@ -121,9 +124,10 @@ class LabServer:
         is_trusted: bool = False,
         kernel: str = "python3",
     ) -> Path:
-        """Write a new notebook into the server's folder; trusted means that Lab shows its saved HTML unsanitised.
+        """Write a new notebook to the server's folder. In a trusted one, Lab shows saved HTML unsanitised.
 
-        The file gets a number, so that no two tests have the same one: the previous's kernel may still be ending.
+        The file name contains a number, so that no two tests use the same name: the kernel of an earlier one may still
+        be shutting down.
         """
         notebook = nbformat.v4.new_notebook(cells=cells)
         notebook.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}
@@ -137,7 +141,7 @@ class LabServer:
         return path
 
     def end_session(self, session: str) -> None:
-        """End a notebook's session with its kernel, and do not wait for it."""
+        """End a notebook's session and its kernel, without waiting."""
         request = urllib.request.Request(
             f"{self.url}/api/sessions/{session}?token={self._token}", method="DELETE"
         )
@@ -149,13 +153,13 @@ class LabServer:
         threading.Thread(target=end, daemon=True).start()
 
     def write_settings(self, plugin: str, settings: Mapping[str, Any]) -> None:
-        """Set a plug-in's user settings, for pages that are opened from now on."""
+        """Set a plug-in's user settings for pages that are opened later."""
         path = self._settings_file(plugin)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings))
 
     def forget_settings(self, plugin: str) -> None:
-        """Give a plug-in its default settings again."""
+        """Reset a plug-in to its default settings."""
         self._settings_file(plugin).unlink()
 
     def _settings_file(self, plugin: str) -> Path:
@@ -178,7 +182,7 @@ class LabServer:
             "IPYTHONDIR": "ipython",
             "JUPYTER_CONFIG_DIR": "config",
             "JUPYTER_DATA_DIR": "data",
-            # Before the environment's own, which may hold another version of the front-end extension.
+            # Before that of the environment, which may contain another version of the front-end extension.
             "JUPYTER_PATH": "data",
             "JUPYTER_RUNTIME_DIR": "runtime",
             "JUPYTERLAB_SETTINGS_DIR": "settings",
@@ -223,11 +227,11 @@ class LabServer:
 
 
 class NotebookFolder:
-    """Notebooks of one server whose kernels all start with the same variables.
+    """Notebooks of one server whose kernels have the same environment variables.
 
     Attributes:
         lab: The server.
-        root: Where the notebooks are, and where their kernels run.
+        root: The folder of the notebooks, and the working directory of their kernels.
     """
 
     def __init__(self, lab: LabServer, name: str) -> None:

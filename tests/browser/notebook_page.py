@@ -1,4 +1,4 @@
-"""A notebook open in a real browser, as a person sees it."""
+"""A notebook that is open in a real browser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLLING_MS = 50
 
 expect.set_options(timeout=TIMEOUT_MS)
 
-# The indicator says "idle" before there is a kernel, and a cell that is run then is lost.
+# The indicator shows "idle" before a kernel exists, and a cell that is run then is lost.
 _KERNEL_IS_READY = """path => {
     const context = window.jupyterapp?.shell.currentWidget?.sessionContext;
     const kernel = context?.session?.kernel;
@@ -31,7 +31,7 @@ _KERNEL = """() => {
     const kernel = context?.session?.kernel;
     return [context?.path, context?.isReady, kernel?.connectionStatus, kernel?.status];
 }"""
-# A cell gets its number at its end; one that had run before has got another then.
+# A cell gets its execution number at its end. If it ran before, the number changes.
 _HAS_RUN = """([index, before]) => {
     const model = window.jupyterapp.shell.currentWidget.content.widgets[index].model;
     return model.executionState === "idle" && model.executionCount !== null && model.executionCount !== before;
@@ -49,7 +49,7 @@ _OPEN = """async ([path, theme]) => {
     if (document.body.dataset.jpThemeName !== theme) await app.commands.execute("apputils:change-theme", { theme });
     await app.commands.execute("docmanager:open", { path });
 }"""
-# A document that is opened while Lab changes its theme may stay without the focus.
+# A document that is opened while Lab changes its theme may not get the focus.
 _IS_CURRENT = """() => {
     const shell = window.jupyterapp.shell;
     const [notebook] = [...shell.widgets("main")];
@@ -65,7 +65,7 @@ _WATCH_FOR = """pattern => {
     new MutationObserver(look).observe(notebook, { childList: true, subtree: true, characterData: true });
     look();
 }"""
-# Pictures have been asked for, and have come or failed, when the page has no request under way; then two frames are drawn.
+# Once the page has no pending requests, all images have loaded or failed. Then two frames are drawn.
 _SETTLE = """async () => {
     await Promise.all([...document.images].filter(each => each.src && each.loading !== "lazy").map(each =>
         each.complete || new Promise(done => { each.onload = each.onerror = done; })));
@@ -74,7 +74,7 @@ _SETTLE = """async () => {
         await new Promise(requestAnimationFrame);
     }
 }"""
-# Closes what is open, and tells whose kernels are left and whether the page is as good as one that was just loaded.
+# Closes all documents. Returns the remaining kernels, and whether the page is in the state of a newly loaded one.
 _LEAVE = """() => {
     const app = window.jupyterapp;
     const sessions = [];
@@ -95,12 +95,12 @@ def wait_until_still(page: Page) -> None:
 
 
 class NotebookPage:
-    """One notebook in one browser page.
+    """A notebook in a browser page.
 
     Attributes:
-        page: The Playwright page, for whatever this class does not offer.
-        path: The notebook's file.
-        outside_requests: Addresses on other hosts that the page tried to reach; the browser refuses them all.
+        page: The Playwright page, for anything that this class does not provide.
+        path: The file of the notebook.
+        outside_requests: URLs on other hosts that the page requested. The browser blocks them all.
     """
 
     def __init__(self, lab: LabServer, page: Page, path: Path) -> None:
@@ -113,18 +113,18 @@ class NotebookPage:
         self.page.on("request", self._note_request)
 
     def open(self, place: str = "lab/tree") -> None:
-        """Load the page with this notebook, or load it once more, and wait until its kernel is ready."""
+        """Load or reload the page with this notebook, and wait until its kernel is ready."""
         self.page.goto(self._lab.page_url(self.path, place=place))
         self._wait_until_ready()
 
     def open_in_loaded_page(self, theme: str) -> None:
-        """Open the notebook in a page of Lab's that is loaded and shows nothing, in this theme."""
+        """Open the notebook in a loaded page of Lab without open documents, in this theme."""
         self.page.evaluate(_OPEN, [self._lab.name_of(self.path), theme])
         self.wait_for(_HAS_THEME, theme)
         self._wait_until_ready()
 
     def wait_for(self, condition: str, argument: Any = None) -> None:
-        """Wait until the page itself says that this JavaScript function of one argument is true."""
+        """Wait until this JavaScript function of one argument returns true."""
         self.page.wait_for_function(condition, arg=argument, polling=POLLING_MS, timeout=TIMEOUT_MS)
 
     def cell(self, index: int) -> Locator:
@@ -136,7 +136,7 @@ class NotebookPage:
         return self.cell(index).locator(".jp-Cell-outputArea")
 
     def start_cell(self, index: int) -> None:
-        """Run one cell as a person would, with Ctrl+Enter, and do not wait for it."""
+        """Run a cell with Ctrl+Enter, without waiting for it."""
         self._counts[index] = self.page.evaluate(
             "index => window.jupyterapp.shell.currentWidget.content.widgets[index].model.executionCount",
             index,
@@ -146,12 +146,12 @@ class NotebookPage:
         editor.press("Control+Enter")
 
     def run_cell(self, index: int) -> None:
-        """Run one cell and wait for its end."""
+        """Run a cell, and wait for its end."""
         self.start_cell(index)
         self.wait_for_cell(index)
 
     def run_all(self) -> None:
-        """Run all cells and wait for the end of the last one that runs."""
+        """Run all cells, and wait for the end of the last one that runs."""
         self.execute("notebook:run-all-cells")
         self.wait_until_idle()
 
@@ -160,24 +160,25 @@ class NotebookPage:
         self.page.get_by_role("button", name="Interrupt the kernel").first.click()
 
     def wait_for_cell(self, index: int) -> None:
-        """Wait until the cell that was started last at this place has its number, which it gets at its end."""
+        """Wait until the cell that was started last at this index has its execution number, which it gets at its
+        end."""
         self.wait_for(_HAS_RUN, [index, self._counts[index]])
         self.wait_until_idle()
 
     def wait_until_idle(self) -> None:
-        """Wait until the kernel is idle and no cell is waiting for it."""
+        """Wait until the kernel is idle and no cell is queued."""
         self.wait_for(_IS_IDLE)
 
     def expect_running(self, index: int) -> None:
-        """Wait until this cell runs, or waits for its turn."""
+        """Wait until this cell is running or queued."""
         expect(self.cell(index).locator(".jp-InputPrompt").first).to_have_text("[*]:")
 
     def watch_for(self, pattern: str) -> None:
-        """Remember, from now on, whether the notebook has ever shown words like these, however shortly."""
+        """Record from now on whether the notebook shows text that matches, even briefly."""
         self.page.evaluate(_WATCH_FOR, pattern)
 
     def expect_seen(self) -> None:
-        """Wait until it has shown them."""
+        """Wait until the text has been shown."""
         self.wait_for("() => window.hasBeenSeen")
 
     def wait_until_still(self) -> None:
@@ -185,7 +186,7 @@ class NotebookPage:
         wait_until_still(self.page)
 
     def press(self, control: Locator) -> None:
-        """Press the mouse on a control and hold it; once more where the page has moved it away from under the mouse."""
+        """Press and hold the mouse on a control; repeat if the page has moved the control away."""
         element = control.element_handle()
         self.page.evaluate(
             "() => addEventListener('pointerdown', event => { window.pressed = event.target; }, {capture: true})"
@@ -198,15 +199,15 @@ class NotebookPage:
             self.page.mouse.down()
 
     def execute(self, command: str, **arguments: Any) -> None:
-        """Execute a command of Lab's and wait for it."""
-        # What a command returns stays in the page: the widget of a notebook takes seconds to be told.
+        """Execute a command of Lab, and wait for it."""
+        # The result of a command is not returned, because serialising a notebook's widget takes seconds.
         self.page.evaluate(
             "async ([id, args]) => { await window.jupyterapp.commands.execute(id, args); }",
             [command, arguments],
         )
 
     def saved(self) -> nbformat.NotebookNode:
-        """Save, and return what stands in the file."""
+        """Save the notebook, and return the content of its file."""
         self.execute("docmanager:save")
         return nbformat.read(self.path, as_version=4)
 
@@ -217,11 +218,11 @@ class NotebookPage:
             (element or self.page).screenshot(path=SCREENSHOTS / f"{name}.png")
 
     def leave(self) -> bool:
-        """Close the notebook and its kernel; return whether the page can serve another one."""
+        """Close the notebook and its kernel. Return whether the page can be used again."""
         self.page.remove_listener("request", self._note_request)
         try:
             left = self.page.evaluate(_LEAVE)
-        except Error:  # whatever has become of the page: it is not used again
+        except Error:  # the page is in an unknown state, and is not used again
             return False
         for session in left["sessions"]:
             self._lab.end_session(session)

@@ -1,8 +1,8 @@
-"""Pages of JupyterLab that are loaded once and used by one test after another.
+"""Pages of JupyterLab that are loaded once and used by several tests in turn.
 
-To load Lab costs seconds of a processor, more than most tests do with it; to open a notebook in a page that is loaded costs a
-few tenths. A page is used again only where the test passed and the page says that it is as it was: nothing open, no dialog,
-and nothing has run that a hostile answer would have run. Every test has a notebook and a kernel of its own.
+Loading Lab takes seconds of CPU time, more than most tests; opening a notebook in a loaded page takes a few tenths. A
+page is used again only if the test passed and the page is in its initial state: nothing is open, there is no dialog,
+and no code of a hostile answer has run. Each test has its own notebook and kernel.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ HEIGHT = 1000
 
 
 class PagePool:
-    """Hands out pages of one server, each in a browser context of its own.
+    """Provides pages of one server, each in a separate browser context.
 
     Args:
-        browser: The one of this session.
-        lab: The server whose Lab the pages show.
+        browser: The browser of this session.
+        lab: The server.
     """
 
     def __init__(self, browser: Browser, lab: LabServer) -> None:
@@ -30,7 +30,7 @@ class PagePool:
         self._idle: list[Page] = []
 
     def open(self, path: Path, *, theme: str = "Light", width: int = 1200) -> NotebookPage:
-        """Open a notebook, in a page that is loaded where there is one."""
+        """Open a notebook, in a loaded page if one is free."""
         theme = f"JupyterLab {theme}"
         if not self._idle:
             self._lab.write_settings("@jupyterlab/apputils-extension/themes", {"theme": theme})
@@ -47,7 +47,7 @@ class PagePool:
         return notebook
 
     def take_back(self, notebook: NotebookPage, *, is_sound: bool) -> None:
-        """Close a notebook; keep its page for the next one if it is sound."""
+        """Close a notebook, and keep its page for the next one if it can be used again."""
         context = notebook.page.context
         if notebook.leave() and is_sound:
             context.clear_permissions()

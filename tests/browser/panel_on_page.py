@@ -1,4 +1,4 @@
-"""A panel in a real browser, as a person uses it."""
+"""A panel in a real browser."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from playwright.sync_api import Locator, expect
 
 
 class PanelOnPage:
-    """One panel in the output of a cell.
+    """A panel in the output of a cell.
 
     Args:
-        root: The panel's outermost element.
+        root: The outermost element of the panel.
     """
 
     def __init__(self, root: Locator) -> None:
@@ -23,25 +23,25 @@ class PanelOnPage:
         self.note = root.get_by_role("status")
 
     def answer_length(self, index: int = 0) -> int:
-        """Return how many characters of an answer have come, in sight or not."""
+        """Return the number of characters of an answer so far, visible or not."""
         return len(self.answers.nth(index).text_content() or "")
 
     def expect_growth(self, index: int = 0) -> None:
-        """Wait until an answer is longer than it is now."""
+        """Wait until an answer is longer than now."""
         length = self.answer_length(index)
         expect(self.answers.nth(index)).to_have_text(re.compile(rf"[\s\S]{{{length + 1},}}"))
 
     def button(self, name: str) -> Locator:
-        """Return the button that bears this label."""
+        """Return the button with this label."""
         return self.root.get_by_role("button", name=name, exact=True)
 
     def ask(self, prompt: str) -> None:
-        """Type a prompt and send it by the keyboard."""
+        """Type a prompt, and send it with the keyboard."""
         self.prompt.fill(prompt)
         self.prompt.press("Control+Enter")
 
     def expect_answers(self, count: int, *, last: str = "tokens in") -> None:
-        """Wait until this many answers are there, the last one to its end, with these words in its footer."""
+        """Wait until there are this many answers, the last of them complete, with this text in its footer."""
         expect(self.footers).to_have_count(count)
         expect(self.footers.last).to_contain_text(last)
         expect(self.button("Send")).to_be_visible()  # in the place of Stop

@@ -21,7 +21,7 @@ OpenNotebook = Callable[..., NotebookPage]
 
 @pytest.fixture
 def notebook(open_notebook: OpenNotebook, folder: NotebookFolder, sim: Simulator) -> OpenNotebook:
-    """Return a function that opens a notebook whose second cell has been answered."""
+    """Return a function that opens a notebook with an answer in its second cell."""
     sim.clear()
 
     def open_with(name: str, *sources: str, **looks: object) -> NotebookPage:
@@ -43,7 +43,7 @@ def actions(page: NotebookPage, cell: int = 1) -> Locator:
 
 @pytest.mark.parametrize(("theme", "width"), [("Light", 1600), ("Dark", 700)])
 def test_an_answer_can_be_copied_moved_and_named(notebook: OpenNotebook, theme: str, width: int) -> None:
-    """Each says what it has done, by mouse and by keyboard; and no file has a trace of them."""
+    """Each button confirms its action, by mouse and by keyboard. The buttons are not saved."""
     page = notebook(
         f"actions-{theme}", "print(type(mine).__name__, 'def mean' in mine)", theme=theme, width=width
     )
@@ -72,7 +72,7 @@ def test_an_answer_can_be_copied_moved_and_named(notebook: OpenNotebook, theme: 
 
 
 def test_retry_asks_the_same_again_in_the_same_cell(notebook: OpenNotebook, sim: Simulator) -> None:
-    """The new answer takes the place of the old one, in the page, in the file and in the conversation."""
+    """The new answer replaces the old one in the page, in the file and in the conversation."""
     page = notebook("actions-retry")
     sim.script(reply("Another answer."))
 
@@ -87,7 +87,7 @@ def test_retry_asks_the_same_again_in_the_same_cell(notebook: OpenNotebook, sim:
 
 
 def test_the_buttons_go_with_the_answer_and_with_the_kernel(notebook: OpenNotebook) -> None:
-    """They come back after a reload, without Retry, and change nothing in the notebook."""
+    """After a reload they are shown again, without Retry, and do not change the notebook."""
     page = notebook("actions-gone")
     expect(actions(page)).to_be_visible()
     page.saved()

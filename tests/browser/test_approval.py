@@ -1,4 +1,4 @@
-"""The question whether a tool may run, under the answer of a cell, in JupyterLab."""
+"""Approval questions for tool calls under the answer of a cell, in JupyterLab."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ NAME_OF_FOCUSED = (
 
 @pytest.fixture
 def asking(notebook: Callable[..., NotebookPage]) -> Callable[..., NotebookPage]:
-    """Return a function that opens a notebook that asks, with these cells after it; all others have run, or run."""
+    """Return a function that opens a notebook whose cell asks for approval, followed by these cells.
+
+    The others have run or are running.
+    """
 
     def open_with(*sources: str, **looks: Any) -> NotebookPage:
         page = notebook(TOOL, ASK, *sources, **looks)
@@ -37,7 +40,7 @@ def asking(notebook: Callable[..., NotebookPage]) -> Callable[..., NotebookPage]
 
 
 def calls(*ports: str, text: str = "I look it up.") -> Behaviour:
-    """Return an answer that calls the tool for each of these ports."""
+    """Return an answer with a call of the tool for each of these ports."""
     blocks = [
         {"type": "tool_use", "id": f"toolu_{number}", "name": "tide_table", "input": {"port": port}}
         for number, port in enumerate(ports)
@@ -46,7 +49,7 @@ def calls(*ports: str, text: str = "I look it up.") -> Behaviour:
 
 
 def held(gate: Gate, behaviour: Behaviour) -> Behaviour:
-    """Return the same answer, which waits at the gate before its first words."""
+    """Return the same answer, which waits at the gate before its first text."""
 
     def behave(post: Post) -> Steps:
         for number, step in enumerate(behaviour(post)):
@@ -66,7 +69,7 @@ def allow(page: NotebookPage) -> Locator:
 
 
 def assert_one_output(page: NotebookPage) -> None:
-    """Nothing of the buttons is left, neither seen nor saved."""
+    """Check that no trace of the buttons is shown or saved."""
     expect(question(page)).to_have_count(0)
     (output,) = page.saved().cells[ASKED_FROM].outputs
     assert set(output.data) == {"text/html", "text/markdown", "text/plain"}
@@ -77,7 +80,7 @@ def assert_one_output(page: NotebookPage) -> None:
 def test_a_button_lets_a_tool_run_while_its_cell_runs(
     asking: Callable[..., NotebookPage], sim: Simulator, theme: str, width: int
 ) -> None:
-    """The call is shown above the buttons; a long one to its end, before it can be allowed."""
+    """The call is shown above the buttons. A long call must be shown to its end before it can be allowed."""
     sim.script(calls("Brest, " * 800), reply("High water is at 04:12."))
     page = asking(theme=theme, width=width)
     name = f"approval-{theme.lower().replace(' ', '-')}-{width}"
@@ -101,7 +104,10 @@ def test_a_button_lets_a_tool_run_while_its_cell_runs(
 def test_the_keyboard_decides_one_call_after_the_other(
     asking: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
-    """A question takes no focus from who types elsewhere; Tab comes to it before Stop, and after a press to the next one."""
+    """A question does not take the focus from another field.
+
+    Tab reaches it before Stop, and after a decision reaches the next question.
+    """
     gate = Gate()
     sim.script(held(gate, calls("Brest", "Oslo")), reply("High water is at 04:12."))
     page = asking("")
@@ -132,7 +138,7 @@ def test_the_keyboard_decides_one_call_after_the_other(
 
 
 def test_a_page_that_is_loaded_again_asks_again(asking: Callable[..., NotebookPage], sim: Simulator) -> None:
-    """The question is part of the widget, of which a page is told; here of an answer in the background, whose cell has ended."""
+    """The question is part of the widget's state. Here a background answer asks, whose cell has ended."""
     sim.script(reply("I look", stop_reason="max_tokens"), calls("Brest", "Oslo"), reply("At 04:12."))
     page = asking("%claude --bg continue")
     page.wait_for_cell(ASKED_FROM)

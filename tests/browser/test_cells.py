@@ -1,4 +1,4 @@
-"""What a cell leaves in the notebook in addition to its answer, in JupyterLab: new cells."""
+"""New cells that are inserted by a cell, in JupyterLab."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sources(page: NotebookPage) -> list[str]:
 def test_code_goes_into_one_new_cell_right_below_and_is_not_run(
     notebook: Callable[..., NotebookPage],
 ) -> None:
-    """Once, also when the cell that asked is run again and comes to the same code."""
+    """Only once, even if the cell runs again and the answer has the same code."""
     page = notebook(
         "%%claude -x --new\nWrite a Python function that computes primes", "print('the next cell')"
     )
@@ -36,7 +36,7 @@ def test_code_goes_into_one_new_cell_right_below_and_is_not_run(
 
 
 def test_fix_puts_the_corrected_cell_below(notebook: Callable[..., NotebookPage]) -> None:
-    """Below the cell that asked, not below the one that failed."""
+    """It is below the cell that asked, not below the one that failed."""
     page = notebook("days = 0\n285 / days", "%claude fix")
 
     page.run_cell(1)
@@ -50,7 +50,7 @@ def test_fix_puts_the_corrected_cell_below(notebook: Callable[..., NotebookPage]
 def test_tables_of_conversations_and_money_can_be_read(
     notebook: Callable[..., NotebookPage], theme: str
 ) -> None:
-    """In both themes; the pictures are kept for people to look at."""
+    """In both themes. Screenshots are kept for manual review."""
     page = notebook(
         "rows = [1, 2, 3]",
         "%%claude\nSummarise {{ rows }} and leave {{ nobody }} alone.",

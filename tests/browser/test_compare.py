@@ -1,4 +1,4 @@
-"""Answers side by side, as a person sees them, on wide pages and narrow ones."""
+"""Comparisons in JupyterLab, on wide and narrow pages."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ PLACES = """output => ["sonnet", "opus"].map(name => {
 
 
 def places(page: NotebookPage) -> list[dict[str, float]]:
-    """Where the headings of the columns stand, at one moment."""
+    """The positions of the columns' headings at one moment."""
     places: list[dict[str, float]] = page.output(1).evaluate(PLACES)
     return places
 
@@ -93,9 +93,9 @@ def places(page: NotebookPage) -> list[dict[str, float]]:
 def test_answers_grow_side_by_side_where_there_is_room(
     notebook: Callable[..., NotebookPage], sim: Simulator, width: int, theme: str, is_beside: bool
 ) -> None:
-    """And stand so in the end, in one output that holds no widget; nothing is wider than the page.
+    """The final output has the same layout, without a widget, and is not wider than the page.
 
-    The answers begin at one height, also where one has its facts in two lines above it.
+    All answers begin at the same height, even if the facts above one of them take two lines.
     """
     gate = Gate()
     answer_with(sim, sonnet=hold(gate, after_deltas=60, text=LONG), opus=reply(SHORT))
@@ -129,7 +129,7 @@ def test_answers_grow_side_by_side_where_there_is_room(
 def test_one_that_fails_leaves_the_other_standing(
     notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
-    """Its column says why, and below them stands one short error."""
+    """The column of the failed answer shows the reason. Below both columns there is one short error."""
     answer_with(sim, sonnet=reply(LONG), opus=status(400, message="No theorems today."))
     page = notebook("compare-failed")
 
@@ -143,7 +143,10 @@ def test_one_that_fails_leaves_the_other_standing(
 
 
 def test_stop_stops_them_all(notebook: Callable[..., NotebookPage], sim: Simulator) -> None:
-    """One button, which acts when it is pressed: the answers may move it away before it is released. Both partial answers stay."""
+    """There is one button, which acts on pointerdown because the answers may move it away before the release.
+
+    Both partial answers are kept.
+    """
     answer_with(
         sim,
         sonnet=hold(Gate(), after_deltas=40, text=LONG),
@@ -165,7 +168,7 @@ def test_stop_stops_them_all(notebook: Callable[..., NotebookPage], sim: Simulat
 def test_a_hostile_answer_stays_in_its_column_and_runs_nothing(
     notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
-    """In the widgets that it grows in, in the output that stays, and in the notebook opened again."""
+    """In the widget while it grows, in the final output, and in the reopened notebook."""
     gate = Gate()
     attack = "\n\n".join(["</div></div></div>", *HOSTILE[::3]])
     answer_with(sim, sonnet=reply(attack), opus=hold(gate, after_deltas=20, text=SHORT))

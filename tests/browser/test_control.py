@@ -1,4 +1,4 @@
-"""Control over what runs, in JupyterLab: the Stop button under an answer, and answers in the background."""
+"""The Stop button under an answer and background answers, in JupyterLab."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from until_told import COMPUTE_UNTIL_FILE
 from claude_magic.simulator import Simulator, reply
 
 WORDS = [f"word {number} " for number in range(6_000)]
-# Asked at one moment, because the answer grows.
+# Read at one moment, because the answer grows.
 IS_BELOW_ANSWER = """output => {
     const stop = [...output.querySelectorAll("button")].find(each => each.textContent === "Stop").getBoundingClientRect();
     const answer = [...output.querySelectorAll(".jp-RenderedHTMLCommon")].at(-1).getBoundingClientRect();
@@ -25,7 +25,7 @@ IS_BELOW_ANSWER = """output => {
 def test_stop_under_a_cell_stops_it_while_it_runs(
     notebook: Callable[..., NotebookPage], sim: Simulator, theme: str
 ) -> None:
-    """It stands below the answer while that grows, and leaves nothing behind but what had come."""
+    """The button is below the growing answer. Afterwards, only the partial answer remains."""
     sim.script(reply(chunks=["# A title\n\n", *WORDS], chunk_delay=0.03))
     page = notebook("%%claude\nCount, please.", "print('not ' + 'reached')", theme=theme)
 
@@ -58,7 +58,7 @@ def test_stop_under_a_cell_stops_it_while_it_runs(
 def test_a_background_answer_streams_while_another_cell_computes(
     notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator, theme: str
 ) -> None:
-    """It can be stopped meanwhile, and what has come is saved with its cell."""
+    """It can be stopped meanwhile, and its partial answer is saved in its cell."""
     enough = folder.root / f"enough-{theme}"
     sim.script(reply(chunks=["# A title\n\n", *WORDS], chunk_delay=0.03))
     page = notebook(

@@ -1,4 +1,4 @@
-"""Formats, calls and citations in a real JupyterLab: what never runs, what is typeset, what is readable."""
+"""Formats, calls and citations in JupyterLab: safety, typesetting and readability."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def picture(text: str, answer_format: str) -> dict[str, str]:
 
 
 def researched() -> ReplySnapshot:
-    """Return a reply that searched the web, called a function, and cites what it found."""
+    """Return a reply with a web search, a function call, and citations of the results."""
     page = {"type": "web_search_result", "url": "https://example.org/a", "title": "Keepers"}
     citation = {
         "type": "web_search_result_location",
@@ -65,7 +65,7 @@ def researched() -> ReplySnapshot:
 def test_a_hostile_answer_in_a_format_runs_nothing(
     lab: LabServer, open_notebook: OpenNotebook, answer_format: str
 ) -> None:
-    """No payload of the corpus does anything, or asks another host."""
+    """No payload of the corpus has an effect or requests another host."""
     outputs = [{"text/html": picture(f"<p>{payload}</p>", answer_format)["text/html"]} for payload in HOSTILE]
     cells = [saved(*outputs[start : start + 40]) for start in range(0, len(outputs), 40)]
     page = open_notebook(lab.write_notebook(f"hostile-{answer_format}.ipynb", cells, is_trusted=True))
@@ -77,7 +77,7 @@ def test_a_hostile_answer_in_a_format_runs_nothing(
 
 @pytest.mark.parametrize("trick", [COVER, TALL, SIDEWAYS], ids=["cover", "tall", "sideways"])
 def test_html_of_a_model_stays_in_its_place(lab: LabServer, open_notebook: OpenNotebook, trick: str) -> None:
-    """Whatever its styles say, the next cell is where it was, and can be clicked on."""
+    """Whatever its styles are, the next cell does not move and can be clicked."""
     cells = [saved({"text/html": picture(trick, "html")["text/html"]}), saved({"text/plain": "below"})]
     page = open_notebook(lab.write_notebook("place.ipynb", cells, is_trusted=True))
     below = page.output(1)
@@ -96,7 +96,7 @@ def test_html_of_a_model_stays_in_its_place(lab: LabServer, open_notebook: OpenN
 
 
 def test_math_typesets_formulas_in_plain_prose(lab: LabServer, open_notebook: OpenNotebook) -> None:
-    """Amounts and stars stay, formulas in all the usual marks are typeset."""
+    """Amounts of money and asterisks are kept; formulas in all usual delimiters are typeset."""
     text = "It costs *$5* and $6.\n\nBut $x^2$, \\(y\\) and\n\\[ z \\]\n\\begin{align}\na &= b\n\\end{align}"
     page = open_notebook(lab.write_notebook("math.ipynb", [saved(picture(text, "math"))], is_trusted=True))
 
@@ -106,7 +106,7 @@ def test_math_typesets_formulas_in_plain_prose(lab: LabServer, open_notebook: Op
 
 
 def test_json_is_shown_with_its_footer(lab: LabServer, open_notebook: OpenNotebook) -> None:
-    """In colour, and not as the tree that JupyterLab makes of JSON, which would have no footer."""
+    """It is highlighted, and not shown as JupyterLab's JSON tree, which would have no footer."""
     page = open_notebook(
         lab.write_notebook("json.ipynb", [saved(picture('{"a": [1, 2]}', "json"))], is_trusted=True)
     )
@@ -119,7 +119,7 @@ def test_json_is_shown_with_its_footer(lab: LabServer, open_notebook: OpenNotebo
 def test_calls_and_sources_are_readable_in_both_themes(
     lab: LabServer, open_notebook: OpenNotebook, theme: str
 ) -> None:
-    """The quiet lines, what is folded in them, the numbers and the list stand out from what is behind them."""
+    """Dimmed lines, their collapsed content, citation numbers and sources have enough contrast."""
     bundle = render_reply(researched()).data
     page = open_notebook(
         lab.write_notebook(f"calls-{theme}.ipynb", [saved(bundle)], is_trusted=True), theme=theme

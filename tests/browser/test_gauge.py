@@ -1,4 +1,4 @@
-"""The gauge of the limits, in JupyterLab, beside a server whose limits are soon used up."""
+"""The limits gauge in JupyterLab, with a server whose limits are soon used up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ASK_MANY = """
 from claude_magic import claude
 replies = [claude.submit(f"Question {number}: what is the central limit theorem about, and who needs it?") for number in range(150)]
 """
-# The gauge is drawn twice a second: what is to be seen of one picture is asked at one moment.
+# The gauge is drawn twice per second, so all values of a frame are read at one moment.
 LOOKS = f"""output => {{
     const gauge = output.querySelector("[aria-label='Limits of requests to Claude']");
     const edge = gauge.closest(".jp-OutputArea-output").getBoundingClientRect().right;
@@ -40,7 +40,7 @@ def sim() -> Iterator[Simulator]:
 
 
 def enough(theme: str, width: int) -> str:
-    """What the file is called that ends the computing cell."""
+    """The name of the file that ends the busy cell."""
     return f"enough-{theme}-{width}"
 
 
@@ -48,7 +48,8 @@ def enough(theme: str, width: int) -> str:
 def gauge_page(
     open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator
 ) -> Callable[..., tuple[NotebookPage, Locator]]:
-    """Return a function that shows a gauge above cells that ask more than the server allows in minutes, and compute."""
+    """Return a function that shows a gauge above cells that exceed the server's limits for minutes and keep the
+    kernel busy."""
 
     def show(theme: str, width: int) -> tuple[NotebookPage, Locator]:
         sim.clear()
@@ -68,7 +69,8 @@ def gauge_page(
 def test_the_gauge_moves_while_the_kernel_computes_and_rests_afterwards(
     gauge_page: Callable[..., tuple[NotebookPage, Locator]], folder: NotebookFolder, theme: str, width: int
 ) -> None:
-    """Who waits and why, what the server has left, the next slot; in both themes, on narrow pages, for screen readers."""
+    """It shows waiting replies with reasons, remaining limits and the next slot, in both themes, on narrow pages,
+    and for screen readers."""
     page, gauge = gauge_page(theme, width)
     slots = gauge.get_by_role("meter", name="free slots left, this kernel")
     expect(slots).to_have_attribute("aria-valuenow", "10")

@@ -1,7 +1,8 @@
-"""The whole hostile corpus, answered by a server and shown by cells and panels: fresh, reopened without a kernel, exported.
+"""The whole hostile corpus as answers of a server in cells and panels: new, reopened without a kernel, and exported.
 
-`test_rendering.py` shows the same payloads by the renderer alone. Where the kernel lives to the end, a control follows: what the user's
-own code shows does run and does ask another host, so that a harmful answer would have been noticed.
+`test_rendering.py` uses the same payloads with only the renderer. If the kernel is alive at the end, a control
+follows: output of the user's own code does run and does request another host, which proves that a harmful answer would
+have been noticed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ LOAD = "import json\nfrom claude_magic import PromptPanel, claude\npayloads = js
 IN_CELL = "for payload in payloads[{chunk}]:\n    display(claude.ask(payload))"
 IN_PANEL = "panel = PromptPanel()\ndisplay(panel)\nfor payload in payloads[{chunk}]:\n    panel.ask(payload).result()"
 
-# Whatever a person might click on, but for the controls of ours, which are inside widgets and in `nav`.
+# All clickable elements, except the package's own controls, which are inside widgets and in `nav`.
 CLICK_ALL = """area => [...document.querySelectorAll(`${area} :is(a, summary, details, td, p, pre, div)`)].forEach(each => {
     if (each.closest("button, .jupyter-button") || ["http:", "https:", "mailto:"].includes(each.protocol)) return;
     each.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true }));
@@ -48,7 +49,7 @@ NOT_LIVE = "%load_ext claude_magic\n%config ClaudeMagics.live = False"
 ALL = "\n\n".join(HOSTILE)
 COVER = r"\rlap{\kern-9em\colorbox{yellow}{" + "Claude wants to run nothing. " * 9 + "}}"
 COVERS = "\n\n".join(["Hello.", rf"$\smash{{\raise3em{{{COVER}}}}}$", rf"$\smash{{\lower3em{{{COVER}}}}}$"])
-# Whether anything of an answer is in front of what does not belong to it, by more than the part of a pixel that is rounded.
+# Whether part of an answer covers anything else, by more than the rounding of a pixel.
 IS_COVERED = """answer => {
     const box = document.querySelector(".jp-Notebook").getBoundingClientRect();
     for (let y = box.top + 5; y < box.bottom; y += 5)
@@ -63,20 +64,23 @@ FOREIGN = ":is(script, iframe, object, embed, form, svg script, link, base, meta
 
 @pytest.fixture(scope="module")
 def variables() -> dict[str, str]:
-    """Kernels in a hurry."""
+    """A rate limit that delays no request."""
     return {"CLAUDE_MAGIC_RATE_LIMIT_RPS": "1000"}
 
 
 @functools.cache
 def rendered(markdown: str) -> str:
-    """The HTML of an answer without the element around it."""
+    """Return the HTML of an answer without its outer element."""
     around, _, after = render_markdown("x").partition("<p>x</p>")
     return render_markdown(markdown).removeprefix(around).removesuffix(after).strip()
 
 
 @functools.cache
 def answers() -> list[list[str]]:
-    """The corpus in few answers. Payloads share one only where each is rendered there as it is alone, so none hides another."""
+    """Return the corpus as a few answers.
+
+    Payloads share an answer only if each is rendered there as it is alone, so that none hides another.
+    """
     shared: list[list[str]] = [[]]
     for payload in HOSTILE:
         together = [*shared[-1], payload]
@@ -99,7 +103,7 @@ def show_corpus(
     before: str = "",
     payloads: Sequence[Sequence[str]],
 ) -> NotebookPage:
-    """Run a notebook whose cells show the corpus as answers, each of which come in pieces; then stands the control."""
+    """Run a notebook whose cells show the corpus as answers that arrive in pieces, followed by the control."""
     sim.clear()
     for together in payloads:
         pieces = [part for payload in together for part in (payload[:9], payload[9:] + "\n\n")]
@@ -121,7 +125,7 @@ def new_cell(source: str) -> nbformat.NotebookNode:
 
 
 def assert_harmless(page: Page, area: str) -> None:
-    """Click on everything that an answer has brought, then look whether anything has run or is there that could."""
+    """Click on everything in the answers, then check that nothing has run and nothing unsafe is on the page."""
     page.evaluate(CLICK_ALL, area)
     wait_until_still(page)
 
@@ -144,7 +148,7 @@ def assert_noticed(page: NotebookPage) -> None:
 
 
 def around_an_answer() -> list[dict[str, object]]:
-    """Blocks of an answer that are hostile wherever they are not its text."""
+    """Return blocks that are hostile in places other than the text of an answer."""
     pages = [
         {"type": "web_search_result", "url": f"https://ok.example/{n}?{payload}", "title": payload, "encrypted_content": "x", "page_age": payload}
         for n, payload in enumerate([*HOSTILE, *TEX])
@@ -166,7 +170,7 @@ def around_an_answer() -> list[dict[str, object]]:
 
 
 def assert_harmless_when_exported(browser: Browser, path: Path, *, answers: int) -> None:
-    """Open the notebook as the page that nbconvert makes of it."""
+    """Check the page that nbconvert creates from the notebook."""
     html, _ = HTMLExporter().from_filename(str(path))
     exported = path.with_suffix(".html")
     exported.write_text(html, encoding="utf-8")
@@ -187,7 +191,7 @@ def assert_harmless_when_exported(browser: Browser, path: Path, *, answers: int)
 def test_the_corpus_in_cells(
     open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator, browser: Browser
 ) -> None:
-    """As the outputs of real answers."""
+    """As outputs of real answers."""
     page = show_corpus(open_notebook, folder, sim, "cells", IN_CELL, payloads=answers())
     outputs = page.page.locator(".jp-OutputArea-output")
 
@@ -205,7 +209,7 @@ def test_the_corpus_in_cells(
 def test_the_corpus_in_panels(
     open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator, browser: Browser
 ) -> None:
-    """As questions and as answers of panels, and in the transcripts that are left of them."""
+    """As questions and answers of panels, and in their transcripts."""
     page = show_corpus(open_notebook, folder, sim, "panels", IN_PANEL, payloads=answers())
     footers = page.page.locator(".claude-magic-footer", has_text="tokens in")
 
@@ -228,7 +232,7 @@ def test_the_corpus_in_panels(
 def test_the_corpus_in_other_formats(
     open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator, answer_format: str
 ) -> None:
-    """HTML above all, of which looks may remain."""
+    """Mainly as HTML, in which harmless styles are kept."""
     code = IN_FORMAT.replace("{format}", answer_format)
     alone = [[payload] for payload in HOSTILE]
     page = show_corpus(open_notebook, folder, sim, answer_format, code, before=NOT_LIVE, payloads=alone)
@@ -242,7 +246,8 @@ def test_the_corpus_in_other_formats(
 def test_what_stands_around_answers(
     open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator, browser: Browser
 ) -> None:
-    """Thinking, calls, results, sources, refusals and errors; in cells, columns and panels, as they grow and at their end."""
+    """Thinking, calls, results, sources, refusals and errors, in cells, columns and panels, while they grow and at
+    their end."""
     sim.clear()
     around = reply(content=around_an_answer())
     refused = reply("No.", stop_reason="refusal", stop_details={"category": TEX[0], "explanation": ALL})
@@ -279,7 +284,7 @@ def test_what_stands_around_answers(
 def test_an_answer_put_into_a_markdown_cell(
     open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator
 ) -> None:
-    """A front end makes pictures and buttons of a Markdown cell that nobody has put there."""
+    """A front end would render images and buttons of a Markdown cell that the user did not write."""
     sim.clear()
     prose = [payload for payload in HOSTILE if "```" not in payload and "~~~" not in payload]
     sim.script(reply("\n\n".join(["Hello.", *prose])))
@@ -303,7 +308,7 @@ def test_an_answer_put_into_a_markdown_cell(
 def test_an_answer_covers_nothing_but_itself(
     open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator
 ) -> None:
-    """Formulas can be moved: not over the question whether a tool may run, nor over another cell."""
+    """Formulas can be shifted, but must not cover an approval question or another cell."""
     sim.clear()
     sim.script(*[reply(COVERS)] * 2)
     cells = [
@@ -320,7 +325,7 @@ def test_an_answer_covers_nothing_but_itself(
     expect(page.output(2).locator("mjx-container")).to_have_count(2)
     assert page.page.locator("mjx-merror").count() == 0
     page.cell(0).scroll_into_view_if_needed()
-    page.wait_until_still()  # what comes into sight is drawn then
+    page.wait_until_still()  # newly visible parts are drawn then
     page.screenshot("hostile-covers")
     assert page.page.evaluate(IS_COVERED, ".claude-magic-answer") is None
     assert page.page.evaluate(IS_COVERED, ".jp-OutputArea-output") is None

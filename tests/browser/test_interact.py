@@ -1,4 +1,4 @@
-"""Sliders for a prompt, as a person moves them."""
+"""`--interact` in JupyterLab: sliders and other controls for a prompt."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OpenNotebook = Callable[..., NotebookPage]
 def notebook(
     open_notebook: OpenNotebook, folder: NotebookFolder, sim: Simulator
 ) -> Callable[..., NotebookPage]:
-    """Return a function that opens a notebook whose second cell has asked with its controls."""
+    """Return a function that opens a notebook whose second cell has asked with controls."""
 
     def open_with(name: str, **looks: Any) -> NotebookPage:
         sim.clear()
@@ -57,13 +57,13 @@ def handle(page: NotebookPage) -> Locator:
 
 
 def middle(page: NotebookPage) -> tuple[float, float]:
-    """Where the slider's handle is."""
+    """The position of the slider's handle."""
     place = handle(page).bounding_box() or {}
     return place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
 
 
 def drag(page: NotebookPage, target: float) -> None:
-    """Drag the slider to a place, in steps, and let it go."""
+    """Drag the slider to a position in steps, and release it."""
     page.press(handle(page))
     x, y = middle(page)
     for step in range(1, 11):
@@ -76,7 +76,7 @@ def drag(page: NotebookPage, target: float) -> None:
 def test_a_dragged_slider_is_one_request_and_going_back_is_none(
     notebook: Callable[..., NotebookPage], sim: Simulator, theme: str, width: int
 ) -> None:
-    """Nothing is sent while it is dragged; the remembered answer is there at once, and says that it was free."""
+    """Nothing is sent during the drag. A remembered answer is shown immediately, marked as such."""
     page = notebook(f"interact-{theme}", theme=theme, width=width)
     page.screenshot(f"interact-{theme.lower()}-{width}", page.cell(1))
     previous, (start, _) = handle(page).get_attribute("aria-valuenow"), middle(page)
@@ -108,7 +108,7 @@ RESTART = (
 
 
 def test_controls_have_names_and_line_up(notebook: Callable[..., NotebookPage]) -> None:
-    """By the accessible tree, also a slider and the field beside it; they begin at one edge."""
+    """By the accessibility tree, including sliders and the fields next to them. They are left-aligned."""
     page = notebook("interact-names")
     for role, name in (
         ("slider", "n"),
@@ -125,7 +125,7 @@ def test_controls_have_names_and_line_up(notebook: Callable[..., NotebookPage]) 
 
 
 def test_controls_without_their_kernel_say_what_to_do(notebook: Callable[..., NotebookPage]) -> None:
-    """The answer stays, and nothing is offered that would not be heard."""
+    """The answer stays, and controls without effect are hidden."""
     page = notebook("interact-restarted")
     page.page.evaluate(RESTART)
     lost = page.output(1).locator(".claude-magic-lost-line")
@@ -143,7 +143,7 @@ def test_controls_without_their_kernel_say_what_to_do(notebook: Callable[..., No
 def test_other_controls_ask_too_and_an_answer_can_be_asked_again(
     notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
-    """A choice, a tick, and the button."""
+    """A dropdown, a checkbox, and the button."""
     page = notebook("interact-controls")
     sim.script(reply("In Brest."), reply("At length, in Brest."), reply("Once more."))
 
@@ -165,7 +165,7 @@ def test_other_controls_ask_too_and_an_answer_can_be_asked_again(
 def test_a_reopened_notebook_shows_the_last_answer_without_a_kernel(
     notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
-    """While the controls live, the output beside them is hidden; in the file it stands."""
+    """While the controls are shown, the output next to them is hidden; the file contains it."""
     page = notebook("interact-reopened")
     sim.script(reply("In Porto."))
     page.output(1).get_by_role("combobox").select_option("Porto")
@@ -183,7 +183,7 @@ def test_a_reopened_notebook_shows_the_last_answer_without_a_kernel(
 
 
 def test_a_hostile_answer_runs_nothing(notebook: Callable[..., NotebookPage], sim: Simulator) -> None:
-    """Below the controls, and in the output beside them."""
+    """Below the controls, and in the saved output."""
     page = notebook("interact-hostile")
     sim.script(reply("\n\n".join(["</div></div>", *HOSTILE])))
 

@@ -1,4 +1,4 @@
-"""Jupyter Notebook 7, the other front end that Jupyter ships: the same cells, the same answers."""
+"""Jupyter Notebook 7, Jupyter's other front end, gives the same results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CELLS = (
 def test_a_cell_streams_in_notebook_7_and_leaves_one_output(
     browser: Browser, lab: LabServer, folder: NotebookFolder, sim: Simulator
 ) -> None:
-    """Growing blocks while it streams, one output with all its types at the end, and the variable is there."""
+    """The answer grows in blocks and ends in one output with all MIME types, and the variable is bound."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=60))
     path = folder.write_notebook("seven.ipynb", [nbformat.v4.new_code_cell(cell) for cell in CELLS])

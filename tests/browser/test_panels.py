@@ -1,4 +1,4 @@
-"""Panels as a person sees them: in JupyterLab, in a browser, answered over real sockets."""
+"""Panels in JupyterLab, in a browser, with a server over real sockets."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def open_with(
 
 
 def panel_in(notebook: NotebookPage, cell: int = 0) -> PanelOnPage:
-    """Run a cell that shows a panel, and return the panel."""
+    """Run a cell that shows a panel. Return the panel."""
     notebook.run_cell(cell)
     return shown_panel(notebook, cell)
 
@@ -79,14 +79,17 @@ def shown_panel(notebook: NotebookPage, cell: int = 0) -> PanelOnPage:
 
 
 def ask_for_long(panel: PanelOnPage, sim: Simulator, prompt: str = LONG) -> None:
-    """Ask for an answer that does not end by itself, and see it begin."""
+    """Ask for an endless answer, and wait for its beginning."""
     sim.script(endless_answer())
     panel.ask(prompt)
     expect(panel.answers.last.locator("h1").first).to_be_visible()
 
 
 def test_a_typed_question_is_answered_while_it_streams(open_with: OpenWith, sim: Simulator) -> None:
-    """The keyboard sends without running the cell; the picture grows; the file keeps panel and transcript, and no key."""
+    """The keyboard shortcut sends without running the cell. The answer grows.
+
+    The file contains panel and transcript, but no key.
+    """
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
 
@@ -114,7 +117,10 @@ def test_a_typed_question_is_answered_while_it_streams(open_with: OpenWith, sim:
 
 
 def test_a_panel_streams_and_stops_while_a_cell_computes(open_with: OpenWith, sim: Simulator) -> None:
-    """A question is sent, streams and is stopped in the middle of a cell that never lets go; the partial answer stays."""
+    """A question is sent, streams and is stopped while a cell keeps the main thread busy.
+
+    The partial answer is kept.
+    """
     notebook = open_with(MAKE, COMPUTE)
     panel = panel_in(notebook)
 
@@ -137,7 +143,7 @@ def test_a_panel_streams_and_stops_while_a_cell_computes(open_with: OpenWith, si
 def test_stop_acts_although_it_moves_away_between_press_and_release(
     open_with: OpenWith, sim: Simulator
 ) -> None:
-    """A growing answer moves it; the browser makes no click of a press here and a release there."""
+    """A growing answer moves the button. If it moves between press and release, the browser sends no click."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
     ask_for_long(panel, sim)
@@ -151,7 +157,7 @@ def test_stop_acts_although_it_moves_away_between_press_and_release(
 
 
 def test_a_retry_is_shown_with_its_countdown(open_with: OpenWith) -> None:
-    """Waiting is said where the answer will stand: why, how long, which attempt."""
+    """The reason, the remaining time and the attempt are shown in the place of the answer."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
     notebook.watch_for(r"overloaded.*retrying in \d+ s.*attempt 2 of 4")
@@ -166,7 +172,7 @@ def test_a_retry_is_shown_with_its_countdown(open_with: OpenWith) -> None:
 
 
 def test_two_panels_stream_at_once_each_in_its_own_conversation(open_with: OpenWith, sim: Simulator) -> None:
-    """Neither waits for the other, and what was asked in one is not sent by the other."""
+    """Neither waits for the other, and the questions of one are not sent by the other."""
     notebook = open_with(MAKE, MAKE)
     panels = [panel_in(notebook, 0), panel_in(notebook, 1)]
 
@@ -185,7 +191,7 @@ def test_two_panels_stream_at_once_each_in_its_own_conversation(open_with: OpenW
 
 
 def test_an_answer_can_be_copied_moved_named_and_asked_for_again(open_with: OpenWith, sim: Simulator) -> None:
-    """Each action does what its label says, and tells that it has."""
+    """Each button does what its label says, and confirms it."""
     notebook = open_with(MAKE, "print(mean_code.phase.name, len(mean_code) > 20, len(panel.replies))")
     notebook.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     panel = panel_in(notebook)
@@ -213,7 +219,7 @@ def test_an_answer_can_be_copied_moved_named_and_asked_for_again(open_with: Open
 
 
 def test_files_and_variables_go_with_a_question(open_with: OpenWith, sim: Simulator, tmp_path: Path) -> None:
-    """What was attached is sent before the words, is named above the answer, and goes along once."""
+    """Attachments are sent before the prompt, listed above the answer, and sent only once."""
     poem = tmp_path / "poem.txt"
     poem.write_text("Shall I compare thee to a summer's day?")
     notebook = open_with(MAKE, "rows = {'mean': 4.25}")
@@ -243,7 +249,7 @@ def test_files_and_variables_go_with_a_question(open_with: OpenWith, sim: Simula
 
 
 def test_a_reloaded_page_shows_the_panel_as_it_was_and_goes_on(open_with: OpenWith, sim: Simulator) -> None:
-    """The kernel has kept everything: the finished answer, the one that streams, and the settings."""
+    """The kernel keeps the finished answer, the streaming one, and the settings."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
     panel.ask("Say exactly: before the reload")
@@ -265,7 +271,7 @@ def test_a_reloaded_page_shows_the_panel_as_it_was_and_goes_on(open_with: OpenWi
 
 
 def test_answers_that_come_after_a_reload_are_saved_too(open_with: OpenWith, sim: Simulator) -> None:
-    """Once each, in their order, also what came while no page was open; and what was cleared is not."""
+    """Each answer once and in order, including those that ended without an open page; cleared ones are not saved."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
     panel.ask("Say exactly: the first")
@@ -296,7 +302,7 @@ def test_answers_that_come_after_a_reload_are_saved_too(open_with: OpenWith, sim
 
 
 def test_a_tool_runs_once_a_button_allows_it(open_with: OpenWith, sim: Simulator) -> None:
-    """It is asked about below its call, waits for a cell that computes, and gives its result back to Claude."""
+    """The question is below the call. The call waits for a busy cell, and its result is sent to Claude."""
     notebook = open_with(MAKE_WITH_TOOL, COMPUTE)
     panel = panel_in(notebook)
 
@@ -322,7 +328,10 @@ def test_a_tool_runs_once_a_button_allows_it(open_with: OpenWith, sim: Simulator
 
 
 def test_keys_in_the_prompt_are_the_panels_own(open_with: OpenWith, sim: Simulator) -> None:
-    """Enter writes a line, also with Shift, and no cell is run; Escape stops the answer, and only then leaves."""
+    """Enter, with or without Shift, adds a line and runs no cell.
+
+    Escape first stops the answer; only a second Escape leaves the prompt.
+    """
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
 
@@ -343,7 +352,7 @@ def test_keys_in_the_prompt_are_the_panels_own(open_with: OpenWith, sim: Simulat
 
 
 def test_send_and_stop_keep_the_keyboard_where_it_is(open_with: OpenWith, sim: Simulator) -> None:
-    """They take each other's place, and the focus does not fall out of the panel."""
+    """The buttons replace each other, and the focus stays in the panel."""
     sim.script(endless_answer())
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
@@ -359,7 +368,7 @@ def test_send_and_stop_keep_the_keyboard_where_it_is(open_with: OpenWith, sim: S
 
 
 def test_without_a_key_a_panel_says_what_to_do(open_with: OpenWith) -> None:
-    """The prompt stays, to be sent again."""
+    """The prompt stays, so that it can be sent again."""
     notebook = open_with(WITHOUT_KEY + MAKE)
     panel = panel_in(notebook)
 
@@ -372,7 +381,7 @@ def test_without_a_key_a_panel_says_what_to_do(open_with: OpenWith) -> None:
 
 
 def test_a_megabyte_in_the_prompt_is_sent_and_shown_in_part(open_with: OpenWith, sim: Simulator) -> None:
-    """The panel stays as tall as a panel, and the kernel gets all of it."""
+    """The panel keeps its height, and the kernel receives the whole prompt."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
     sim.script(reply("That was a lot."))
@@ -389,7 +398,7 @@ def test_a_megabyte_in_the_prompt_is_sent_and_shown_in_part(open_with: OpenWith,
 def test_a_cell_that_is_deleted_or_run_again_while_its_panel_streams_leaves_a_sound_page(
     open_with: OpenWith, sim: Simulator
 ) -> None:
-    """The kernel goes on, nothing is printed anywhere, and the next panel works."""
+    """The kernel continues, nothing is printed elsewhere, and the next panel works."""
     notebook = open_with(MAKE, MAKE)
     ask_for_long(panel_in(notebook, 0), sim)
     ask_for_long(panel_in(notebook, 1), sim)
@@ -406,7 +415,7 @@ def test_a_cell_that_is_deleted_or_run_again_while_its_panel_streams_leaves_a_so
 
 
 def test_a_panel_in_two_cells_is_one_panel(open_with: OpenWith, sim: Simulator) -> None:
-    """Both show the same; closing it takes both away, and leaves what was said to be read."""
+    """Both cells show the same. Closing the panel removes both views, and the transcript stays."""
     notebook = open_with(MAKE, "panel", "panel.close()")
     panels = [panel_in(notebook, 0), panel_in(notebook, 1)]
 
@@ -424,7 +433,7 @@ def test_a_panel_in_two_cells_is_one_panel(open_with: OpenWith, sim: Simulator) 
 
 
 def test_a_notebook_without_its_kernel_still_tells_what_was_said(open_with: OpenWith) -> None:
-    """While the panel lives the transcript is hidden; without it, it can be read."""
+    """The transcript is hidden while the panel is alive, and shown otherwise."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
     panel.ask(EXPLAIN)
@@ -446,7 +455,7 @@ def test_a_notebook_without_its_kernel_still_tells_what_was_said(open_with: Open
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 @pytest.mark.parametrize("width", [600, 1600])
 def test_a_panel_fits_its_place_and_its_theme(open_with: OpenWith, theme: str, width: int) -> None:
-    """Nothing sticks out at either width, and all words can be read in either theme."""
+    """Nothing overflows at either width, and all text is readable in both themes."""
     notebook = open_with(MAKE, theme=theme, width=width)
     if width < 800:
         notebook.execute("application:toggle-left-area")
@@ -496,7 +505,7 @@ def test_what_a_button_unfolds_is_in_sight(open_with: OpenWith, name: str) -> No
 
 
 def test_the_keyboard_reaches_everything_in_the_order_of_sight(open_with: OpenWith) -> None:
-    """Tab goes from the prompt to the buttons and the settings; each has a name."""
+    """Tab moves from the prompt to the buttons and the settings; each has an accessible name."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
     expect(panel.button("Settings")).to_have_attribute("aria-expanded", "false")
@@ -539,7 +548,7 @@ NAME_OF_FOCUSED = """() => {
 def test_a_panel_on_the_thread_of_cells_shows_their_turns_folded(
     open_with: OpenWith, theme: str, width: int
 ) -> None:
-    """Below a line with thread and model; unfolded, they can be read."""
+    """Below a line with thread and model. They can be expanded."""
     notebook = open_with(
         "%load_ext claude_magic",
         "%claude Say exactly: one",
@@ -569,7 +578,7 @@ def test_a_panel_on_the_thread_of_cells_shows_their_turns_folded(
 
 
 def test_a_screen_reader_hears_who_speaks_and_what_a_button_is_about(open_with: OpenWith) -> None:
-    """By the accessible tree: each question with its answer, and the buttons of each answer under its number."""
+    """By the accessibility tree: each question with its answer, and the buttons of each answer with its number."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
     for number, word in enumerate(["first", "second"], start=1):
@@ -585,7 +594,7 @@ def test_a_screen_reader_hears_who_speaks_and_what_a_button_is_about(open_with: 
 
 
 def test_the_keyboard_reaches_the_question_about_a_tool_before_stop(open_with: OpenWith) -> None:
-    """What is to be decided comes first, and says which answer it is about."""
+    """The approval question comes first, and its label contains the number of the answer."""
     notebook = open_with(MAKE_WITH_TOOL)
     panel = panel_in(notebook)
     panel.ask('Use tide_table for port "Brest"')
@@ -614,7 +623,7 @@ RESTART = (
 def test_a_panel_without_its_kernel_can_be_read_and_says_what_to_do(
     open_with: OpenWith, sim: Simulator, how: str
 ) -> None:
-    """What had come stays, also of an answer that was on its way; nothing is offered that would not be heard."""
+    """Partial answers stay as well, and controls without effect are hidden."""
     notebook = open_with(MAKE, "import os\nos._exit(1)")
     panel = panel_in(notebook)
     panel.ask("Say exactly: before the end")
@@ -654,7 +663,7 @@ SCROLLERS = """view => [view, ...view.querySelectorAll("*")].filter(node => node
 def test_a_panel_fills_a_new_view_of_its_output_with_one_scrollbar(
     open_with: OpenWith, theme: str, width: int
 ) -> None:
-    """As beside the notebook: the conversation scrolls, and the prompt stays at the lower end."""
+    """Only the conversation scrolls, and the prompt stays at the bottom."""
     notebook = open_with(MAKE, theme=theme, width=width)
     panel = panel_in(notebook)
     for number in (1, 2):
@@ -683,7 +692,7 @@ def test_a_panel_fills_a_new_view_of_its_output_with_one_scrollbar(
 
 
 def test_a_saved_panel_is_a_line_and_a_conversation(open_with: OpenWith) -> None:
-    """In the file, and in the page without a kernel: no widget as text, no style sheet, and nothing red."""
+    """In the file, and in the page without a kernel: no widget as text, no stylesheet, and no error."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
     panel.ask("Say exactly: kept\nin two lines")
@@ -708,7 +717,7 @@ RED_WORDS = """root => [...root.querySelectorAll("*")].filter(node => {
 
 
 def test_a_hostile_answer_does_nothing_in_a_panel(open_with: OpenWith, sim: Simulator) -> None:
-    """Streaming and at the end, markup that a model wrote is text, and no other host is asked for anything."""
+    """While it streams and at the end, markup of a model is text, and no other host is requested."""
     payloads = [
         '<img src=x onerror="window.pwned=1">',
         "<script>window.pwned=1</script>",

@@ -1,4 +1,5 @@
-"""The front-end extension: in JupyterLab and Notebook 7 the prompt of a `%%claude` cell reads as prose; code stays code."""
+"""The front-end extension in JupyterLab and Notebook 7: prompts of `%%claude` cells read as prose, and code cells do
+not change."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from lab_server import LabServer, NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import Browser, expect
 
-# A cell without a kernel's answer: nothing here is run.
+# No cell is run here.
 LONG = (
     "It is not known if this isn't a long sentence: "
     + "it goes on, and is read as prose by all who see it, " * 6
@@ -19,7 +20,7 @@ LONG = (
 PROMPT = f"%%claude -m opus --modle x\nWhat is Ada's work (in words)?\n{LONG}\nThe mean of {{{{ df.mean() }}}} and its use."
 CODE = "if x is not None:\n    print('a', x)\n%claude What is Ada's work?"
 
-# The colour and weight of a piece of text in an editor: of the innermost element that holds its first character.
+# The colour and weight of a text in an editor: those of the innermost element that contains its first character.
 _LOOK = """(editor, text) => {
     for (const line of editor.querySelectorAll(".cm-line")) {
         let at = line.textContent.indexOf(text);
@@ -51,27 +52,27 @@ OURS = "claude-magic/prompts"
 
 
 class Editors:
-    """The editors of a notebook's cells, as a person sees them and types into them."""
+    """The editors of a notebook's cells."""
 
     def __init__(self, notebook: NotebookPage) -> None:
         self.notebook = notebook
 
     def look(self, index: int, text: str) -> list[str]:
-        """Return colour, weight and slant of the first character of a text, once Lab has read the cell as Python."""
+        """Return colour, weight and style of the first character of a text, once Lab has parsed the cell as Python."""
         expect(self.notebook.cell(index).locator('.cm-line [class^="ͼ"]').first).to_be_attached()
         look: list[str] = self._editor(index).evaluate(_LOOK, text)
         return look
 
     def is_wrapped(self, index: int) -> bool:
-        """Whether every line of a cell fits into it."""
+        """Return whether each line of a cell fits the width of the cell."""
         return bool(self._editor(index).evaluate(_IS_WRAPPED))
 
     def marks(self, index: int, kind: str) -> list[str]:
-        """Return what is marked as one of a kind."""
+        """Return the texts that are marked as one kind."""
         return self.notebook.cell(index).locator(f".claude-{kind}").all_inner_texts()
 
     def type(self, index: int, *pieces: str) -> str:
-        """Type at a cell's end, `Enter` as a key; return the cell's source."""
+        """Type at the end of a cell, with `Enter` as a key. Return the source of the cell."""
         keyboard = self.notebook.page.keyboard
         self.notebook.cell(index).locator(".cm-content").first.click()
         keyboard.press("Control+End")
@@ -80,7 +81,7 @@ class Editors:
         return self.source(index)
 
     def source(self, index: int) -> str:
-        """Return what is sent of a cell when it is run."""
+        """Return the source that is sent when a cell is run."""
         return str(self.notebook.page.evaluate(_SOURCE, index))
 
     def _editor(self, index: int) -> Any:
@@ -100,7 +101,7 @@ def open_cells(open_notebook: Callable[..., NotebookPage], folder: NotebookFolde
 
 @pytest.fixture
 def open_fresh(browser: Browser, lab: LabServer, folder: NotebookFolder) -> Iterator[Callable[..., Editors]]:
-    """Return a function that opens code cells in a page of its own, in Lab or Notebook 7, under settings of its own."""
+    """Return a function that opens code cells in a separate page, in Lab or Notebook 7, with its own settings."""
     changed: list[str] = []
     contexts = []
 
@@ -125,7 +126,7 @@ def open_fresh(browser: Browser, lab: LabServer, folder: NotebookFolder) -> Iter
 
 
 def test_a_prompt_has_the_colour_of_prose_and_code_its_own(open_cells: Callable[..., Editors]) -> None:
-    """An apostrophe begins no string and `is`, `not` and `if` are words; in a cell of code they are what they were."""
+    """In a prompt, an apostrophe starts no string, and `is`, `not` and `if` are words. Code cells are unchanged."""
     editors = open_cells(PROMPT, CODE)
     plain = editors.look(0, "known")
 
@@ -152,7 +153,7 @@ def test_a_line_that_is_its_whole_cell_reads_as_prose(open_cells: Callable[..., 
 
 
 def test_a_long_sentence_is_wrapped(open_cells: Callable[..., Editors]) -> None:
-    """In a prompt; a long line of code runs on, as Lab has it."""
+    """In a prompt; long lines of code are not wrapped, which is Lab's default."""
     editors = open_cells(PROMPT, f"x = '{LONG}'", width=800)
 
     assert editors.is_wrapped(0)
@@ -160,7 +161,10 @@ def test_a_long_sentence_is_wrapped(open_cells: Callable[..., Editors]) -> None:
 
 
 def test_the_option_line_is_told_apart_and_a_slip_is_marked(open_cells: Callable[..., Editors]) -> None:
-    """Known options, values, quoted ones too; what is no option has a wavy line, but not while it is being typed."""
+    """Known options and values, including quoted ones, are coloured.
+
+    Unknown options have a wavy underline, except while they are typed.
+    """
     editors = open_cells(
         "%%claude person << -m opus --system \"Be -brief, don't\" --cells -3: --set a='b c' --modle -- -x is prose\nHi.",
         "%%claude --effort=high -x prose -m\nHi.",
@@ -181,7 +185,7 @@ def test_the_option_line_is_told_apart_and_a_slip_is_marked(open_cells: Callable
 
 
 def test_braces_and_markdown_are_set_lightly(open_cells: Callable[..., Editors]) -> None:
-    """`{{ … }}` is marked, unless `--raw` sends it as typed; headings, lists and fences are."""
+    """`{{ … }}` is marked, except with `--raw`. Headings, lists and fences are marked."""
     text = "# What {{ x }} is\n- one\n  2. two\n```python\n# {{ y[0] }}\n```\nAnd {% z %}, {{{ z }}}."
     editors = open_cells(f"%%claude\n{text}", f"%%claude --raw\n{text}")
 
@@ -193,7 +197,7 @@ def test_braces_and_markdown_are_set_lightly(open_cells: Callable[..., Editors])
 
 
 def test_a_fence_is_found_wherever_it_opens(open_cells: Callable[..., Editors]) -> None:
-    """Far above of what is shown, and after changes: what is above decides, not what is seen."""
+    """Also far above the visible lines, and after changes: all lines above count, not only visible ones."""
     body = "\n".join(f"line {number}" for number in range(3_000))
     editors = open_cells(f"%%claude\n~~~\n{body}\nlast")
 
@@ -212,7 +216,8 @@ def test_a_fence_is_found_wherever_it_opens(open_cells: Callable[..., Editors]) 
 
 
 def test_nothing_is_added_to_what_is_typed(open_fresh: Callable[..., Editors]) -> None:
-    """Neither a closing quote or bracket nor an indentation, where Lab is set to add them; and it does so in code."""
+    """Neither closing quotes or brackets nor indentation, although Lab's settings add them; in code cells they are
+    added."""
     editors = open_fresh(
         "%%claude", "", settings={CODEMIRROR: {"defaultConfig": {"autoClosingBrackets": True}}}
     )
@@ -240,7 +245,7 @@ def test_nothing_is_added_to_what_is_typed(open_fresh: Callable[..., Editors]) -
 
 
 def test_a_cell_becomes_a_prompt_while_it_is_typed(open_cells: Callable[..., Editors]) -> None:
-    """And is code again when its first line is; blank lines may stand above."""
+    """It becomes code again when its first line does. Blank lines above are allowed."""
     editors = open_cells("", "%%claudette isn't", "\n\n%%claude\nIt isn't.", "# first\n%%claude isn't")
     first = editors.notebook.cell(0).locator(".claude-line")
 
@@ -254,7 +259,7 @@ def test_a_cell_becomes_a_prompt_while_it_is_typed(open_cells: Callable[..., Edi
 
 
 def test_the_setting_switches_it_off(open_fresh: Callable[..., Editors]) -> None:
-    """Then a prompt looks as Lab shows it."""
+    """Prompts then look as in Lab without the extension."""
     editors = open_fresh(PROMPT, settings={OURS: {"prose": False}})
 
     expect(editors.notebook.cell(0).locator(".claude-line")).to_have_count(0)
@@ -264,7 +269,7 @@ def test_the_setting_switches_it_off(open_fresh: Callable[..., Editors]) -> None
 
 @pytest.mark.parametrize("theme", ["Light", "Dark", "Dark High Contrast"])
 def test_it_can_be_read_in_every_theme(open_cells: Callable[..., Editors], theme: str) -> None:
-    """Each colour stands out from the cell's own background, by the 4.5 to 1 that WCAG asks of text."""
+    """Each colour has a contrast of at least 4.5 to 1 (WCAG) with the cell's background."""
     editors = open_cells(f"{PROMPT}\n- a list\n# A heading", theme=theme)
     page = editors.notebook.page
     editors.notebook.screenshot(f"prompts-{theme.lower().replace(' ', '-')}")
@@ -283,7 +288,7 @@ def test_it_can_be_read_in_every_theme(open_cells: Callable[..., Editors], theme
 def test_a_lab_that_lacks_something_shows_prompts_as_before(
     browser: Browser, lab: LabServer, folder: NotebookFolder
 ) -> None:
-    """Silently: no word in the console."""
+    """Without messages in the console."""
     context = browser.new_context()
     context.add_init_script(
         """let own;
@@ -311,7 +316,7 @@ def test_a_lab_that_lacks_something_shows_prompts_as_before(
 
 
 def test_a_prompt_reads_as_prose_in_notebook_7(open_fresh: Callable[..., Editors]) -> None:
-    """The same script, in the other front end that Jupyter ships."""
+    """With the same script."""
     editors = open_fresh(PROMPT, CODE, "%%claude", place="notebooks")
     editors.notebook.screenshot("prompts-notebook-7")
 

@@ -1,4 +1,4 @@
-"""Rendered answers in a real JupyterLab: what typesets, what is readable in which theme, and what never runs."""
+"""Rendered answers in JupyterLab: typesetting, readability in all themes, and safety."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ CONTRAST = """node => {
 
 
 def shown(lab: LabServer, name: str, *outputs: dict[str, str]) -> nbformat.NotebookNode:
-    """Return a cell that displays these mimebundles when it is run."""
+    """Return a cell that displays these mimebundles when it runs."""
     (lab.root / f"{name}.json").write_text(json.dumps(outputs))
     return nbformat.v4.new_code_cell(SHOW.format(name=f"{name}.json"))
 
 
 def saved(*outputs: dict[str, Any]) -> nbformat.NotebookNode:
-    """Return a cell whose outputs stand in the file already."""
+    """Return a cell with saved outputs."""
     cell = nbformat.v4.new_code_cell("'from the file'")
     cell.outputs = [nbformat.v4.new_output("display_data", data=data) for data in outputs]
     return cell
@@ -94,7 +94,7 @@ def saved(*outputs: dict[str, Any]) -> nbformat.NotebookNode:
 def test_a_hostile_answer_runs_nothing_now_or_on_reopening_and_asks_no_other_host(
     lab: LabServer, open_notebook: OpenNotebook
 ) -> None:
-    """No payload of the corpus does anything as HTML or as Markdown: fresh, clicked on, or read from the file."""
+    """No payload of the corpus has an effect as HTML or Markdown: new, clicked, or loaded from the file."""
     outputs = [{"text/html": render_markdown(payload)} for payload in HOSTILE]
     outputs += [{"text/markdown": neutralise_markdown(payload)} for payload in HOSTILE]
     chunks = [outputs[start : start + 40] for start in range(0, len(outputs), 40)]  # Lab shows 50 in a cell
@@ -112,7 +112,8 @@ def test_a_hostile_answer_runs_nothing_now_or_on_reopening_and_asks_no_other_hos
 
 
 def test_the_corpus_would_be_noticed(lab: LabServer, open_notebook: OpenNotebook) -> None:
-    """The control: without our rendering, the same payloads run and ask other hosts, and the test above would see it."""
+    """The control: without sanitising, the same payloads run and request other hosts, and the test above would
+    detect it."""
     control = ['<img src=x onerror="window.pwned=1">', '<img src="https://evil.example/beacon.png">']
     cell = shown(lab, "control", *[{"text/html": payload} for payload in control])
     page = open_notebook(lab.write_notebook("control.ipynb", [cell]))
@@ -124,7 +125,7 @@ def test_the_corpus_would_be_noticed(lab: LabServer, open_notebook: OpenNotebook
 
 
 def assert_nothing_ran(page: NotebookPage, *, output_count: int) -> None:
-    """Click whatever could be a trap, then look whether anything happened."""
+    """Click on everything that could be a trap, then check that nothing has run."""
     expect(page.page.locator(".jp-OutputArea-output")).to_have_count(output_count)
     traps = page.page.evaluate(
         """() => [...document.querySelectorAll(".jp-OutputArea-output a")].filter(link => {
@@ -146,7 +147,7 @@ def assert_nothing_ran(page: NotebookPage, *, output_count: int) -> None:
 def test_formulas_are_typeset_and_dollars_stay_dollars(
     lab: LabServer, open_notebook: OpenNotebook, origin: str
 ) -> None:
-    """Every formula of the answer is typeset without an error, and no amount of money is taken for one."""
+    """All formulas of the answer are typeset without errors, and no amount of money is treated as one."""
     bundle = render_reply(snapshot(("text", ANSWER))).data
     is_fresh = origin == "fresh"
     name = origin.replace(" ", "-")
@@ -163,7 +164,7 @@ def test_formulas_are_typeset_and_dollars_stay_dollars(
     expect(page.output(0)).to_contain_text("It costs $5 and then $10; between $3 (low) and $4 (high).")
 
 
-# Marks that follow a formula without a blank, and do not stand in its line.
+# Punctuation that directly follows a formula, but is on another line.
 PARTED = """output => [...output.querySelectorAll('mjx-container')].filter(formula => {
     const texts = document.createTreeWalker(output, NodeFilter.SHOW_TEXT);
     texts.currentNode = formula;
@@ -178,7 +179,7 @@ PARTED = """output => [...output.querySelectorAll('mjx-container')].filter(formu
 
 
 def test_no_line_begins_with_the_comma_behind_a_formula(lab: LabServer, open_notebook: OpenNotebook) -> None:
-    """However wide the page is; and a long formula makes no column wider."""
+    """At any page width. A long formula does not make its column wider."""
     text = " ".join(f"and {'o' * (number % 9)} $x_{{{number}}}$, ($y$)." for number in range(60))
     page = open_notebook(
         lab.write_notebook("commas.ipynb", [saved({"text/html": render_markdown(text)})], is_trusted=True)
@@ -195,7 +196,7 @@ def test_no_line_begins_with_the_comma_behind_a_formula(lab: LabServer, open_not
 def test_drawing_an_answer_again_brings_no_duplicate_labels(
     lab: LabServer, open_notebook: OpenNotebook
 ) -> None:
-    """Labels are page-wide in MathJax; the same answer in two cells is still typeset in both."""
+    """Labels are page-wide in MathJax, but the same answer in two cells is typeset in both."""
     bundle = {"text/html": render_markdown(ANSWER)}
     page = open_notebook(lab.write_notebook("twice.ipynb", [saved(bundle), saved(bundle)], is_trusted=True))
 
@@ -207,7 +208,7 @@ def test_drawing_an_answer_again_brings_no_duplicate_labels(
 def test_an_answer_is_readable_in_both_themes(
     lab: LabServer, open_notebook: OpenNotebook, theme: str
 ) -> None:
-    """Text, code and its colours, and the quiet footer stand out from what is behind them."""
+    """Text, highlighted code and the dimmed footer have enough contrast."""
     reply = snapshot(("thinking", "Hm, means."), ("text", ANSWER), is_simulated=True)
     path = lab.write_notebook(f"{theme}.ipynb", [saved(render_reply(reply).data)], is_trusted=True)
     page = open_notebook(path, theme=theme)
@@ -231,7 +232,7 @@ def test_an_answer_is_readable_in_both_themes(
 
 
 def test_growing_blocks_stand_as_the_whole_does(lab: LabServer, open_notebook: OpenNotebook) -> None:
-    """The change from the pieces of a streaming answer to its final picture makes no jump in height worth seeing."""
+    """The change from the blocks of a streaming answer to its final output changes the height only slightly."""
     text = "\n".join([ANSWER.replace("clt", f"clt{number}") for number in range(6)])
     growing = GrowingMarkdown()
     for length in range(0, len(text), 40):

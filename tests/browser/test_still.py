@@ -1,4 +1,4 @@
-"""What a reader looks at stays in its place when an answer ends, and Stop stays in reach."""
+"""The visible content keeps its position when an answer ends, and Stop stays visible."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SHOWN_LATE = f"Part {SECTIONS - 2}"
 PIECES = [TEXT[start : start + 20] for start in range(0, len(TEXT), 20)]
 HELD_AT = TEXT.index(f"Part {SECTIONS - 1}") // 20 + 10
 
-# Scrolls until this heading is near the top, and tells where it is from then on.
+# Scrolls until this heading is near the top, and records its position from then on.
 SCROLL = """([index, words]) => {
     const cell = document.querySelectorAll(".jp-Cell")[index];
     const heading = [...cell.querySelectorAll(".jp-Cell-outputArea h2")].find(each => each.textContent === words);
@@ -54,7 +54,7 @@ TOP = """([index, words]) => {
 }"""
 SCROLL_AREAS = """output => [output, ...output.querySelectorAll("*")].filter(each =>
     each.scrollHeight > each.clientHeight + 1 && /auto|scroll/.test(getComputedStyle(each).overflowY)).length"""
-# The formulas that MathJax sets, each time that it does.
+# Records the formulas that MathJax typesets, each time.
 COUNT_FORMULAS = """cell => {
     window.formulasSet = 0;
     new MutationObserver(changes => {
@@ -63,7 +63,7 @@ COUNT_FORMULAS = """cell => {
     }).observe(cell, { childList: true, subtree: true });
 }"""
 
-# Formulas wait until they are let through.
+# Typesetting waits until the test allows it.
 BE_BUSY = """() => {
     const typesetter = window.jupyterapp.shell.currentWidget.content.rendermime.latexTypesetter;
     const typeset = typesetter.typeset.bind(typesetter);
@@ -77,7 +77,7 @@ RESTART = (
 
 
 def held(gate: Gate) -> Behaviour:
-    """Return a stream that waits at the gate when most of it has come."""
+    """Return a stream that waits at the gate after most of its events."""
 
     def behave(post: Post) -> Steps:
         deltas = 0
@@ -105,7 +105,7 @@ def broken_behind(gate: Gate) -> Behaviour:
 
 
 def at_the_end(gate: Gate, behaviour: Behaviour) -> Behaviour:
-    """Return the same stream, which waits at the gate before its end."""
+    """Return a stream like `behaviour` that waits at the gate before its end."""
 
     def behave(post: Post) -> Steps:
         for step in behaviour(post):
@@ -123,7 +123,10 @@ def stop_of(page: NotebookPage) -> Locator:
 def half_way(
     page: NotebookPage, words: str, *, shows: str = SHOWN_LATE, waits_for_formulas: bool = True
 ) -> float:
-    """Start the cell, wait for most of its answer and for Stop, and scroll into it; return where its heading is."""
+    """Start the cell, wait for most of its answer and for Stop, and scroll into it.
+
+    Return the position of its heading.
+    """
     page.start_cell(1)
     stop_of(page).wait_for()
     expect(page.output(1).get_by_text(shows, exact=True).first).to_be_attached()
@@ -146,7 +149,7 @@ def top_of(page: NotebookPage, words: str) -> float:
 def test_what_a_reader_looks_at_stays_in_its_place(
     notebook: Callable[..., NotebookPage], sim: Simulator, ending: str, width: int
 ) -> None:
-    """However the answer ends; and the saved file has the one output, and the error of a cell that failed."""
+    """For every way in which an answer can end. The saved file has the one output, and the error if the cell failed."""
     gate = Gate()
     sim.script(broken_behind(gate) if ending == "error" else held(gate))
     page = notebook("%%claude\nExplain the mean.", width=width)
@@ -175,7 +178,7 @@ def test_what_a_reader_looks_at_stays_in_its_place(
 def test_a_heading_behind_the_thinking_stays_in_its_place(
     notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
-    """The answer starts again there, while it grows as at its end."""
+    """The text begins with it, while it grows and at its end."""
     gate = Gate()
     sim.script(at_the_end(gate, reply(chunks=PIECES[:30], thinking="What is a mean?")))
     page = notebook("%%claude\nExplain the mean.")
@@ -192,7 +195,7 @@ def test_a_heading_behind_the_thinking_stays_in_its_place(
 def test_a_cell_with_scrolled_outputs_has_one_scroll_area(
     notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
-    """Stop stays in reach there, too, and what is looked at in its place."""
+    """Stop stays visible there too, and the visible content keeps its position."""
     gate = Gate()
     sim.script(held(gate))
     page = notebook("%%claude\nExplain the mean.", theme="Dark", width=700)
@@ -217,7 +220,7 @@ def test_a_cell_with_scrolled_outputs_has_one_scroll_area(
 def test_answers_side_by_side_stay_in_their_place(
     notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
-    """They are replaced by one output as a single one is."""
+    """One output replaces them, as with a single answer."""
     gate = Gate()
     sim.script(held(gate), held(gate))
     page = notebook("%%claude --compare sonnet,opus\nExplain the mean.", width=1600)
@@ -258,7 +261,7 @@ def test_a_background_answer_stays_in_its_place(
 def test_an_answer_whose_tool_was_allowed_stays_in_its_place(
     notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
-    """When the question comes, when it is answered, and at the end: the buttons are part of what the end updates."""
+    """When the question appears, when it is decided, and at the end. The final update replaces the buttons as well."""
     asks, gate = Gate(), Gate()
     so_far, rest = TEXT[: TEXT.index("## Part 7")], TEXT[TEXT.index("## Part 7") :]
     call = {"type": "tool_use", "id": "toolu_1", "name": "spread", "input": {"values": "1, 2, 4"}}
@@ -292,11 +295,11 @@ def test_an_answer_whose_tool_was_allowed_stays_in_its_place(
 
 
 def test_each_formula_is_set_once(notebook: Callable[..., NotebookPage], sim: Simulator) -> None:
-    """Not again with each word that follows, and not for the output that stays, which takes those that are set."""
+    """Not again with each new word, and not for the final output, which takes over the typeset formulas."""
     gate, first = Gate(), Gate()
 
     def behave(post: Post) -> Steps:
-        # The first words, and a while until the widget is there: from then on it counts.
+        # The first text, and some time until the widget exists: the count starts then.
         for number, step in enumerate(held(gate)(post)):
             if number == 4:
                 yield Hold(first)
@@ -324,7 +327,10 @@ def test_each_formula_is_set_once(notebook: Callable[..., NotebookPage], sim: Si
 def test_formulas_that_are_set_late_move_nothing(
     notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
-    """A page that is busy shows their sources, also in the output that stays. They are higher or lower than what is set."""
+    """A busy page shows their source first, also in the final output.
+
+    The source may be higher or lower than the typeset formula.
+    """
     gate = Gate()
     sim.script(held(gate))
     page = notebook("%%claude\nExplain the mean.", width=700)
@@ -347,7 +353,8 @@ def test_formulas_that_are_set_late_move_nothing(
 def test_a_page_that_is_loaded_again_goes_on_and_keeps_what_has_come(
     notebook: Callable[..., NotebookPage], sim: Simulator, ending: str
 ) -> None:
-    """It is told of no output that takes its place: the answer stays in the widget, or, where the kernel is lost, as HTML in the file."""
+    """It does not receive the final output: the answer stays in the widget, or, if the kernel is gone, as HTML in
+    the file."""
     gate = Gate()
     sim.script(held(gate))
     page = notebook("%%claude --bg\nExplain the mean.")

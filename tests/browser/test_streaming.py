@@ -1,4 +1,4 @@
-"""`%%claude` as a person sees it: in JupyterLab, in a browser, answered over real sockets."""
+"""`%%claude` cells in JupyterLab, in a browser, with a server over real sockets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NOTE_STATUS = """() => {
 def test_the_kernel_is_shown_as_busy_while_a_cell_waits(
     notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
-    """With the Stop button, Lab makes a subshell, and then shows "Idle": not for long."""
+    """With the Stop button, Lab creates a subshell and then shows "Idle", but only briefly."""
     page = notebook("%%claude\nGo on.")
     page.page.evaluate(_NOTE_STATUS)
     gate = Gate()
@@ -55,7 +55,7 @@ def test_the_kernel_is_shown_as_busy_while_a_cell_waits(
 def test_a_cell_streams_and_its_saved_file_holds_one_output(
     notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
-    """The picture at half time differs from the one at the end, and only the last one is saved."""
+    """The output at half time differs from the final one, and only the final one is saved."""
     page = notebook("%%claude\nExplain the central limit theorem to someone who knows what a mean is.")
     gate = Gate()
     sim.script(hold(gate, after_deltas=60))
@@ -82,7 +82,8 @@ def test_a_cell_streams_and_its_saved_file_holds_one_output(
 def test_the_interrupt_button_ends_the_cell_and_keeps_what_had_come(
     notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
-    """The partial answer stays on the screen and in the variable, the cell fails, and the server sees the client go."""
+    """The partial answer stays on the screen and in the variable, the cell fails, and the server sees the
+    disconnect."""
     page = notebook(LONG_PROMPT, "print(len(answer) > 0, answer.phase.name)")
     sim.script(endless_answer())
 
@@ -101,7 +102,7 @@ def test_the_interrupt_button_ends_the_cell_and_keeps_what_had_come(
 
 
 def test_a_retry_is_shown_with_its_countdown(notebook: Callable[..., NotebookPage]) -> None:
-    """Waiting is said in the cell: why, how long, which attempt; then the answer takes its place."""
+    """The cell shows the reason, the remaining time and the attempt. The answer then takes its place."""
     page = notebook("%%claude\n!simulate overloaded_once\nSay exactly: here again")
     page.watch_for(r"overloaded.*retrying in \d+ s.*attempt 2 of 4")
 
@@ -115,7 +116,7 @@ def test_a_retry_is_shown_with_its_countdown(notebook: Callable[..., NotebookPag
 
 
 def test_an_error_is_short_and_stops_run_all(notebook: Callable[..., NotebookPage]) -> None:
-    """A few lines that say what to do, no traceback of our inside, and the next cell does not run."""
+    """It has a few lines with advice, no internal traceback, and the next cell does not run."""
     page = notebook("%%claude -m claude-none-1\nHello", "print('must not run')")
 
     page.run_all()
@@ -128,7 +129,7 @@ def test_an_error_is_short_and_stops_run_all(notebook: Callable[..., NotebookPag
 
 
 def test_a_hostile_answer_runs_nothing_now_or_on_reopening(notebook: Callable[..., NotebookPage]) -> None:
-    """Scripts, handlers and links that a model wrote are dead in the cell, and in the saved notebook.
+    """Scripts, handlers and links of a model have no effect in the cell, or in the saved notebook.
 
     Each payload of the simulator's hostile answer would set `window.pwned`.
     """
@@ -148,7 +149,7 @@ def test_a_hostile_answer_runs_nothing_now_or_on_reopening(notebook: Callable[..
 
 
 def test_an_answer_reads_well_in_the_dark_theme(open_notebook: OpenNotebook, folder: NotebookFolder) -> None:
-    """The same output in the dark theme, for people to look at; text and background differ."""
+    """The screenshot is for manual review; text and background differ."""
     cells = [
         nbformat.v4.new_code_cell(source) for source in (LOAD, "%%claude\nShow me Python code for a mean.")
     ]

@@ -1,4 +1,4 @@
-"""An answer and a cell that go on until a test ends them, so that no test depends on how long anything takes."""
+"""An answer and a cell that continue until the test ends them, so that no test depends on timing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LONG_ANSWER = ["# Sums of powers\n\n", *(f"Sentence {number} of many. " for numb
 
 
 def endless_answer() -> Behaviour:
-    """Answer with a heading and then a sentence ten times a second, for longer than any test takes."""
+    """Answer with a heading, and then a sentence ten times per second, for longer than any test takes."""
     return reply(chunks=LONG_ANSWER, chunk_delay=0.1)
 
 
@@ -23,7 +23,7 @@ COMPUTE_UNTIL_FILE = "import os\nwhile not os.path.exists({!r}):\n    sum(range(
 
 
 def wait_until(condition: Callable[[], bool], timeout: float = 120.0) -> None:
-    """Wait for what a server or a kernel does, which no page tells of."""
+    """Wait for a condition of a server or kernel that no page reports."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "This did not happen."

@@ -1,4 +1,4 @@
-"""Real kernels, driven as a front end drives them, answered by a simulator on a loopback socket."""
+"""Real kernels, used as by a front end, with a simulator on a loopback socket."""
 
 import contextlib
 import os
@@ -15,20 +15,20 @@ from jupyter_client.manager import KernelManager
 from claude_magic.simulator import Simulator
 
 API_KEY = "sk-ant-test-kernel-4f1d0c7b9e"
-TIMEOUT = 120.0  # a bound for what has gone wrong; a slow machine takes seconds
+TIMEOUT = 120.0  # only reached if something fails; a slow machine takes seconds
 ATTEMPTS = 3
 Message = dict[str, Any]
 
 
 class Run:
-    """One execution request, and all that the kernel published for it.
+    """An execution request and the messages that the kernel publishes for it.
 
     Args:
         kernel: The kernel.
-        code: The cell.
-        allow_stdin: The front end can ask a person.
-        cell_id: What the front end calls the cell.
-        has_page: A page has the widget in which an answer grows, and says so.
+        code: The source of the cell.
+        allow_stdin: Whether the front end can ask the user for input.
+        cell_id: The front end's id of the cell; None sends none.
+        has_page: Whether a page has the widget of a growing answer, and reports it.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Run:
         self.msg_id = message["header"]["msg_id"]
 
     def until(self, condition: Callable[["Run"], bool], timeout: float = TIMEOUT) -> "Run":
-        """Read what the kernel publishes until the condition holds."""
+        """Read published messages until the condition holds."""
         deadline = time.monotonic() + timeout
         while not condition(self):
             left = deadline - time.monotonic()
@@ -66,7 +66,7 @@ class Run:
             try:
                 self._kernel.route(self._kernel.client.get_iopub_msg(timeout=min(left, 0.5)))
             except queue.Empty:
-                # As a page does: the kernel may not have listened yet.
+                # Repeated, as by a page, because the kernel may not have been ready.
                 self._tell_of_page()
             self._receive(self._kernel.take(self.msg_id))
         return self
@@ -87,7 +87,7 @@ class Run:
 
     @property
     def view(self) -> str | None:
-        """The comm of the widget in which the answer grows, once a display shows it."""
+        """The comm of the widget of the growing answer, once a display shows it."""
         for content in self.contents("update_display_data"):
             shown = content["data"].get("application/vnd.jupyter.widget-view+json")
             if shown is not None:
@@ -95,7 +95,7 @@ class Run:
         return None
 
     def finish(self, timeout: float = TIMEOUT) -> "Run":
-        """Wait until the kernel is idle again, and for its reply."""
+        """Wait until the kernel is idle again and has replied."""
         self.until(lambda run: run.is_idle, timeout)
         while self.reply is None:
             message = self._kernel.client.get_shell_msg(timeout=timeout)
@@ -127,7 +127,7 @@ class Run:
 
     @property
     def outputs(self) -> list[dict[str, Any]]:
-        """What the cell's output area holds now, as a notebook would save it."""
+        """The outputs in the cell's output area, as a notebook would save them."""
         area: list[dict[str, Any]] = []
         clears_first = False
         for message in self.messages:
@@ -166,7 +166,7 @@ class Run:
 
 
 class Kernel:
-    """A running kernel and its one client."""
+    """A running kernel with one client."""
 
     def __init__(self, manager: KernelManager, client: BlockingKernelClient, log: Path) -> None:
         self.manager = manager
@@ -176,7 +176,7 @@ class Kernel:
         self._run_of_display: dict[str, str] = {}
 
     def start(self, code: str, **kwargs: Any) -> Run:
-        """Send a cell and return at once."""
+        """Send a cell, without waiting."""
         return Run(self, code, **kwargs)
 
     def run(self, code: str, timeout: float = TIMEOUT, **kwargs: Any) -> Run:
@@ -184,7 +184,7 @@ class Kernel:
         return self.start(code, **kwargs).finish(timeout)
 
     def value(self, expression: str) -> str:
-        """The repr of an expression in the user's namespace, asked without touching history or `_`."""
+        """Return the repr of an expression in the user's namespace, without changing the history or `_`."""
         request = self.client.execute(
             "", silent=True, store_history=False, user_expressions={"value": expression}
         )
@@ -196,7 +196,7 @@ class Kernel:
                 return str(answer["data"]["text/plain"])
 
     def tell(self, comm: str, content: dict[str, Any]) -> None:
-        """Send a message of a widget's, on the main shell."""
+        """Send a message of a widget on the main shell."""
         data = {"comm_id": comm, "data": {"method": "custom", "content": content}}
         self.client.shell_channel.send(self.client.session.msg("comm_msg", data))
 
@@ -205,7 +205,7 @@ class Kernel:
         self.manager.interrupt_kernel()
 
     def route(self, message: Message) -> None:
-        """Keep a published message for the run it belongs to: an update for the one with that display, as front ends do."""
+        """Store a published message for its run; a display update for the run with that display, as front ends do."""
         run = message["parent_header"].get("msg_id", "")
         display_id = message["content"].get("transient", {}).get("display_id")
         if display_id is not None and message["msg_type"] == "update_display_data":
@@ -215,15 +215,15 @@ class Kernel:
         self._waiting.setdefault(run, []).append(message)
 
     def take(self, msg_id: str) -> list[Message]:
-        """Hand over what was kept for a run."""
+        """Return the stored messages of a run."""
         return self._waiting.pop(msg_id, [])
 
 
 class Computation:
-    """A cell that keeps the kernel's main thread busy until the test ends it, so that no test guesses how long that takes.
+    """A cell that keeps the kernel's main thread busy until the test ends it, so that no test depends on timing.
 
     Attributes:
-        code: The cell, or its last lines.
+        code: The source, to be used as the last lines of a cell.
     """
 
     def __init__(self, signal: Path) -> None:
@@ -231,13 +231,13 @@ class Computation:
         self.code = f"\nimport os\nwhile not os.path.exists({str(signal)!r}): sum(range(1_000))\n"
 
     def end(self) -> None:
-        """Let the cell come to its end."""
+        """Let the cell end."""
         self._signal.touch()
 
 
 @pytest.fixture
 def computation(tmp_path: Path) -> Iterator[Computation]:
-    """See `Computation`. It ends with the test in any case."""
+    """See `Computation`. It ends with the test at the latest."""
     made = Computation(tmp_path / "end")
     yield made
     made.end()
@@ -252,7 +252,7 @@ def sim() -> Iterator[Simulator]:
 
 @pytest.fixture(scope="module")
 def start_kernel(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Kernel]]:
-    """Start kernels whose Claude is the simulator, and shut them all down in the end."""
+    """Return a function that starts a kernel connected to the simulator. All kernels are shut down at the end."""
     with contextlib.ExitStack() as stack:
 
         def start(*, load: bool = True, **env: str) -> Kernel:
@@ -278,7 +278,7 @@ def _fresh_simulator(request: pytest.FixtureRequest) -> None:
 
 @contextlib.contextmanager
 def running_kernel(home: Path, *, load: bool = True, **env: str) -> Iterator[Kernel]:
-    """A kernel with a home, an IPython folder and an environment of its own."""
+    """Run a kernel with its own home, IPython folder and environment."""
     inherited = {
         name: os.environ[name]
         for name in ("PATH", "PYTHONPATH", "LANG", "VIRTUAL_ENV", "SYSTEMROOT")
@@ -304,7 +304,7 @@ def running_kernel(home: Path, *, load: bool = True, **env: str) -> Iterator[Ker
 
 
 def _start(home: Path, **kwargs: Any) -> tuple[KernelManager, BlockingKernelClient]:
-    """Start a kernel; once more where another process has taken one of its ports between the choice and the start."""
+    """Start a kernel. Retry if another process has taken one of its ports between the choice and the start."""
     for attempt in range(ATTEMPTS):
         connection = home / f"kernel-{attempt}.json"
         manager = KernelManager(kernel_name="python3", connection_file=str(connection))
@@ -337,7 +337,7 @@ def execute_notebook(
 
     Returns the outputs of each cell that was given, and the error of the cell that failed, if one did.
     """
-    # Here, because they take seconds to import, in every worker that only collects this folder.
+    # Late, because these imports take seconds in each worker that only collects this folder.
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
     from nbformat.v4 import new_code_cell, new_notebook

@@ -1,4 +1,4 @@
-"""`%%claude --bg`: the cell ends at once, and its answer comes into it while later cells run."""
+"""`%%claude --bg`: the cell ends immediately, and its answer appears in it while later cells run."""
 
 import ipykernel
 import pytest
@@ -12,7 +12,7 @@ IS_OLD = int(ipykernel.__version__.split(".")[0]) < 7
 
 @pytest.fixture
 def background(kernel):
-    """Return a function that runs a cell as a person in a notebook does."""
+    """Return a function that runs a cell like a user in a notebook."""
     count = iter(range(1000))
 
     def run(code, *, cell_id=None):
@@ -22,12 +22,12 @@ def background(kernel):
 
 
 def settled(run, text):
-    """Read on until the cell holds one whole answer with this text."""
+    """Read messages until the cell contains a complete answer with this text."""
     return run.until(lambda each: [text] == [output["data"].get("text/plain") for output in each.outputs])
 
 
 def test_the_answer_streams_into_its_cell_while_another_computes(kernel, sim, background, computation):
-    """Frames come while the kernel's main thread is busy, and what stays is one output with all types."""
+    """Frames arrive while the kernel's main thread is busy, and the final state is one output with all MIME types."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=2, text="".join(PARAGRAPHS)))
 
@@ -49,7 +49,7 @@ def test_the_answer_streams_into_its_cell_while_another_computes(kernel, sim, ba
 
 
 def test_the_reply_can_be_awaited_and_is_the_value_of_the_cell(kernel, sim, background):
-    """`_` is it, also before its end."""
+    """`_` is the reply, even before its end."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=1, text=TEXT))
     background("%%claude --bg -o answer\nhi")
@@ -63,7 +63,7 @@ def test_the_reply_can_be_awaited_and_is_the_value_of_the_cell(kernel, sim, back
 
 
 def test_an_interrupted_cell_leaves_background_answers_alone(kernel, sim, background, computation):
-    """They belong to a cell that has ended."""
+    """Their cell has already ended."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=1, text=TEXT))
     run = background("%%claude --bg\nhi")
@@ -78,7 +78,7 @@ def test_an_interrupted_cell_leaves_background_answers_alone(kernel, sim, backgr
 
 
 def test_a_failed_job_says_so_where_it_was_started_and_in_jobs(kernel, sim, background):
-    """And does not raise in whichever cell runs by then."""
+    """It does not raise in the cell that is running then."""
     sim.script(status(400))
     run = background("%%claude --bg -o answer\nhi")
 
@@ -86,7 +86,7 @@ def test_a_failed_job_says_so_where_it_was_started_and_in_jobs(kernel, sim, back
     later = background("%claude jobs")
 
     shown = later.outputs[-1]["data"]["text/plain"]
-    # What is looked for stands first: on a narrow page the end of a table is out of sight.
+    # The important columns are first, because on a narrow page the end of a table is not visible.
     assert shown.split()[:4] == ["job", "state", "price", "seconds"]
     assert "failed: InvalidRequestError" in shown
     assert f"In[{run.reply['content']['execution_count']}]" in shown
@@ -106,7 +106,7 @@ def test_a_failed_quiet_job_says_so_too(kernel, sim, background):
 
 
 def test_stop_ends_one_by_its_number_and_keeps_what_came(kernel, sim, background):
-    """Without a number the only one; of several none, but their numbers are told."""
+    """Without a number it stops the only job; if there are several, it stops none and lists their numbers."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=2, text=TEXT), hold(gate, after_deltas=2, text=TEXT))
     first = background("%%claude --bg --no-history -o one\nFirst question")
@@ -131,7 +131,7 @@ def test_stop_ends_one_by_its_number_and_keeps_what_came(kernel, sim, background
 
 
 def test_a_crowd_is_listed_and_stopped_in_a_few_words(kernel, sim, background):
-    """Nor does a long error blow the table up."""
+    """A long error does not widen the table."""
     gate = Gate()
     sim.script(*[hold(gate, after_deltas=1, text=TEXT)] * 9)
     background("for number in range(9):\n    %claude --bg --no-history --quiet hello")
@@ -147,7 +147,7 @@ def test_a_crowd_is_listed_and_stopped_in_a_few_words(kernel, sim, background):
 
 
 def test_a_later_question_of_the_conversation_waits_for_the_answer(kernel, sim, background):
-    """So that a notebook that is run again has the same conversation."""
+    """So a notebook that is run again has the same conversation."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=1, text=TEXT), reply("Second answer."))
     background("%%claude --bg --new\nFirst question")
@@ -166,7 +166,7 @@ def test_a_later_question_of_the_conversation_waits_for_the_answer(kernel, sim, 
 
 @pytest.mark.parametrize("options", ["--bg", ""])
 def test_a_cell_that_is_run_again_stops_what_it_had_on_its_way(kernel, sim, background, options):
-    """Nobody would see the previous answer any more."""
+    """The previous answer would no longer be visible."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=1, text="Never to be seen."), reply("Second answer."))
     first = background("%%claude --bg --no-history -o one\nhi", cell_id="again")
@@ -182,7 +182,7 @@ def test_a_cell_that_is_run_again_stops_what_it_had_on_its_way(kernel, sim, back
 
 
 def test_where_nobody_sits_it_waits_and_says_so(kernel, sim):
-    """nbclient collects outputs, and would miss one that comes later."""
+    """nbclient collects outputs, and would miss later ones."""
     sim.script(reply(TEXT))
 
     run = kernel.run("%%claude --bg --new -o answer\nhi from nobody")
@@ -207,7 +207,7 @@ def test_what_a_cell_that_has_ended_cannot_do_is_refused(kernel, sim, background
 
 
 def test_a_line_among_code_goes_on_too(kernel, sim, background):
-    """Its answer has a display of its own among the cell's outputs."""
+    """Its answer has a separate display among the cell's outputs."""
     sim.script(reply(TEXT, chunk_delay=0.05))
 
     run = background("print('before')\nanswer = %claude --bg hi\nprint('after')")
@@ -218,7 +218,7 @@ def test_a_line_among_code_goes_on_too(kernel, sim, background):
 
 
 def test_a_mismatch_with_the_schema_is_told(kernel, sim, background):
-    """The variable is the reply, which has the object."""
+    """The variable is the reply, which contains the object."""
     sim.script(reply('{"name": "Ada"}'))
 
     run = background('%%claude --bg --no-history --schema "name, age int" -o person\nwho?')
@@ -228,7 +228,7 @@ def test_a_mismatch_with_the_schema_is_told(kernel, sim, background):
 
 
 def test_the_answer_is_shown_where_it_is_awaited(kernel, sim, background):
-    """It stands on the screen for its own cell only, also where nothing of it had come when that ended."""
+    """It counts as shown only in its own cell, even if nothing had arrived when that cell ended."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=0, text=TEXT))
     background("answer = %claude --bg --no-history hi")

@@ -34,7 +34,7 @@ def test_a_bare_line_prints_a_short_help(kernel, sim):
     ],
 )
 def test_options_without_a_prompt_are_an_error_that_says_so(kernel, sim, cell):
-    """What goes along is no question; the general help would hide that."""
+    """Attachments alone are not a question, and the general help would not explain that."""
     run = kernel.run(cell)
 
     assert run.status == "error"
@@ -45,7 +45,7 @@ def test_options_without_a_prompt_are_an_error_that_says_so(kernel, sim, cell):
 
 @pytest.mark.parametrize("cell", ["%claude?", "%%claude?", "?%claude", "%claude ?", "%claude help"])
 def test_the_full_help_explains_every_option_and_subcommand(kernel, sim, cell):
-    """`?` works as everywhere in IPython."""
+    """`?` works like everywhere in IPython."""
     run = kernel.run(cell)
 
     payload = run.reply["content"]["payload"]
@@ -70,14 +70,14 @@ def test_the_full_help_explains_every_option_and_subcommand(kernel, sim, cell):
     ],
 )
 def test_a_line_that_only_begins_like_a_subcommand_is_a_prompt(kernel, sim, line, prompt):
-    """A subcommand is the whole line or none, and `ask` escapes it."""
+    """Only the whole line can be a subcommand, and `ask` escapes it."""
     kernel.run(f"%claude {line}")
 
     assert sim.requests[-1].body["messages"][-1]["content"] == prompt
 
 
 def test_the_same_words_are_a_subcommand_once_the_name_exists(kernel, sim):
-    """The namespace is asked when the line runs, also for a name that its own cell has made."""
+    """The namespace is read when the line runs, including names that the same cell has defined."""
     kernel.run("%claude explain harbour")
     assert sim.requests[-1].body["messages"][-1]["content"] == "explain harbour"
 
@@ -87,7 +87,7 @@ def test_the_same_words_are_a_subcommand_once_the_name_exists(kernel, sim):
 
 @pytest.mark.parametrize("cell", ["%claude statsu", "%claude demo", "x = %claude hlep", "%%claude\tfix\n"])
 def test_a_slip_is_told_and_not_sent(kernel, sim, cell):
-    """A prompt of one word that is, or nearly is, a subcommand."""
+    """A prompt of one word that is close to a subcommand."""
     run = kernel.run(cell)
 
     assert run.status == "error"
@@ -98,7 +98,7 @@ def test_a_slip_is_told_and_not_sent(kernel, sim, cell):
 
 
 def test_f1_status_tells_every_setting_and_its_source(start_kernel, sim):
-    """F1, O2: HTML and plain text, each setting with its source, and no key."""
+    """F1, O2: HTML and plain text list each setting with its source, and contain no key."""
     kernel = start_kernel(CLAUDE_MAGIC_MAX_RETRIES="2")
     kernel.run("%config ClaudeMagics.effort = 'low'")
 
@@ -115,7 +115,8 @@ def test_f1_status_tells_every_setting_and_its_source(start_kernel, sim):
 
 
 def test_f1_config_is_used_by_magics_and_by_plain_python(start_kernel, sim):
-    """F1: an option wins over `%config`, `%config` over the environment; plain Python in the same cell sees it."""
+    """F1: options override `%config`, and `%config` overrides the environment; plain Python in the same cell uses
+    it."""
     kernel = start_kernel(CLAUDE_MAGIC_MODEL="claude-haiku-5-5")
     kernel.run("%config ClaudeMagics.model = 'claude-opus-5-5'\n%config ClaudeMagics.max_tokens = 321")
     kernel.run("from claude_magic import claude\nclaude.ask('hi')")
@@ -137,7 +138,7 @@ def test_f1_config_is_used_by_magics_and_by_plain_python(start_kernel, sim):
 
 
 def test_config_refuses_what_cannot_be(start_kernel):
-    """A wrong value is refused where it is set, or said to be wrong where it is used; a key has no trait at all."""
+    """An invalid value is rejected when it is set or when it is used; there is no trait for a key."""
     kernel = start_kernel()
     refused = kernel.run("%config ClaudeMagics.thinking = 'loud'")
     assert "show" in refused.stderr
@@ -164,7 +165,7 @@ def answer_prompt(kernel, run, text):
 )
 @pytest.mark.parametrize("form", ["%claude {}", "1\n%claude {}", "r = %claude {}", "%%claude {}"])
 def test_what_looks_like_a_subcommand_and_is_none_is_never_sent(kernel, sim, line, form):
-    """It is an error of one line, whichever way it is typed."""
+    """It is an error of one line, however it is typed."""
     kernel.run("df = 1")
 
     run = kernel.run(form.format(line))
@@ -202,7 +203,7 @@ TYPED_KEY = "sk-ant-api03-abcDEF0123456789"
     ids=lambda cell: " ".join(cell.split()[:4]),
 )
 def test_a_key_in_a_typed_prompt_is_not_sent(kernel, sim, cell):
-    """By none of the ways to ask; the error does not repeat it."""
+    """In no way of asking; the error does not repeat it."""
     run = kernel.run(cell)
 
     assert run.status == "error"
@@ -213,7 +214,7 @@ def test_a_key_in_a_typed_prompt_is_not_sent(kernel, sim, cell):
 
 
 def test_raw_sends_what_looks_like_a_key(kernel, sim):
-    """There are prompts about keys."""
+    """Some prompts are about keys."""
     kernel.run(f"%claude --raw What is {TYPED_KEY}?")
     kernel.run(f"from claude_magic import claude\nclaude.ask('What is {TYPED_KEY}?', raw=True)")
 
@@ -221,7 +222,7 @@ def test_raw_sends_what_looks_like_a_key(kernel, sim):
 
 
 def test_login_reads_a_key_that_is_never_shown(start_kernel, sim):
-    """O2: typed as a password, used from then on, in memory only; logout forgets it."""
+    """O2: the key is typed like a password, used from then on, and kept only in memory; logout deletes it."""
     kernel = start_kernel(ANTHROPIC_API_KEY="")
 
     run = kernel.start("%claude login", allow_stdin=True)
@@ -239,7 +240,7 @@ def test_login_reads_a_key_that_is_never_shown(start_kernel, sim):
 
 
 def test_login_with_nothing_typed_changes_nothing(kernel):
-    """Enter alone is no key."""
+    """A bare Enter is not a key."""
     run = kernel.start("%claude login", allow_stdin=True)
     answer_prompt(kernel, run, "")
 
@@ -247,7 +248,7 @@ def test_login_with_nothing_typed_changes_nothing(kernel):
 
 
 def test_login_where_nobody_can_be_asked_says_what_to_do(kernel):
-    """nbclient, and front ends without stdin."""
+    """With nbclient, and with front ends without stdin."""
     run = kernel.run("%claude login", allow_stdin=False)
 
     assert run.status == "error"
@@ -264,7 +265,7 @@ def test_demo_is_refused_while_there_is_a_key(kernel):
 
 
 def test_demo_answers_without_a_key_and_says_so(start_kernel):
-    """The embedded simulator, and its mark in the footer."""
+    """The embedded simulator answers, and the footer marks it."""
     kernel = start_kernel(ANTHROPIC_API_KEY="", ANTHROPIC_BASE_URL="")
 
     switched = kernel.run("%claude demo on")
@@ -300,7 +301,7 @@ def test_options_of_the_cell_reach_the_wire(kernel, sim):
     ],
 )
 def test_a_blank_system_prompt_is_not_sent(kernel, sim, cell):
-    """The API would refuse it; the question is asked without one."""
+    """The API would reject it, so the question is sent without one."""
     run = kernel.run(cell)
     kernel.run("%config ClaudeMagics.system = None")
 
@@ -310,7 +311,7 @@ def test_a_blank_system_prompt_is_not_sent(kernel, sim, cell):
 
 
 def test_a_file_with_nothing_in_it_is_no_system_prompt(kernel, sim):
-    """Who names one means that there is something in it."""
+    """A user who names a file expects it to have content."""
     kernel.run("open('empty.md', 'w').write(' \\n')")
 
     run = kernel.run("%claude -s @empty.md hi")
@@ -320,7 +321,7 @@ def test_a_file_with_nothing_in_it_is_no_system_prompt(kernel, sim):
 
 
 def test_selectors_out_of_range_are_errors(kernel, sim):
-    """Cells, turns and jobs that there are not; nothing is sent or changed."""
+    """Cells, turns and jobs that do not exist; nothing is sent or changed."""
     kernel.run("%claude clear")
     kernel.run("%claude hi")
 
@@ -338,7 +339,7 @@ def test_selectors_out_of_range_are_errors(kernel, sim):
 
 
 def test_a_thread_whose_name_is_nearly_that_of_another_says_so(kernel, sim):
-    """It begins all the same: any name may be meant."""
+    """The thread is created nevertheless, because any name may be intended."""
     kernel.run("%claude --thread research hi")
 
     run = kernel.run("%claude --thread reserach hi")
@@ -348,7 +349,7 @@ def test_a_thread_whose_name_is_nearly_that_of_another_says_so(kernel, sim):
 
 
 def test_a_name_that_the_session_needs_is_not_bound(kernel, sim):
-    """`print` prints afterwards, and `In` counts on."""
+    """Afterwards, `print` still prints, and `In` still grows."""
     for name in ("print", "In", "__name__", "get_ipython"):
         assert kernel.run(f"%%claude -o {name}\nhi").status == "error"
 

@@ -16,7 +16,7 @@ FIRST, SECOND = reply(ARMEN), reply(ECKMUHL)
 
 
 def by_model(**behaviours):
-    """Answer each model in its own way."""
+    """Give each model its own answer."""
 
     def behave(post):
         model = post.request.body["model"]
@@ -27,7 +27,7 @@ def by_model(**behaviours):
 
 @pytest.fixture
 def answers(sim):
-    """Let sonnet and opus answer so, in whatever order they are asked."""
+    """Set the answers of sonnet and opus, whatever the order of their requests."""
 
     def script(*, sonnet=FIRST, opus=SECOND):
         sim.script(*[by_model(sonnet=sonnet, opus=opus)] * 2)
@@ -48,7 +48,7 @@ def text_of(messages):
 
 
 def test_both_models_get_the_same_question_and_stand_in_one_output(kernel, sim, answers):
-    """One display, with all types, each answer under the name of its model."""
+    """One display with all MIME types contains each answer under the name of its model."""
     answers()
 
     run = kernel.run(COMPARE)
@@ -71,7 +71,7 @@ def test_both_models_get_the_same_question_and_stand_in_one_output(kernel, sim, 
 
 
 def test_each_answer_is_addressed_by_the_name_of_its_model(kernel, answers):
-    """As typed, in full, or by number; the value of the cell, its name and `Out` are the same thing."""
+    """As typed, in full, or by position; the value of the cell, its name and `Out` are the same object."""
     answers()
     kernel.run(COMPARE)
 
@@ -86,7 +86,7 @@ def test_each_answer_is_addressed_by_the_name_of_its_model(kernel, answers):
 
 
 def test_the_conversation_goes_on_from_the_first_and_keeps_the_other(kernel, sim, answers):
-    """What is sent next is the same in a second Run All; the other answer stands on a branch."""
+    """A second Run All sends the same requests; the other answer is kept on a branch."""
     turns = "__import__('claude_magic.runtime').runtime.get_runtime().conversations.forest().turns.values()"
     beside = f"sum('Eckmühl' in turn.answer_text for turn in {turns})"
     previous = int(kernel.value(beside))
@@ -109,7 +109,7 @@ def test_the_conversation_goes_on_from_the_first_and_keeps_the_other(kernel, sim
 
 
 def test_the_slower_first_one_is_still_the_one_that_goes_on(kernel, sim, answers):
-    """No matter which ends first: what is sent does not depend on the pace of the servers."""
+    """The requests do not depend on which answer ends first."""
     gate = Gate()
     kernel.run("%claude --new Hello.")
     answers(sonnet=hold(gate, after_deltas=1, text=ARMEN))
@@ -123,7 +123,7 @@ def test_the_slower_first_one_is_still_the_one_that_goes_on(kernel, sim, answers
 
 
 def test_all_wait_for_an_answer_that_they_go_on_from(kernel, sim):
-    """One of the background, which is in flight in the same conversation; they do not wait for one another."""
+    """For example a background answer in the same conversation; they do not wait for each other."""
     kernel.run("%claude --new Hello.")
     gate, both = Gate(), Gate()
     answer = by_model(
@@ -142,7 +142,7 @@ def test_all_wait_for_an_answer_that_they_go_on_from(kernel, sim):
 
 
 def test_values_and_attachments_go_to_all(kernel, sim, answers):
-    """Collected once: every model reads the same."""
+    """They are collected once, so every model receives the same content."""
     kernel.run("import pathlib; pathlib.Path('notes.txt').write_text('The lamp is new.'); port = 'Brest'")
     answers()
 
@@ -155,7 +155,7 @@ def test_values_and_attachments_go_to_all(kernel, sim, answers):
 
 
 def test_one_that_fails_does_not_take_the_other_with_it(kernel, answers):
-    """Its column says why, the cell fails with one short error, and everything is in `_`."""
+    """Its column shows the reason, the cell fails with one short error, and `_` has all answers."""
     answers(opus=status(400, message="No lighthouses."))
 
     run = kernel.run("%%claude --compare sonnet,opus\nName a lighthouse.")
@@ -173,7 +173,7 @@ def test_one_that_fails_does_not_take_the_other_with_it(kernel, answers):
 
 
 def test_an_interrupt_stops_them_all_and_keeps_what_had_come(kernel, sim, answers):
-    """Both connections are closed, and both partial answers stay."""
+    """Both connections are closed, and both partial answers are kept."""
     answers(
         sonnet=hold(Gate(), after_deltas=2, text="Half an answer and no more of it."),
         opus=hold(Gate(), after_deltas=2, text="Just as much of another one."),
@@ -191,7 +191,7 @@ def test_an_interrupt_stops_them_all_and_keeps_what_had_come(kernel, sim, answer
     assert 'both["opus"]' in picture["data"]["text/html"]
     assert kernel.value("[reply.phase.name for reply in both.replies]") == "['CANCELLED', 'CANCELLED']"
     assert kernel.value("all(reply.text for reply in both.replies)") == "True"
-    deadline = time.monotonic() + 120  # the simulator notices when it next looks
+    deadline = time.monotonic() + 120  # the simulator notices this at its next write
     while not all(request.client_gone for request in asked(sim)):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -210,7 +210,7 @@ def test_an_interrupt_stops_them_all_and_keeps_what_had_come(kernel, sim, answer
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_is_sent(kernel, sim, options, problem):
-    """In one sentence or two."""
+    """In one or two sentences."""
     run = kernel.run(f"%%claude {options}\nName a lighthouse.")
 
     assert run.status == "error"
@@ -220,7 +220,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_sent(kernel, sim,
 
 @pytest.mark.parametrize("subcommand", ["continue", "fix"])
 def test_subcommands_that_are_about_one_answer_are_refused(kernel, sim, subcommand):
-    """`continue` goes on with one, `fix` puts the code of one below."""
+    """`continue` continues a single answer, and `fix` inserts the code of a single one."""
     sim.script(reply("It was cut", stop_reason="max_tokens"))
     kernel.run("%claude --new Tell a story.")
     kernel.run("1 / 0")
@@ -233,7 +233,7 @@ def test_subcommands_that_are_about_one_answer_are_refused(kernel, sim, subcomma
 
 
 def test_answers_to_a_schema_are_objects_each(kernel, answers):
-    """One that does not fit is named; the other is an object."""
+    """An answer that does not match is named in the error; the other becomes an object."""
     answers(sonnet=reply('{"name": "Ar-Men", "height": 37}'), opus=reply('{"name": "Eckmühl"}'))
 
     run = kernel.run('%%claude --compare sonnet,opus --schema "name, height int" -o both\nInvent one.')
@@ -244,7 +244,7 @@ def test_answers_to_a_schema_are_objects_each(kernel, answers):
 
 
 def test_a_dry_run_tells_of_each(kernel, sim):
-    """What would be sent to each of the models, and nothing sent."""
+    """It shows the request for each model, and sends nothing."""
     run = kernel.run("%%claude --compare sonnet,opus --dry-run\nName a lighthouse.")
 
     assert [output["data"]["text/plain"].count("claude-") > 0 for output in run.outputs] == [True, True]
@@ -252,7 +252,7 @@ def test_a_dry_run_tells_of_each(kernel, sim):
 
 
 def test_the_screen_can_be_silenced(kernel, answers):
-    """`--quiet` shows nothing; a semicolon leaves one line."""
+    """`--quiet` shows nothing; with a semicolon, one line is shown."""
     answers()
     assert kernel.run("%%claude --compare sonnet,opus --quiet -o both\nName one.").outputs == []
     assert kernel.value("both['opus'].text") == repr(ECKMUHL)
@@ -263,7 +263,7 @@ def test_the_screen_can_be_silenced(kernel, answers):
 
 
 def test_a_line_among_code_has_them_as_its_value(kernel, answers):
-    """In a cell that blocks, beside other outputs, which stay."""
+    """In a blocking cell with other outputs, which are kept."""
     answers()
 
     run = kernel.run("print('before')\nboth = %claude --compare sonnet,opus Name one.\nprint(len(both))")
@@ -275,7 +275,7 @@ def test_a_line_among_code_has_them_as_its_value(kernel, answers):
 
 
 def test_where_nothing_is_drawn_live_there_is_one_display(kernel, answers):
-    """For nbval and papermill, which compare or collect outputs."""
+    """For nbval and Papermill, which compare or collect outputs."""
     answers()
     kernel.run("%config ClaudeMagics.live = False")
 
@@ -288,7 +288,7 @@ def test_where_nothing_is_drawn_live_there_is_one_display(kernel, answers):
 
 @pytest.mark.skipif(IS_OLD, reason="ipykernel 6 hears of a page after the cell")
 def test_a_front_end_with_widgets_sees_them_grow_in_widgets(kernel, sim, answers):
-    """What has settled is not sent again; in the end no widget is left, and one output stays."""
+    """Finished blocks are not sent again; at the end there is no widget, but one output."""
     section = "## A part\n\n" + "Some words of prose. " * 60 + "\n\n"
     long = [section[start : start + 60] for _ in range(20) for start in range(0, len(section), 60)]
     answers(sonnet=reply(chunks=long, chunk_delay=0.006), opus=reply(chunks=long, chunk_delay=0.008))
@@ -303,7 +303,7 @@ def test_a_front_end_with_widgets_sees_them_grow_in_widgets(kernel, sim, answers
 
 
 def test_a_budget_holds_for_each_of_them(start_kernel, sim, answers):
-    """One that could pass it is not sent, and says so in its column; what fits is."""
+    """A request that could exceed it is not sent, and its column says so; the others are sent."""
     kernel = start_kernel()
     kernel.run("%claude budget 0.13")
     answers()

@@ -1,4 +1,4 @@
-"""Tab on a `%claude` line, asked of a real kernel and of a terminal's shell."""
+"""Completion of `%claude` lines with Tab, in a real kernel and in a terminal's shell."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ pathlib.Path("folder").mkdir()
 
 @pytest.fixture(scope="module")
 def complete(start_kernel):
-    """Press Tab behind a text, or where a `|` stands in it."""
+    """Press Tab at the end of a text, or at a `|` in it."""
     kernel = start_kernel()
     kernel.run(SETUP)
 
@@ -83,7 +83,7 @@ def complete(start_kernel):
     ],
 )
 def test_tab_offers_what_may_stand_there_and_nothing_else(complete, text, kept, matches):
-    """Ours alone: neither Jedi's nor IPython's own guesses stand among options and their values."""
+    """Neither Jedi nor IPython's other matchers add completions to options and their values."""
     assert complete(text) == (kept, matches)
 
 
@@ -104,7 +104,7 @@ def test_tab_offers_what_may_stand_there_and_nothing_else(complete, text, kept, 
     ],
 )
 def test_tab_offers_nothing_of_ours_in_a_prompt(complete, text):
-    """Nor what cannot stand there any more: an option that is given already, or that another one excludes."""
+    """Nor options that are already given, or excluded by another one."""
     _, matches = complete(text)
 
     assert not {"status", "--effort", "--quiet", "--thread", "fix"} & set(matches)
@@ -130,7 +130,7 @@ def test_tab_on_a_bare_line_offers_subcommands_then_options(complete):
     ],
 )
 def test_tab_says_what_each_of_them_is(complete, text, kinds):
-    """Subcommands are no options; functions stand for tools and classes for schemas, nothing else that can be called."""
+    """Subcommands differ from options; `--tools` offers functions, and `--schema` classes."""
     complete.kernel.run(
         "import functools, string\nnumbered = functools.partial(find)\nmachine = string.Formatter()"
     )
@@ -140,7 +140,7 @@ def test_tab_says_what_each_of_them_is(complete, text, kinds):
 
 
 def test_tab_is_forgotten_when_the_extension_is_unloaded(start_kernel):
-    """Nothing of ours answers any more."""
+    """The package's completions are gone."""
     kernel = start_kernel()
     matchers = "len(get_ipython().Completer.custom_matchers)"
     assert kernel.value(matchers) == "1"

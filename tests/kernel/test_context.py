@@ -1,4 +1,4 @@
-"""What a cell sends in addition to its words: values, files, cells and errors, from a real kernel to the wire."""
+"""The content that a cell sends with its prompt: values, files, cells and errors, from a real kernel to the server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from claude_magic.simulator import reply
 
 
 def sent(sim):
-    """The last user's turn, as text; pictures and documents by their type."""
+    """Return the last user turn as text, with images and documents by their type."""
     content = sim.requests[-1].body["messages"][-1]["content"]
     if isinstance(content, str):
         return content
@@ -19,12 +19,12 @@ def sent(sim):
 
 @pytest.fixture(autouse=True)
 def _new_conversation(kernel):
-    """Each test begins one."""
+    """Start a new conversation for each test."""
     kernel.run("%config ClaudeMagics.thinking = 'hide'")
 
 
 def test_values_stand_in_the_place_of_their_names(kernel, sim):
-    """Those of the user's; everything else in braces stays as typed, and one quiet line says so."""
+    """Values of the user's variables are inserted; other text in braces is sent as typed, with one note."""
     kernel.run("name = 'Ada'; rows = [1, 2]")
 
     run = kernel.run("%%claude\n{{ name }} has {{ rows }}, {{ nobody }} has {x} and {{ len(rows) }}.")
@@ -35,7 +35,7 @@ def test_values_stand_in_the_place_of_their_names(kernel, sim):
 
 
 def test_raw_leaves_double_braces_alone(kernel, sim):
-    """Also around names of the user's own."""
+    """Even if they contain names of the user's variables."""
     kernel.run("name = 'Ada'")
 
     kernel.run("%%claude --raw\n{{ name }}")
@@ -44,7 +44,7 @@ def test_raw_leaves_double_braces_alone(kernel, sim):
 
 
 def test_values_are_not_looked_into_again(kernel, sim):
-    """One pass: a value with braces in it goes out as it is."""
+    """There is one pass, so braces in a value are sent as they are."""
     kernel.run("template = '{{ name }}'; name = 'Ada'")
 
     kernel.run("%%claude\nWhat is {{ template }}?")
@@ -53,7 +53,7 @@ def test_values_are_not_looked_into_again(kernel, sim):
 
 
 def test_an_expression_that_fails_sends_nothing(kernel, sim):
-    """The cell says which and why; the prompt is still in it."""
+    """The error names the expression and the reason; the cell keeps the prompt."""
     kernel.run("rows = [1, 2]")
 
     run = kernel.run("%%claude\n{{ rows[5] }}")
@@ -64,7 +64,7 @@ def test_an_expression_that_fails_sends_nothing(kernel, sim):
 
 
 def test_a_table_and_a_figure_become_what_claude_can_read(kernel, sim):
-    """A description, and a picture."""
+    """A description and an image."""
     kernel.run(
         "import pandas as pd, matplotlib\nmatplotlib.use('agg')\nimport matplotlib.pyplot as plt\n"
         "df = pd.DataFrame({'month': ['Jan', 'Feb'], 'sales': [3, 4]})\n"
@@ -82,7 +82,7 @@ def test_a_table_and_a_figure_become_what_claude_can_read(kernel, sim):
 
 
 def test_figures_in_a_container_go_as_pictures_in_their_places(kernel, sim):
-    """Through both magics and as attachments; what can be read only once is refused, and stays unread."""
+    """With both magics and as attachments. Objects that can be read only once are refused, and not read."""
     kernel.run(
         "import matplotlib\nmatplotlib.use('agg')\nimport matplotlib.pyplot as plt\n"
         "figure, axes = plt.subplots(); plt.close(figure)\npair = ('Loss', figure); rows = (n for n in [1, 2])"
@@ -104,7 +104,7 @@ def test_figures_in_a_container_go_as_pictures_in_their_places(kernel, sim):
 
 
 def test_a_damaged_picture_sends_nothing(kernel, sim):
-    """Half a download, in a file and in a variable."""
+    """A truncated download, in a file and in a variable."""
     kernel.run(
         "import io\nfrom PIL import Image\nbuffer = io.BytesIO(); Image.effect_noise((64, 64), 50).save(buffer, 'PNG')\n"
         "half = buffer.getvalue()[:2_000]; open('half.png', 'wb').write(half)"
@@ -130,7 +130,7 @@ def test_a_damaged_picture_sends_nothing(kernel, sim):
     ],
 )
 def test_what_looks_like_credentials_is_not_sent_without_being_asked_for(kernel, sim, line, prompt):
-    """The user named it, and may not think of what it holds. The value stands nowhere."""
+    """The user named the value, but may not know its content. The error does not contain it."""
     kernel.run("text = 'SMTP_PASS=hunter2hunter2'; open('.env', 'w').write(text);")
 
     run = kernel.run(f"%%claude {line}\n{prompt}" if "explain" not in prompt else f"%claude {line} {prompt}")
@@ -143,7 +143,7 @@ def test_what_looks_like_credentials_is_not_sent_without_being_asked_for(kernel,
 
 
 def test_raw_sends_what_looks_like_credentials_as_it_is(kernel, sim):
-    """A file or a text that the user names is theirs."""
+    """In a file or text that the user names."""
     kernel.run("text = 'SMTP_PASS=hunter2hunter2'; open('.env', 'w').write(text);")
 
     kernel.run("%%claude --raw -a .env -a text\nWhy?")
@@ -164,7 +164,7 @@ def test_files_of_a_folder_that_was_deleted(start_kernel, sim):
 
 
 def test_classes_of_ones_own_say_what_they_become(kernel, sim):
-    """With a method, and no import of ours."""
+    """With a method, without importing this package."""
     kernel.run(
         "class Reactor:\n    def _repr_claude_(self):\n        return 'a reactor at 300 K'\nreactor = Reactor()"
     )
@@ -175,7 +175,7 @@ def test_classes_of_ones_own_say_what_they_become(kernel, sim):
 
 
 def test_secrets_in_what_is_collected_stay_here(start_kernel, sim):
-    """In a dict, in a cell, in a traceback; the footer says what was taken out. What was typed is the user's to send."""
+    """In a dict, a cell and a traceback; the footer lists what was redacted. Typed text is sent as it is."""
     kernel = start_kernel(MY_SECRET_TOKEN="hunter2hunter2")
     kernel.run("settings = {'token': 'hunter2hunter2', 'other': 'sk-ant-abcdefghijklmnop'}")
 
@@ -208,7 +208,7 @@ def test_an_attachment_that_does_not_exist_sends_nothing(kernel, sim):
 
 
 def test_attachments_too_large_together_send_nothing(kernel, sim):
-    """Each of them could be sent; the next question is as good as ever."""
+    """Each of them could be sent alone; the next question works."""
     kernel.run(
         "for name in ('one.pdf', 'two.pdf'):\n    open(name, 'wb').write(b'%PDF-1.7' + bytes(13 * 2**20))"
     )
@@ -223,7 +223,7 @@ def test_attachments_too_large_together_send_nothing(kernel, sim):
 
 
 def test_cells_go_along_with_what_they_showed(start_kernel, sim):
-    """Only those that were asked for, and no questions to Claude."""
+    """Only the requested cells, without questions to Claude."""
     kernel = start_kernel()
     kernel.run("first = 1")
     kernel.run("6 * 7")
@@ -266,7 +266,7 @@ def test_fix_sends_the_failure_and_puts_the_corrected_cell_below(start_kernel, s
 
 
 def test_what_cells_printed_goes_along_as_far_as_ipython_remembers(start_kernel, sim):
-    """IPython 8 keeps the values of last lines only, and a note says so. A value that cannot be shown is no reason to fail."""
+    """IPython 8 keeps only the values of last lines, which a note reports. A value whose repr fails is not an error."""
     kernel = start_kernel()
     kernel.run("print('\\x1b[31mhigh water\\x1b[0m')\n6 * 7")
     kernel.run(
@@ -284,7 +284,7 @@ def test_what_cells_printed_goes_along_as_far_as_ipython_remembers(start_kernel,
 
 
 def test_fix_sends_whole_what_is_spread_over_cells(start_kernel, sim):
-    """The function that failed stands in another cell; what led to the error names its cell as well; secrets stay here."""
+    """The function that failed is in another cell; causes name their cells as well; secrets are redacted."""
     kernel = start_kernel()
     kernel.run(
         "def ratio(kept, rows):\n    password = 'correct-horse-9'\n    rows = 0\n    return kept / rows"
@@ -303,7 +303,7 @@ def test_fix_sends_whole_what_is_spread_over_cells(start_kernel, sim):
 
 
 def test_fix_knows_what_is_no_python_at_all(start_kernel, sim):
-    """A cell that could not even be read has no frame, but a line."""
+    """A cell with a syntax error has no frame, but a line number."""
     kernel = start_kernel()
     kernel.run("rows = [1,\ndef f(:\n    pass")
 
@@ -315,7 +315,7 @@ def test_fix_knows_what_is_no_python_at_all(start_kernel, sim):
 
 
 def test_options_before_a_subcommand_do_what_they_do_before_a_prompt(start_kernel, sim):
-    """Files, cells and the system prompt of a file go along with `fix` and `explain`, too."""
+    """Files, cells and a system prompt from a file are sent with `fix` and `explain`, too."""
     kernel = start_kernel()
     kernel.run("open('notes.txt', 'w').write('high water'); open('tone.txt', 'w').write('Be brief.')")
     kernel.run("1 / 0")
@@ -341,7 +341,7 @@ def test_fix_without_a_failure_says_so(start_kernel, sim):
 
 
 def test_errors_of_ours_and_interrupts_are_no_errors_of_the_users(start_kernel, sim):
-    """`Err` holds what went wrong in the user's cells."""
+    """`Err` contains only errors of the user's cells."""
     kernel = start_kernel()
     kernel.run("{}['harbour']")
     kernel.run("%%claude\n!simulate bad_request\nhi")
@@ -356,7 +356,7 @@ def test_errors_of_ours_and_interrupts_are_no_errors_of_the_users(start_kernel, 
 
 
 def test_explain_sends_the_source_of_a_name(kernel, sim):
-    """Where the name exists; else the line is a prompt."""
+    """If the name exists; otherwise the line is a prompt."""
     kernel.run("def tide(port):\n    return len(port)")
 
     kernel.run("%claude explain tide")
@@ -367,7 +367,7 @@ def test_explain_sends_the_source_of_a_name(kernel, sim):
 
 
 def test_code_goes_into_a_cell_below(kernel, sim):
-    """It is not run, and stands in the answer too, for front ends that can insert none."""
+    """It is not run, and stays in the answer for front ends that cannot insert cells."""
     run = kernel.run("%%claude -x --new\nWrite a python function that tests for primes")
 
     (payload,) = run.reply["content"]["payload"]
@@ -377,7 +377,7 @@ def test_code_goes_into_a_cell_below(kernel, sim):
 
 @pytest.mark.parametrize("command", ["%%claude -x --new", "%%claude -x -f code --new"])
 def test_hidden_characters_of_code_stand_as_escapes_in_the_new_cell(kernel, sim, command):
-    """What turns the direction of writing would make code read as something it is not; a line says what was done."""
+    """Bidirectional controls could make code look different from what it does; a line reports the change."""
     sim.script(reply("```python\nif user != 'root\u202e \u2066':  # \u200bcheck\n    pass\n```"))
 
     run = kernel.run(f"{command}\nWrite a check")

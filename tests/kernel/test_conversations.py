@@ -1,4 +1,4 @@
-"""Conversations in a real kernel, keyed by the cells that ask, as the server sees them."""
+"""Conversations in a real kernel, keyed by cell, as received by the server."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from claude_magic.simulator import Gate, hold, reply
 
 
 def asked(sim):
-    """The user's words of the last request, oldest first."""
+    """Return the user's prompts in the last request, oldest first."""
     return [turn["content"] for turn in sim.requests[-1].body["messages"] if turn["role"] == "user"]
 
 
 def accepted(sim):
-    """Whether the server has taken every request."""
+    """Return whether the server has accepted every request."""
     return all(request.status == 200 for request in sim.requests)
 
 
 @pytest.fixture
 def notebook(start_kernel):
-    """Return what runs the cells of a notebook, given as texts by their ids, and gives back the last run."""
+    """Return a function that runs the cells of a notebook, given as texts by id, and returns the last run."""
     kernel = start_kernel()
 
     def run(**cells):
@@ -35,7 +35,7 @@ def notebook(start_kernel):
 
 
 def test_each_cell_goes_on_with_those_before(notebook, sim):
-    """History is on from the first cell; the server takes back all that it gave."""
+    """The history is sent from the first cell on; the server receives all of its earlier answers."""
     notebook(a="One", b="Two", c="Three")
 
     assert asked(sim) == ["One", "Two", "Three"]
@@ -43,7 +43,7 @@ def test_each_cell_goes_on_with_those_before(notebook, sim):
 
 
 def test_a_second_run_all_gives_the_same_conversation(notebook, sim):
-    """Not a longer one, and every request is the one of the first time."""
+    """It is not longer, and each request equals that of the first run."""
     cells = {"a": "My name is Ada", "b": "What is my name?", "c": "Why is the sky blue?"}
     notebook(**cells)
     first = [len(request.body["messages"]) for request in sim.requests]
@@ -55,7 +55,7 @@ def test_a_second_run_all_gives_the_same_conversation(notebook, sim):
 
 
 def test_running_a_cell_in_the_middle_again_branches_there(notebook, sim):
-    """What came after stays on the previous branch, and the footer says how much."""
+    """Later turns stay on the previous branch, and the footer gives their number."""
     notebook(a="One", b="Two", c="Three", d="Four")
 
     run = notebook(b="Two, differently")
@@ -72,7 +72,7 @@ def test_running_a_cell_in_the_middle_again_branches_there(notebook, sim):
 
 
 def test_an_edit_further_up_counts_for_what_is_run_after_it(notebook, sim):
-    """The parent of a cell's new turn is what its predecessor says now."""
+    """The parent of a cell's new turn is the current turn of the cell above."""
     notebook(a="One", b="Two")
     notebook(a="One, edited")
     notebook(b="Two")
@@ -81,7 +81,7 @@ def test_an_edit_further_up_counts_for_what_is_run_after_it(notebook, sim):
 
 
 def test_several_questions_of_one_cell_keep_their_order(notebook, sim):
-    """Each has its own place, and running the cell again replaces all of them."""
+    """Each has its own place, and running the cell again replaces them all."""
     loop = "for topic in ('tides', 'winds'):\n    get_ipython().run_line_magic('claude', f'ask {topic}')"
     kernel = notebook.kernel
     notebook(a="One")
@@ -92,7 +92,7 @@ def test_several_questions_of_one_cell_keep_their_order(notebook, sim):
 
 
 def test_a_loop_over_fewer_topics_leaves_none_of_the_former_ones(notebook, sim):
-    """What follows the cell goes on after the last question of its latest run."""
+    """The next cell continues after the last question of the latest run."""
     loop = "for topic in {topics}:\n    get_ipython().run_line_magic('claude', f'ask {{topic}}')"
     notebook(a="One")
     for topics in (("tides", "winds", "waves"), ("tides", "winds")):
@@ -104,7 +104,7 @@ def test_a_loop_over_fewer_topics_leaves_none_of_the_former_ones(notebook, sim):
 
 
 def test_the_footer_names_the_turns_that_a_cell_leaves_aside(notebook, sim):
-    """A cell whose predecessor was not run again goes on where that is, and the reader learns of it."""
+    """A cell whose predecessor was not run again continues from that predecessor, and the footer reports it."""
     notebook(a="One", b="Two", c="Three")
     notebook(a="One, edited", d="Four")
 
@@ -116,7 +116,7 @@ def test_the_footer_names_the_turns_that_a_cell_leaves_aside(notebook, sim):
 
 
 def test_a_second_run_all_passes_each_subcommand(notebook, sim):
-    """Forks are made again, what is taken back is taken back again, and all requests are those of the first time."""
+    """Forks are created again, turns are taken back again, and all requests equal those of the first run."""
     cells = {
         "a": "One",
         "b": "Two",
@@ -141,7 +141,7 @@ def test_a_second_run_all_passes_each_subcommand(notebook, sim):
 
 
 def test_threads_are_apart_and_a_fork_goes_on(notebook, sim):
-    """`--thread` begins empty, `fork` where the main thread is."""
+    """`--thread` begins an empty thread, `fork` continues from the main thread."""
     notebook(a="One", b="%%claude --thread physics\nTwo")
     assert asked(sim) == ["Two"]
 
@@ -151,7 +151,7 @@ def test_threads_are_apart_and_a_fork_goes_on(notebook, sim):
 
 
 def asked_by(sim, prompt):
-    """The user's words of the request that ends with a prompt."""
+    """Return the user's prompts of the request that ends with a prompt."""
     for request in sim.requests:
         words = [turn["content"] for turn in request.body["messages"] if turn["role"] == "user"]
         if words[-1] == prompt:
@@ -160,7 +160,7 @@ def asked_by(sim, prompt):
 
 
 def test_new_and_no_history_leave_the_rest_out(notebook, sim):
-    """The one for all cells that follow, the other for itself alone."""
+    """`--new` for all later cells, `--no-history` only for its own question."""
     notebook(a="One", b="%%claude --no-history\nAlone", c="Two")
     assert asked(sim) == ["One", "Two"]
     assert asked_by(sim, "Alone") == ["Alone"]
@@ -170,7 +170,7 @@ def test_new_and_no_history_leave_the_rest_out(notebook, sim):
 
 
 def test_undo_takes_a_turn_off_the_path_and_keeps_it(notebook, sim):
-    """It is still in the tree."""
+    """The turn stays in the tree."""
     notebook(a="One", b="Two", c="%claude undo", d="Three")
 
     assert asked(sim) == ["One", "Three"]
@@ -180,7 +180,7 @@ def test_undo_takes_a_turn_off_the_path_and_keeps_it(notebook, sim):
 
 
 def test_clear_forgets(notebook, sim):
-    """And the next question begins again."""
+    """The next question begins a new conversation."""
     run = notebook(a="One", b="%claude clear")
     assert run.outputs[0]["data"]["text/plain"] == "Deleted: 1 turn."
 
@@ -189,7 +189,7 @@ def test_clear_forgets(notebook, sim):
 
 
 def test_clear_tells_what_other_threads_keep(notebook, sim):
-    """A fork goes on with what it began with."""
+    """A fork keeps the turns that it continues from."""
     run = notebook(a="One", b="%claude fork idea", c="Two", d="%claude clear")
 
     told = run.outputs[0]["data"]["text/plain"]
@@ -200,7 +200,7 @@ def test_clear_tells_what_other_threads_keep(notebook, sim):
 
 
 def test_a_saved_conversation_goes_on_in_another_kernel(notebook, start_kernel, sim, tmp_path):
-    """Exactly: thinking and signatures are accepted, and cells that are run again find their places."""
+    """Thinking and signatures are accepted, and cells that run again find their places."""
     path = tmp_path / "conversation.json"
     notebook(a="My name is Ada", b="Two")
     notebook.kernel.run(f"%claude save {path}")
@@ -218,7 +218,7 @@ def test_a_saved_conversation_goes_on_in_another_kernel(notebook, start_kernel, 
 
 
 def test_an_answer_cut_by_max_tokens_is_continued_to_a_whole(notebook, sim):
-    """The partial answer is in the history, the question asks for the rest, and the reply is all of it."""
+    """The history contains the partial answer, the question asks for the rest, and the reply is the whole answer."""
     notebook(a="!simulate max_tokens\nExplain the central limit theorem")
     half = notebook.kernel.value("_.text")
 
@@ -233,7 +233,8 @@ OPUS = "-m opus --effort low --thinking hide -s Brief. --stop END --set metadata
 
 
 def test_an_answer_is_continued_by_who_began_it(notebook, sim):
-    """Model, effort, thinking, system prompt, stop strings and fields, here and from a thread that branches off; not the bound of its length."""
+    """With the same model, effort, thinking, system prompt, stop sequences and fields, also from a fork, but not
+    with the same max_tokens."""
     sim.script(
         reply("Half an", stop_reason="max_tokens"), reply(" answer."), reply(" other end."), reply(" end")
     )
@@ -250,14 +251,17 @@ def test_an_answer_is_continued_by_who_began_it(notebook, sim):
         assert body["max_tokens"] > first["max_tokens"]
     assert first["model"].startswith("claude-opus")
     assert whole == repr("Half an other end.")
-    # An option counts; another model has efforts of its own.
+    # Options take precedence. Another model supports other efforts.
     assert other["model"].startswith("claude-haiku")
     assert "effort" not in other.get("output_config", {})
     assert other["system"] == "Brief."
 
 
 def test_the_rest_of_an_answer_has_its_tools_and_its_schema(notebook, sim):
-    """Tools are named in the history, so a server wants to know them. Half an object fits no schema: the whole is read."""
+    """The history refers to tools, so the request must contain them.
+
+    The joined answer is validated, because half an object fits no schema.
+    """
     kernel = notebook.kernel
     kernel.run("def gauge():\n    'Read it.'\n    return 7")
     call = {"type": "tool_use", "id": "toolu_1", "name": "gauge", "input": {}}
@@ -284,7 +288,7 @@ def test_the_rest_of_an_answer_has_its_tools_and_its_schema(notebook, sim):
 
 
 def test_continue_in_the_cell_of_the_cut_answer_says_what_to_do(notebook, sim):
-    """There it would ask in place of what it is to go on from."""
+    """There it would replace the answer that it should continue."""
     notebook(a="!simulate max_tokens\nExplain the central limit theorem")
     count = len(sim.requests)
 
@@ -297,7 +301,7 @@ def test_continue_in_the_cell_of_the_cut_answer_says_what_to_do(notebook, sim):
 
 
 def test_a_file_that_cannot_be_loaded_changes_nothing(notebook, sim, tmp_path):
-    """The error names the file and what is wrong with it, without a traceback of ours."""
+    """The error names the file and the problem, without an internal traceback."""
     other = tmp_path / "results.json"
     other.write_text("[]")
     notebook(a="One")
@@ -314,7 +318,7 @@ def test_a_file_that_cannot_be_loaded_changes_nothing(notebook, sim, tmp_path):
 
 
 def test_a_dropped_answer_is_continued(notebook, sim):
-    """What came before the drop is kept, and the next question may be `continue`."""
+    """The partial answer is kept, and the next question may be `continue`."""
     notebook(a="%%claude --thinking off\n!simulate eof_without_stop\nExplain the central limit theorem")
 
     run = notebook(b="%claude --thinking off continue")
@@ -324,7 +328,7 @@ def test_a_dropped_answer_is_continued(notebook, sim):
 
 
 def test_an_interrupted_answer_leaves_a_history_that_is_accepted(notebook, sim):
-    """While it streams, and before its first word."""
+    """Both in mid-stream and before the first text."""
     kernel = notebook.kernel
     notebook(a="One")
     for after_deltas in (0, 30):
@@ -345,7 +349,7 @@ def test_an_interrupted_answer_leaves_a_history_that_is_accepted(notebook, sim):
 
 
 def test_an_answer_that_was_interrupted_in_a_tool_is_continued(notebook, sim):
-    """It has no word yet from which to go on."""
+    """It has no text yet to continue from."""
     kernel = notebook.kernel
     kernel.run(
         "import time\ndef slow_gauge():\n    'Take an hour.'\n    print('runs', flush=True)\n    time.sleep(3600)"
@@ -365,7 +369,7 @@ def test_an_answer_that_was_interrupted_in_a_tool_is_continued(notebook, sim):
 
 
 def test_without_cell_ids_each_run_is_a_turn_at_the_head(notebook, sim):
-    """As in a terminal and in nbclient."""
+    """As in a terminal and with nbclient."""
     for prompt in ("One", "Two", "Two"):
         notebook.kernel.run(f"%%claude\n{prompt}")
 
@@ -373,7 +377,7 @@ def test_without_cell_ids_each_run_is_a_turn_at_the_head(notebook, sim):
 
 
 def test_a_change_of_the_system_prompt_in_a_thread_is_no_error(notebook, sim):
-    """Nor of the model, nor back again."""
+    """Nor is a change of the model, or a change back."""
     notebook(a="One", b='%%claude -s "Be terse."\nTwo', c="%%claude -m claude-haiku-5-5\nThree", d="Four")
 
     assert asked(sim) == ["One", "Two", "Three", "Four"]
@@ -381,7 +385,7 @@ def test_a_change_of_the_system_prompt_in_a_thread_is_no_error(notebook, sim):
 
 
 def test_switch_goes_back_to_where_the_conversation_was(notebook, sim):
-    """After an early cell was run again, as the note says; and never from under an answer that is on its way."""
+    """After an early cell was run again, as the note says; but not while an answer of the thread is in flight."""
     notebook(a="One", b="Two", c="Three", d="Four")
     notebook(b="Two, differently")
 

@@ -1,7 +1,7 @@
-"""Where there is no person, no widget, no subshell or no update of displays: all of it works, less lively, and says so.
+"""Environments without a user, widgets, subshells or display updates: everything works, with less interaction.
 
-ipykernel 6 is tested by running this whole folder on it (`make floors`). That clicks are heard without subshells while a cell awaits,
-and where they are not what stands in the place of a button, is in `test_stop.py`; for panels, in `test_panels.py`.
+ipykernel 6 is tested by running this whole folder with it (`make floors`). Handling of clicks, with and without
+subshells, is tested in `test_stop.py`, and for panels in `test_panels.py`.
 """
 
 import ipykernel
@@ -29,7 +29,7 @@ assert written.wait()
 
 @pytest.fixture
 def executed(sim, execute_notebook):
-    """Return a function that executes cells, the first answer of which is slow, and returns their outputs."""
+    """Return a function that executes cells with a slow first answer, and returns their outputs."""
 
     def execute(*sources, **arguments):
         quick = [reply(chunks=LETTERS, chunk_delay=0.001)] * 9
@@ -42,13 +42,13 @@ def executed(sim, execute_notebook):
 
 
 def texts(outputs):
-    """What an output area says as plain text; its streams as they are."""
+    """Return an output area as plain text, with streams unchanged."""
     return [output.get("text") or output["data"].get("text/plain", "") for output in outputs]
 
 
 @pytest.mark.parametrize("live", ["true", "false"])
 def test_executed_unattended_every_kind_of_cell_ends_in_its_answer(executed, live):
-    """One output for each answer, none of them an error, a widget that nobody draws, or half of something."""
+    """Each answer is one output: no error, no widget that would not be shown, and nothing partial."""
     plain, background, line, compared = executed(
         "%%claude\nhi",
         "%%claude --bg --no-history\nhi",
@@ -68,7 +68,7 @@ def test_executed_unattended_every_kind_of_cell_ends_in_its_answer(executed, liv
 
 
 def test_executed_unattended_what_would_move_stands_still(executed):
-    """Controls ask once, as things stand; the gauge is the table that it moves over. Both say so."""
+    """Controls ask once with their initial values, and the gauge is a table. Both say so."""
     moved, gauge = executed(
         "%%claude --no-history --interact n\nName {{ n }}.", "%claude limits --live", before="n = 3"
     )
@@ -81,7 +81,7 @@ def test_executed_unattended_what_would_move_stands_still(executed):
 
 
 def test_executed_unattended_a_panel_keeps_what_was_said(executed):
-    """The widget is there for who can draw it, and its conversation as outputs for who cannot."""
+    """The outputs contain the widget for front ends that can show it, and the transcript for others."""
     (shown,) = executed(ASKED)
 
     view, *transcript = shown
@@ -95,7 +95,7 @@ def test_executed_unattended_a_panel_keeps_what_was_said(executed):
 def test_a_front_end_that_updates_and_clears_nothing_has_the_whole_answer_as_its_last_output(
     kernel, sim, code
 ):
-    """Such as nbval, or a simple viewer of what a kernel has said: pieces stand above, and at the end there is all of it."""
+    """For example nbval, or a simple viewer of kernel messages: the parts come first, and the whole answer is last."""
     sim.clear()
     sim.script(*[reply(chunks=LETTERS, chunk_delay=0.01)] * 2)
 
@@ -109,7 +109,10 @@ def test_a_front_end_that_updates_and_clears_nothing_has_the_whole_answer_as_its
 
 
 def test_a_front_end_without_subshells_stops_a_background_answer_between_cells(kernel, sim, computation):
-    """As VS Code: its cells have ids, and its clicks come on the main shell. They wait for what computes, and work then."""
+    """Like VS Code: cells have ids, and clicks arrive on the main shell.
+
+    They wait for the running cell, and then work.
+    """
     gate = Gate()
     sim.script(hold(gate, after_deltas=2, text="First words, then many more of them."))
     run = kernel.run(
@@ -124,7 +127,7 @@ def test_a_front_end_without_subshells_stops_a_background_answer_between_cells(k
         computation.end()
         busy.finish()
         assert busy.stdout == "streaming\n"
-    else:  # ipykernel 6 hears no click while an awaited cell runs, so there is no button there
+    else:  # ipykernel 6 handles no clicks while an awaited cell runs, so it has no button
         assert any("%claude stop" in frame for frame in run.frames)
         kernel.run("%claude stop")
 

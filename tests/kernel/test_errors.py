@@ -1,4 +1,4 @@
-"""Cells that fail: short, coloured, saying what to do; and nothing that had come is lost."""
+"""Cells that fail: the error is short and coloured and has advice, and partial answers are kept."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from claude_magic.simulator import (
 
 @pytest.fixture(scope="module")
 def kernel(start_kernel):
-    """A kernel that does not wait long before it tries again."""
+    """A kernel with short waits before retries."""
     return start_kernel(CLAUDE_MAGIC_INITIAL_BACKOFF="0.01", CLAUDE_MAGIC_MAX_BACKOFF="0.02")
 
 
@@ -34,7 +34,7 @@ def kernel(start_kernel):
 def test_e1_a_failed_cell_shows_a_short_error(kernel, start_kernel, sim, behaviour, name):
     """E1: the kind of error and what to do, without a single frame of a traceback; the cell fails."""
     sim.script(behaviour)
-    if name == "RateLimitError":  # the pause that it asks for holds whatever the same kernel asks next
+    if name == "RateLimitError":  # the requested pause applies to all later requests of the same kernel
         kernel = start_kernel()
 
     run = kernel.run("%%claude\nhi")
@@ -50,7 +50,7 @@ def test_e1_a_failed_cell_shows_a_short_error(kernel, start_kernel, sim, behavio
 
 
 def test_r2_exhausted_retries_end_in_the_last_error(kernel, sim):
-    """R2: four attempts, then the error says how many there were."""
+    """R2: after four attempts, the error contains their number."""
     sim.script(*[status(529)] * 4)
 
     run = kernel.run("%%claude\nhi")
@@ -71,7 +71,8 @@ def test_r2_exhausted_retries_end_in_the_last_error(kernel, sim):
     ],
 )
 def test_s2_a_failure_in_mid_stream_keeps_the_partial_text(kernel, sim, behaviour, name):
-    """S2: reported as what it is; the text stays on the screen, in the name and in claude.last; no retry."""
+    """S2: the error has its own class; the text is kept on the screen, in the variable and in claude.last; there is
+    no retry."""
     sim.script(behaviour)
 
     run = kernel.run("%%claude -o partial\nhi")
@@ -85,7 +86,7 @@ def test_s2_a_failure_in_mid_stream_keeps_the_partial_text(kernel, sim, behaviou
 
 
 def test_an_answer_without_words_is_no_failure(kernel, sim):
-    """A refusal, or `max_tokens` spent on thinking: the footer says so in plain words."""
+    """A refusal, or `max_tokens` used up by thinking: the footer explains it."""
     sim.script(reply("", stop_reason="refusal"), reply("Cut", stop_reason="max_tokens"))
 
     refused, cut = kernel.run("%%claude\nhi"), kernel.run("%%claude\nhi")
@@ -99,7 +100,7 @@ def test_an_answer_without_words_is_no_failure(kernel, sim):
     "cell", ["%%claude --modle x\nhi", "%claude --modle x hi", "x = %claude --modle x hi"]
 )
 def test_an_option_mistake_is_one_line_and_sends_nothing(kernel, sim, cell):
-    """UsageError, did you mean, and the cell fails."""
+    """A UsageError with a suggestion, and the cell fails."""
     run = kernel.run(cell)
 
     assert run.status == "error"
@@ -109,7 +110,7 @@ def test_an_option_mistake_is_one_line_and_sends_nothing(kernel, sim, cell):
 
 
 def test_f1_a_missing_key_is_a_clear_error_at_first_use(start_kernel):
-    """F1: nothing fails at import or load; the first cell says what to do."""
+    """F1: import and load succeed; the error of the first cell says what to do."""
     kernel = start_kernel(ANTHROPIC_API_KEY="", ANTHROPIC_BASE_URL="")
 
     run = kernel.run("%%claude\nhi")
@@ -121,7 +122,7 @@ def test_f1_a_missing_key_is_a_clear_error_at_first_use(start_kernel):
 
 @pytest.mark.parametrize("key", ["sk-ant-with\nnewline", "sk ant spaces", "sk-änt"])
 def test_o2_a_bad_key_is_refused_and_not_shown(start_kernel, key):
-    """O2: the message names the variable, not its value."""
+    """O2: the message contains the variable's name, not its value."""
     kernel = start_kernel(ANTHROPIC_API_KEY=key)
 
     run = kernel.run("%%claude\nhi")
@@ -131,7 +132,7 @@ def test_o2_a_bad_key_is_refused_and_not_shown(start_kernel, key):
 
 
 def test_an_unreachable_host_is_a_network_error(start_kernel):
-    """A wrong address is said to be one."""
+    """The error says that the address may be wrong."""
     with Simulator() as gone:
         url = gone.url
     kernel = start_kernel(ANTHROPIC_BASE_URL=url, CLAUDE_MAGIC_MAX_RETRIES="0")
@@ -142,14 +143,14 @@ def test_an_unreachable_host_is_a_network_error(start_kernel):
 
 
 def test_a_body_that_is_no_stream_is_an_error_not_an_empty_answer(kernel, sim):
-    """Half of something else must not look like an answer."""
+    """Part of another format must not look like an answer."""
     sim.script(*[stream_bytes(b"data: [DONE]\n\n")] * 4)
 
     assert kernel.run("%%claude\nhi").status == "error"
 
 
 def test_run_all_stops_at_a_failed_cell(sim, execute_notebook):
-    """Nothing below a failed question runs."""
+    """Later cells do not run."""
     sim.script(status(400))
 
     outputs, error = execute_notebook("%%claude\nhi", "print('never')")
@@ -160,7 +161,7 @@ def test_run_all_stops_at_a_failed_cell(sim, execute_notebook):
 
 
 def test_a_notebook_run_by_nbclient_holds_one_output_per_cell(sim, execute_notebook):
-    """What is saved is the answer once, with all its types and its metadata, and no cell ids are needed."""
+    """The answer is saved once, with all MIME types and metadata; cell ids are not needed."""
     sim.script(reply(chunks=["A first paragraph.\n\n", *["More words here.\n\n"] * 200], chunk_delay=0.002))
 
     outputs, error = execute_notebook("%%claude -o answer\nhi", "len(answer)", "answer")
@@ -175,7 +176,7 @@ def test_a_notebook_run_by_nbclient_holds_one_output_per_cell(sim, execute_noteb
 
 
 def test_r3_after_a_server_asked_for_a_day_every_way_to_ask_fails_at_once(start_kernel, sim):
-    """R3: the next question, wherever it is asked, says at once what the server asked, and is not sent."""
+    """R3: the next question, in any way of asking, immediately reports the server's wait, and is not sent."""
     kernel = start_kernel()
     sim.script(status(429, retry_after=86400))
     assert kernel.run("%%claude\nhi").error["ename"] == "RateLimitError"
@@ -212,7 +213,7 @@ def test_r3_after_a_server_asked_for_a_day_every_way_to_ask_fails_at_once(start_
     ],
 )
 def test_a_slip_in_a_models_name_is_told_wherever_it_is_asked(kernel, code):
-    """The server refuses the name, and the error says which model may have been meant."""
+    """The server rejects the name, and the error suggests a model."""
     run = kernel.run(code)
     if "--bg" in code:
         run = kernel.run("from claude_magic import claude; claude.last.result()")

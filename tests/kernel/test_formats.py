@@ -1,4 +1,4 @@
-"""Answers in a form that was asked for: `-f`, `--schema`, `--web-search`, in a real kernel."""
+"""Answers in requested formats: `-f`, `--schema`, `--web-search`, in a real kernel."""
 
 import html
 import re
@@ -9,13 +9,13 @@ from claude_magic.simulator import reply
 
 
 def shown(run):
-    """The one output that is left in the cell."""
+    """Return the only output of the cell."""
     (output,) = run.outputs
     return output
 
 
 def visible(run):
-    """What can be read of it."""
+    """Return the visible text of an output."""
     text = html.unescape(re.sub(r"<[^>]*>", "", shown(run)["data"]["text/html"]))
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
@@ -32,7 +32,7 @@ def visible(run):
     ],
 )
 def test_an_answer_is_shown_in_its_format(kernel, sim, answer_format, text, is_shown, plain):
-    """One output in the end, with its footer, in each of the formats."""
+    """Each format ends in one output with a footer."""
     sim.script(reply(text))
 
     run = kernel.run(f"%%claude -f {answer_format}\nTell me.")
@@ -46,7 +46,7 @@ def test_an_answer_is_shown_in_its_format(kernel, sim, answer_format, text, is_s
 
 
 def test_every_frame_of_a_format_is_clean(kernel, sim):
-    """While it streams as well: nothing that the model wrote reaches the page as an element of its own."""
+    """While it streams as well: no HTML of the model becomes an element of the page."""
     sim.script(reply("<p>a</p>" + "<script>window.pwned=1</script><img src=x onerror=y>" * 50))
 
     run = kernel.run("%%claude -f html\nTell me.")
@@ -59,7 +59,7 @@ def test_every_frame_of_a_format_is_clean(kernel, sim):
 
 
 def test_an_answer_to_a_description_is_an_object(kernel, sim):
-    """Asked for by the API's structured outputs, bound to the name, shown as data."""
+    """Requested with structured outputs, bound to the variable, and shown as data."""
     run = kernel.run("%%claude --schema 'name, age int, tags list[str]' -o keeper\nAda Lovelace is 36")
     sent = sim.requests[-1].body["output_config"]["format"]
 
@@ -72,7 +72,7 @@ def test_an_answer_to_a_description_is_an_object(kernel, sim):
 
 
 def test_an_answer_to_a_class_is_an_instance(kernel, sim):
-    """A model of the user's own, defined in the notebook."""
+    """Of a model class defined in the notebook."""
     kernel.run("import dataclasses\n@dataclasses.dataclass\nclass Tide:\n    port: str\n    metres: float\n")
 
     kernel.run("%%claude --schema Tide -o tide\nBrest 7.2")
@@ -81,14 +81,14 @@ def test_an_answer_to_a_class_is_an_instance(kernel, sim):
 
 
 def test_an_answer_to_a_list_is_a_list(kernel, sim):
-    """The object that the API wants around it is not the user's concern."""
+    """The object that the API requires around it is removed."""
     kernel.run("%%claude --schema 'list[happy|sad]' -o moods\nI am happy")
 
     assert kernel.value("set(moods) <= {'happy', 'sad'}") == "True"
 
 
 def test_an_answer_that_does_not_fit_fails_and_is_kept(kernel, sim):
-    """The raw text stays on the screen and in `claude.last`; the error says which field, and why."""
+    """The text is kept on the screen and in `claude.last`; the error names the field and the reason."""
     sim.script(reply('{"name": "Ada", "age": "old"}'))
 
     run = kernel.run("%%claude --schema 'name, age int' -o keeper\nAda")
@@ -110,7 +110,7 @@ def test_an_answer_that_does_not_fit_fails_and_is_kept(kernel, sim):
     ],
 )
 def test_a_schema_that_cannot_be_is_an_error_before_anything_is_sent(kernel, sim, spec, words):
-    """One line that says what is wrong."""
+    """One line with the reason."""
     run = kernel.run(f"%%claude --schema {spec}\nAda")
 
     assert run.status == "error"
@@ -123,7 +123,7 @@ def test_a_schema_that_cannot_be_is_an_error_before_anything_is_sent(kernel, sim
 
 
 def test_a_search_is_folded_and_its_pages_are_cited(kernel, sim):
-    """The search with its results as links; numbers in the text, and the sources under it."""
+    """The search is collapsed, with its results as links; citation numbers are in the text, and sources below it."""
     run = kernel.run("%%claude --web-search\nSearch the web for lighthouse keepers")
     picture = shown(run)["data"]["text/html"]
 

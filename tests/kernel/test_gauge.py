@@ -1,4 +1,4 @@
-"""`%claude limits --live` in a real kernel: a widget where somebody looks at it, a table elsewhere."""
+"""`%claude limits --live` in a real kernel: a widget for a watched front end, otherwise a table."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def sim() -> Iterator[Simulator]:
 
 
 def drawn(run: Run) -> list[str]:
-    """The pictures of the gauge among the messages of a run."""
+    """Return the frames of the gauge among the messages of a run."""
     states = [content["data"].get("state", {}) for content in run.contents("comm_msg", "comm_open")]
     return [state["value"] for state in states if "Limits of requests" in str(state.get("value"))]
 
 
 def test_the_gauge_tells_who_waits_and_why_while_the_kernel_computes(kernel: Kernel) -> None:
-    """Its pictures come in the middle of a cell that never lets go; afterwards no thread is left."""
+    """Frames arrive while a cell keeps the main thread busy; afterwards no thread is left."""
     shown = kernel.run("%claude limits --live", allow_stdin=True, cell_id="gauge")
     busy = kernel.run(ASK_AND_COMPUTE)
 
@@ -59,7 +59,7 @@ def test_the_gauge_tells_who_waits_and_why_while_the_kernel_computes(kernel: Ker
 
 
 def test_running_its_cell_again_shows_the_same_gauge(kernel: Kernel) -> None:
-    """No widget is left behind."""
+    """No second widget is created."""
     runs = [kernel.run("%claude limits --live", allow_stdin=True, cell_id="again") for _ in range(2)]
 
     views = [
@@ -83,7 +83,7 @@ def test_running_its_cell_again_shows_the_same_gauge(kernel: Kernel) -> None:
 def test_elsewhere_it_is_the_table_once_and_says_so(
     start_kernel: Callable[..., Kernel], prepare: str, how: dict[str, object], why: str
 ) -> None:
-    """nbclient, consoles, and people who do not want anything to move. Nothing of widgets is imported."""
+    """With nbclient, in consoles, and with the setting `live` off. No widget library is imported."""
     kernel = start_kernel()
     kernel.run(prepare)
 

@@ -1,4 +1,4 @@
-"""`--interact`: controls for a prompt, moved as a front end moves them, in real kernels."""
+"""`--interact`: controls for a prompt, changed by the messages of a front end, in real kernels."""
 
 import time
 
@@ -18,7 +18,7 @@ def started(start_kernel):
 
 @pytest.fixture
 def kernel(started):
-    """The module's kernel, with what the prompts speak of, in a new conversation."""
+    """The module's kernel in a new conversation, with the variables of the prompts."""
     started.run("n = 3\ncity = ['Oslo', 'Brest']")
     started.run("%claude --new Hello.")
     return started
@@ -26,7 +26,7 @@ def kernel(started):
 
 @pytest.fixture
 def show(kernel, sim, request):
-    """Run a cell as a front end with widgets does; return the run and the comms of its controls by their labels."""
+    """Run a cell like a front end with widgets. Return the run, and the comms of its controls by label."""
 
     sim.clear()
     cell_id = request.node.name
@@ -39,7 +39,7 @@ def show(kernel, sim, request):
 
 
 def labelled(run):
-    """The comms of a run's widgets, by what is written on them."""
+    """Return the comms of a run's widgets by their labels."""
     states = [
         (each["comm_id"], each["data"].get("state", {})) for each in run.contents("comm_open", "comm_msg")
     ]
@@ -72,12 +72,12 @@ def until(condition, timeout=120.0):
 
 
 def answer_is(kernel, text):
-    """Wait until the variable is the whole answer with this text, as it is when the state is shown."""
+    """Wait until the variable is the complete answer with this text, as it is once its state is shown."""
     until(lambda: kernel.value(f"answer.done() and answer.text == {text!r}") == "True")
 
 
 def test_the_cell_asks_for_the_state_it_begins_in(kernel, sim, show):
-    """Its value is the answer; beside the controls stands an output that can be read without a kernel."""
+    """The value of the cell is the answer, and an output next to the controls contains it for use without a kernel."""
     sim.script(reply("Three."))
 
     run, comms = show()
@@ -91,7 +91,7 @@ def test_the_cell_asks_for_the_state_it_begins_in(kernel, sim, show):
 
 
 def _last_of(kernel, run, transcript):
-    """The transcript as it stands now."""
+    """Return the current transcript."""
     kernel.run("pass")
     run.messages.extend(kernel.take(run.msg_id))
     display_id = transcript["transient"]["display_id"]
@@ -104,7 +104,7 @@ def _last_of(kernel, run, transcript):
 
 
 def test_a_control_that_comes_to_rest_is_one_request(kernel, sim, show):
-    """However many values it had in flight; and its answer takes the place of the previous one everywhere."""
+    """Whatever the number of values in between. The answer replaces the previous one everywhere."""
     run, comms = show()
     sim.script(reply("Seven."))
 
@@ -119,7 +119,7 @@ def test_a_control_that_comes_to_rest_is_one_request(kernel, sim, show):
 
 
 def test_a_state_that_was_answered_is_not_asked_again(kernel, sim, show):
-    """Unless one asks for it."""
+    """Unless the user asks for it."""
     sim.script(reply("Three."), reply("Seven."))
     _, comms = show()
     move(kernel, comms["n"], 7)
@@ -136,7 +136,7 @@ def test_a_state_that_was_answered_is_not_asked_again(kernel, sim, show):
 
 
 def test_what_is_sent_decides_not_what_is_seen(kernel, sim, show):
-    """A prompt that speaks of another variable too is asked again when that has changed."""
+    """A prompt that uses another variable as well is sent again when that variable has changed."""
     kernel.run("place = 'Brest'")
     _, comms = show("%%claude --interact n -o answer\n{{ n }} lighthouses of {{ place }}.")
     sim.script(reply("Seven of Brest."), reply("Three of Oslo."))
@@ -151,7 +151,7 @@ def test_what_is_sent_decides_not_what_is_seen(kernel, sim, show):
 
 
 def test_moving_on_cancels_what_is_on_its_way(kernel, sim, show):
-    """The connection is closed, the beginning is not remembered, and the state is asked afresh on coming back."""
+    """The connection is closed, the partial answer is not remembered, and returning to the state asks again."""
     _, comms = show()
     sim.script(hold(Gate(), after_deltas=1, text="Seven that never come."), reply("Nine."), reply("Seven."))
     move(kernel, comms["n"], 7)
@@ -165,7 +165,7 @@ def test_moving_on_cancels_what_is_on_its_way(kernel, sim, show):
 
 
 def test_the_cell_goes_on_waiting_when_the_user_has_moved_on(kernel, sim, show):
-    """Moved before the first answer had come: the cell's value is the answer to the state that it came to rest in."""
+    """After a change before the first answer, the value of the cell is the answer to the new state."""
     sim.clear()
     if int(kernel.value("__import__('ipykernel').version_info[0]")) < 7:
         pytest.skip("This kernel hears of a control when the cell has ended.")
@@ -183,7 +183,7 @@ def test_the_cell_goes_on_waiting_when_the_user_has_moved_on(kernel, sim, show):
 
 
 def test_several_controls_and_widgets_of_ones_own(kernel, sim, show):
-    """A list is a choice; a widget stands for its value."""
+    """A list becomes a dropdown; the user's own widget provides its value."""
     kernel.run("import ipywidgets\nheight = ipywidgets.FloatSlider(1.5)")
     _, comms = show(
         "%%claude --interact n,city --interact height -o answer\n{{ n }}, {{ city }}, {{ height }}"
@@ -198,7 +198,7 @@ def test_several_controls_and_widgets_of_ones_own(kernel, sim, show):
 
 
 def test_a_cell_that_is_run_again_leaves_its_former_controls_behind(kernel, sim, show):
-    """A widget of the user's asks once, not once for each time that the cell has run."""
+    """A widget of the user asks once, not once for each run of the cell."""
     kernel.run("import ipywidgets\nn = ipywidgets.IntSlider(3)")
     show()
     show()
@@ -215,7 +215,7 @@ def test_a_cell_that_is_run_again_leaves_its_former_controls_behind(kernel, sim,
 
 
 def test_the_conversation_ends_in_the_state_that_is_shown(kernel, sim, show):
-    """Also in one that was remembered: what is asked next goes on from what one sees."""
+    """Including remembered states: the next question continues from the visible answer."""
     sim.script(reply("Three."), reply("Seven."))
     _, comms = show()
     move(kernel, comms["n"], 7)
@@ -232,7 +232,7 @@ def test_the_conversation_ends_in_the_state_that_is_shown(kernel, sim, show):
 
 
 def test_a_conversation_that_has_gone_on_is_left_alone(kernel, sim, show):
-    """A control that is moved later asks beside it."""
+    """A control that is changed later asks on a separate branch."""
     sim.script(reply("Three."))
     _, comms = show()
     kernel.run("%claude And then?", cell_id="next")
@@ -250,7 +250,7 @@ def test_a_conversation_that_has_gone_on_is_left_alone(kernel, sim, show):
 
 
 def test_a_question_on_its_way_is_not_taken_out_of_the_conversation(kernel, sim, show):
-    """A control that is moved while the next cell streams asks beside the conversation, too."""
+    """A control that is changed while the next cell streams asks on a separate branch, too."""
     sim.script(reply("Three."))
     _, comms = show()
     gate = Gate()
@@ -270,7 +270,7 @@ def test_a_question_on_its_way_is_not_taken_out_of_the_conversation(kernel, sim,
 
 
 def test_unloading_the_extension_leaves_controls_without_a_voice(start_kernel, sim):
-    """Nobody asks for an extension that was taken away."""
+    """Controls send nothing after the extension was unloaded."""
     kernel = start_kernel()
     kernel.run("import ipywidgets, time\nn = ipywidgets.IntSlider(3)")
     kernel.run(CELL, allow_stdin=True, cell_id="unloaded")
@@ -293,7 +293,7 @@ def test_an_expression_that_fails_is_told_where_the_controls_are(kernel, sim, sh
 
 
 def test_where_there_are_no_widgets_it_asks_once_and_says_so(kernel, sim):
-    """A console or nbclient: an ordinary answer, with a note."""
+    """In a console or with nbclient there is an ordinary answer with a note."""
     sim.clear()
     (output,) = kernel.run(CELL).outputs
 
@@ -302,7 +302,7 @@ def test_where_there_are_no_widgets_it_asks_once_and_says_so(kernel, sim):
 
 
 def test_an_answer_to_a_schema_is_an_object(kernel, sim, show):
-    """In each state."""
+    """For each state."""
     sim.script(reply('{"height": 37}'), reply('{"height": 68}'))
     _, comms = show('%%claude --interact n --schema "height int" -o answer\nNumber {{ n }}.')
     assert kernel.value("answer.height") == "37"
@@ -313,7 +313,7 @@ def test_an_answer_to_a_schema_is_an_object(kernel, sim, show):
 
 
 def test_an_interrupt_ends_the_cell_and_leaves_the_controls(kernel, sim):
-    """As any cell's; moving a control asks all the same."""
+    """As in any cell; controls still ask afterwards."""
     sim.clear()
     sim.script(hold(Gate(), after_deltas=1, text="Three that never come."))
     run = kernel.start(CELL, allow_stdin=True, cell_id="interrupted")
@@ -346,7 +346,7 @@ def test_an_interrupt_ends_the_cell_and_leaves_the_controls(kernel, sim):
     ],
 )
 def test_what_can_have_no_controls_is_refused_before_anything_is_sent(kernel, sim, code, problem):
-    """In a sentence that says why."""
+    """In one sentence with the reason."""
     sim.clear()
     kernel.run("kernel_info, empty = object(), []")
 
@@ -368,7 +368,7 @@ def test_what_can_have_no_controls_is_refused_before_anything_is_sent(kernel, si
     ],
 )
 def test_what_is_sent_is_the_value_and_not_its_label(kernel, sim, value, sent):
-    """Here without widgets, where the state that the controls would begin in is asked once."""
+    """Tested without widgets, where the initial state is asked once."""
     kernel.run(f"choice = {value}")
 
     run = kernel.run("%%claude --interact choice\nSay {{ choice }}.")
@@ -378,7 +378,7 @@ def test_what_is_sent_is_the_value_and_not_its_label(kernel, sim, value, sent):
 
 
 def test_controls_stand_for_variables_of_a_function_too(kernel, sim):
-    """As all that a magic in a function speaks of."""
+    """Like all names in a magic inside a function."""
     kernel.run("def f(size):\n    %claude --new --interact size Size {{ size }}, please.\nf(3)")
 
     assert sim.requests[-1].body["messages"][-1]["content"] == "Size 3, please."

@@ -1,4 +1,4 @@
-"""The interrupt button, at every stage of an answer."""
+"""The interrupt button at every stage of an answer."""
 
 import socket
 import time
@@ -12,12 +12,12 @@ ROUNDS = 10
 
 @pytest.fixture(scope="module")
 def kernel(start_kernel):
-    """A kernel with a limiter that is easily used up."""
+    """A kernel whose limiter is easily used up."""
     return start_kernel()
 
 
 def interrupt_when(kernel, code, condition):
-    """Run a cell, press the button once the condition holds, and wait for the kernel."""
+    """Run a cell, interrupt it once the condition holds, and wait for the kernel."""
     run = kernel.start(code).until(condition)
     kernel.interrupt()
     return run.finish()
@@ -30,7 +30,7 @@ def assert_interrupted(run):
 
 
 def test_an_interrupt_in_mid_stream_keeps_what_had_come(kernel, sim):
-    """S2: the partial answer stays on the screen, in the name and in claude.last; the stream is closed."""
+    """S2: the partial answer is kept on the screen, in the variable and in claude.last; the stream is closed."""
     for _ in range(ROUNDS):
         sim.script(hold(Gate(), after_deltas=2, text="Half an answer and no more of it."))
 
@@ -49,7 +49,7 @@ def test_an_interrupt_in_mid_stream_keeps_what_had_come(kernel, sim):
 
 
 def test_an_interrupt_before_the_first_byte_ends_the_cell(kernel, sim):
-    """A server that says nothing cannot hold a cell."""
+    """A silent server does not block a cell."""
     for _ in range(ROUNDS):
         sim.script(slow_headers(60))
 
@@ -60,7 +60,7 @@ def test_an_interrupt_before_the_first_byte_ends_the_cell(kernel, sim):
 
 
 def test_r2_an_interrupt_during_a_backoff_ends_the_cell(kernel, sim):
-    """R2: a wait of ten seconds before a retry is no wait for the button."""
+    """R2: a wait of ten seconds before a retry does not delay the interrupt."""
     for _ in range(ROUNDS):
         sim.script(status(529))
 
@@ -73,7 +73,7 @@ def test_r2_an_interrupt_during_a_backoff_ends_the_cell(kernel, sim):
 
 
 def test_l2_an_interrupt_in_the_limiter_takes_nothing_from_it(start_kernel, sim):
-    """L2: cells that gave up waiting have taken nothing, and the next one has its turn when it is due."""
+    """L2: cancelled waits use no capacity, and the next cell is not delayed."""
     kernel = start_kernel(CLAUDE_MAGIC_RATE_LIMIT_RPS="0.05")
     kernel.run("%%claude\ntake the only one")
     for _ in range(ROUNDS):
@@ -88,7 +88,7 @@ def test_l2_an_interrupt_in_the_limiter_takes_nothing_from_it(start_kernel, sim)
 
 
 def test_the_blocking_door_is_interrupted_too(kernel, sim):
-    """A line among other code stops, and so does the code after it."""
+    """A line among other code is interrupted, and so is the code after it."""
     for _ in range(ROUNDS):
         sim.script(hold(Gate(), after_deltas=1, text="Half an answer and no more."))
 
@@ -104,7 +104,7 @@ def test_the_blocking_door_is_interrupted_too(kernel, sim):
 
 
 def test_a_reply_that_an_interrupted_cell_awaited_is_cancelled(kernel, sim):
-    """A user's own `await reply` that is interrupted leaves no stream behind."""
+    """Interrupting the user's own `await reply` leaves no stream behind."""
     sim.script(hold(Gate(), after_deltas=1))
     kernel.run("from claude_magic import claude")
 
@@ -120,7 +120,7 @@ def test_a_reply_that_an_interrupted_cell_awaited_is_cancelled(kernel, sim):
 
 
 def test_an_interrupt_during_the_last_picture_still_fails_the_cell(kernel, sim):
-    """None is lost: the button keeps the next cell from running, also when the answer had just ended."""
+    """No interrupt is lost: it keeps the next cell from running, even if the answer has just ended."""
     kernel.run(
         "import os, signal\n"
         "def press(message):\n"
@@ -142,7 +142,7 @@ def test_an_interrupt_during_the_last_picture_still_fails_the_cell(kernel, sim):
     "code", ["%claude models", "print('asked')\n%claude models", "%%claude --dry-run\nhi"]
 )
 def test_an_interrupt_while_a_subcommand_or_dry_run_asks_the_server(kernel, code):
-    """A server that takes a connection and says nothing holds neither, and the cell ends with one line."""
+    """A server that accepts a connection and stays silent blocks neither, and the cell ends with one line."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         kernel.run(f"%config ClaudeMagics.base_url = 'http://127.0.0.1:{silent.getsockname()[1]}'")
         run = kernel.start(code)
@@ -156,7 +156,7 @@ def test_an_interrupt_while_a_subcommand_or_dry_run_asks_the_server(kernel, code
 
 
 def test_an_interrupt_while_the_package_is_imported_is_one_line(kernel):
-    """The first question imports for a second: without this, there are hundreds of frames."""
+    """The first question imports for about a second; otherwise the traceback would have hundreds of frames."""
     kernel.run(
         "import sys\n"
         "class Interrupt:\n"
@@ -172,7 +172,7 @@ def test_an_interrupt_while_the_package_is_imported_is_one_line(kernel):
 
 
 def test_the_next_cell_works_after_many_interrupts(kernel, sim):
-    """S2: the pool is healthy after all that."""
+    """S2: the connection pool still works."""
     sim.script(reply("All is well."))
 
     run = kernel.run("%%claude\nhi")

@@ -1,4 +1,4 @@
-"""`fix` and `Err` are about the error that the user saw last, wherever it came from."""
+"""`fix` and `Err` refer to the error that was shown last, whatever its origin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def sent(sim):
 
 @pytest.fixture
 def script(kernel, tmp_path):
-    """A script that fails, as its path."""
+    """The path of a script that fails."""
     path = tmp_path / "report.py"
     path.write_text("rows = []\nprint('before')\nfirst = rows[0]  # in the script\n")
     return path
@@ -53,7 +53,7 @@ def script(kernel, tmp_path):
     ],
 )
 def test_what_was_shown_last_is_fixed(kernel, sim, script, cell, says):
-    """Scripts, magics, syntax, programs, awaited code, representations; and `Err[-1]` is the same error."""
+    """Scripts, magics, syntax errors, programs, awaited code and reprs; `Err[-1]` is the same error."""
     kernel.run(EARLIER)
     kernel.run(cell.format(script=script))
 
@@ -69,7 +69,7 @@ def test_what_was_shown_last_is_fixed(kernel, sim, script, cell, says):
 
 
 def test_the_code_of_a_script_goes_along(kernel, sim, script):
-    """It is what is to be corrected."""
+    """It is the code to correct."""
     kernel.run(f"%run {script}")
 
     kernel.run("%claude fix")
@@ -79,7 +79,7 @@ def test_the_code_of_a_script_goes_along(kernel, sim, script):
 
 
 def test_what_a_program_wrote_to_stderr_is_redacted(kernel, sim):
-    """It was collected, nobody typed it."""
+    """It was collected, not typed."""
     kernel.run("%%bash\necho password=hunter2hunter2 >&2\nexit 1")
 
     kernel.run("%claude fix")
@@ -109,7 +109,7 @@ def test_errors_of_our_own_commands_are_not_to_be_fixed(kernel, sim, cell, name)
 
 
 def test_a_request_that_failed_does_not_take_the_place_of_what_was_to_be_fixed(kernel, sim):
-    """Running `fix` again after a refused request asks about the same error."""
+    """Running `fix` again after a failed request asks about the same error."""
     kernel.run(EARLIER)
     sim.script(status(400, message="too busy to think"))
     kernel.run("%claude fix")
@@ -120,7 +120,7 @@ def test_a_request_that_failed_does_not_take_the_place_of_what_was_to_be_fixed(k
 
 
 def test_an_error_between_cells_is_seen(kernel, sim):
-    """A callback of a widget, for instance, which belongs to no cell."""
+    """For example in a widget callback, which belongs to no cell."""
     kernel.run(
         "import asyncio, sys\nasync def callback():\n    try:\n        {}['between cells']\n    except KeyError:\n"
         "        get_ipython().showtraceback()\n    done.set()\n"
@@ -134,7 +134,7 @@ def test_an_error_between_cells_is_seen(kernel, sim):
 
 
 def test_a_cell_that_fails_and_asks_in_one_sees_its_own_error(kernel, sim, script):
-    """`fix` on the line behind `%run`."""
+    """`fix` on the line after `%run`."""
     kernel.run(EARLIER)
 
     kernel.run(f"%run {script}\n%claude fix")
@@ -143,7 +143,7 @@ def test_a_cell_that_fails_and_asks_in_one_sees_its_own_error(kernel, sim, scrip
 
 
 def test_a_panel_speaks_of_the_same_errors(kernel, sim):
-    """`Err` in a panel is `Err` in a cell."""
+    """`Err` is the same in a panel as in a cell."""
     kernel.run("%%nosuchmagic\nhello")
 
     kernel.run("from claude_magic import claude\nawait claude.panel().ask('Why {{ Err[-1] }}?')")

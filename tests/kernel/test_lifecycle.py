@@ -1,4 +1,4 @@
-"""Loading, unloading, reloading, restarting, shutting down."""
+"""Loading, unloading, reloading, restarting and shutting down."""
 
 import json
 import re
@@ -32,7 +32,10 @@ def state(ip=get_ipython()):
 
 
 def test_loading_imports_nothing_that_a_cell_may_never_need():
-    """`%load_ext` brings the magics and their options, no other package, and says nothing. `make bench` says how long it takes."""
+    """`%load_ext` imports the magics and their options, but no other package, and prints nothing.
+
+    `make bench` measures its time.
+    """
     code = (
         "import sys, json\n"
         "from IPython.core.interactiveshell import InteractiveShell\n"
@@ -59,7 +62,8 @@ def test_loading_imports_nothing_that_a_cell_may_never_need():
 
 
 def test_loading_binds_claude_and_unloading_takes_it_back(start_kernel, sim):
-    """It is there without an import, is no name of the user's, and counts `%config` from the first question."""
+    """`claude` exists without an import, is not a variable of the user, and applies `%config` from the first
+    question on."""
     kernel = start_kernel(load=False)
     kernel.run("%load_ext claude_magic")
     heavy = "sorted({'pydantic', 'httpx2', 'ipywidgets'} & set(__import__('sys').modules))"
@@ -77,7 +81,7 @@ def test_loading_binds_claude_and_unloading_takes_it_back(start_kernel, sim):
 
 
 def test_a_variable_claude_of_the_users_stays_and_notes_name_another_way(start_kernel, sim):
-    """Whether it was there before the extension or came later; what a note names can be run as it stands."""
+    """Whether it was defined before or after loading. Expressions in notes can be run unchanged."""
     sim.script(*[hold(Gate(), after_deltas=1, text="Half an answer and no more.")] * 3)
     kernel = start_kernel(load=False)
 
@@ -104,7 +108,10 @@ def test_a_variable_claude_of_the_users_stays_and_notes_name_another_way(start_k
 
 
 def test_a_question_in_the_cell_that_loads_is_told_about(start_kernel, sim):
-    """IPython reads a cell before it runs it, and takes the `?` for its own help; run again, or loaded again, the line asks."""
+    """IPython parses a cell before it runs it, and treats `?` as help.
+
+    Once loaded, the line asks when it is run again.
+    """
     sim.script(reply("Because."), reply("Therefore."))
     kernel = start_kernel(load=False)
     cell = "%load_ext claude_magic\n%claude -m opus Why is that?\n%claude status"
@@ -122,7 +129,7 @@ def test_unloading_leaves_nothing_behind(start_kernel, sim):
     """Magics, transformer, completer, hooks, `%config` class, formatters and threads are gone."""
     kernel = start_kernel(load=False)
     kernel.run(STATE)
-    kernel.run("%unload_ext nothing")  # makes IPython load the magics with which it loads extensions
+    kernel.run("%unload_ext nothing")  # makes IPython load its magics for extensions
     kernel.run("before = state()")
     kernel.run("%load_ext claude_magic")
     assert kernel.run("%%claude\nhi").status == "ok"
@@ -139,7 +146,7 @@ def test_unloading_leaves_nothing_behind(start_kernel, sim):
 
 
 def test_l1_reloading_works_and_keeps_the_limiters_state(start_kernel, sim):
-    """L1: `%reload_ext` is no way round the limiter; nothing is registered twice."""
+    """L1: `%reload_ext` does not bypass the limiter, and registers nothing twice."""
     kernel = start_kernel(CLAUDE_MAGIC_RATE_LIMIT_RPS="0.01")
     kernel.run(STATE)
     kernel.run("%%claude -o kept\nhi")
@@ -159,7 +166,7 @@ def test_l1_reloading_works_and_keeps_the_limiters_state(start_kernel, sim):
 
 
 def test_another_owner_of_the_name_is_told_of_and_gets_it_back(start_kernel, sim):
-    """One line says so; unloading restores the magic that was there."""
+    """One line reports it; unloading restores the previous magic."""
     kernel = start_kernel(load=False)
     kernel.run(
         "from IPython.core.magic import register_line_cell_magic\n"
@@ -178,7 +185,7 @@ def test_another_owner_of_the_name_is_told_of_and_gets_it_back(start_kernel, sim
 
 
 def test_a_later_owner_of_the_name_keeps_it_when_we_unload(start_kernel):
-    """Unloading takes away what is ours only."""
+    """Unloading removes only this package's magics."""
     kernel = start_kernel()
     kernel.run(
         "from IPython.core.magic import register_line_magic\n"
@@ -196,7 +203,7 @@ OURS = ("claude_magic", "Task was destroyed", "never awaited", "Warning")
 
 @pytest.mark.parametrize("ending", ["idle", "streaming"])
 def test_shutting_down_leaves_no_word_on_stderr(start_kernel, sim, ending):
-    """No pending-task warning, no hanging thread, whatever the kernel was doing."""
+    """No warning about pending tasks and no hanging thread, in any state of the kernel."""
     kernel = start_kernel()
     kernel.run("%%claude\nhi")
     if ending == "streaming":
@@ -213,13 +220,13 @@ def test_shutting_down_leaves_no_word_on_stderr(start_kernel, sim, ending):
         if line and "over TCP without encryption" not in line
     ]
     if any("zmq.error.ZMQError" in line for line in noise):
-        # ipykernel closes its sockets before it sends the reply of the cell that it has just cancelled. Not ours to mend.
+        # ipykernel closes its sockets before it sends the reply of a cancelled cell, which is a bug of ipykernel.
         noise = [line for line in noise if any(word in line for word in OURS)]
     assert noise == []
 
 
 def test_a_restarted_kernel_starts_afresh(start_kernel, sim):
-    """Restart, load, ask."""
+    """Restart, load and ask."""
     kernel = start_kernel()
     kernel.run("%%claude\nhi")
 
@@ -231,7 +238,7 @@ def test_a_restarted_kernel_starts_afresh(start_kernel, sim):
 
 
 def test_o2_the_key_stands_in_nothing_that_a_kernel_publishes(start_kernel, sim):
-    """O2: not in outputs, errors, status, logs or reprs."""
+    """O2: neither in outputs, errors, status and logs nor in reprs."""
     kernel = start_kernel()
     sim.script(reply("fine"))
     cells = [

@@ -1,4 +1,4 @@
-"""`%%claude --map`: a bar while it runs, one line at its end, and all that is answered is kept."""
+"""`%%claude --map`: a progress bar while it runs, one line at its end; all answers are kept."""
 
 import re
 
@@ -18,7 +18,7 @@ def _rows(kernel):
 
 @pytest.fixture
 def in_notebook(kernel):
-    """Return a function that starts a cell as a person in a notebook does."""
+    """Return a function that starts a cell like a user in a notebook."""
     count = iter(range(1000))
 
     def start(code, *, cell_id=None):
@@ -37,19 +37,19 @@ def texts(run):
 
 
 def comms(run, kind):
-    """The widgets that were opened or closed, as `kind` says."""
+    """Return the widgets that were opened or closed, by `kind`."""
     return {content["comm_id"] for content in run.contents(kind)}
 
 
 def stop_button(run):
-    """The comm of the Stop button under the bar, or None."""
+    """Return the comm of the Stop button under the bar, or None."""
     opened = run.contents("comm_open")
     found = [each for each in opened if each["data"]["state"].get("description") == "Stop"]
     return found[0]["comm_id"] if found else None
 
 
 def test_one_line_stays_and_the_variable_has_the_table(kernel, sim):
-    """Where nobody looks: no bar, nothing that is updated."""
+    """In an unattended front end: no progress bar and no display updates."""
     run = kernel.run(CELL)
 
     assert run.status == "ok", run.summary()
@@ -77,13 +77,13 @@ def test_a_person_sees_a_bar_and_the_first_answers_as_they_come(kernel, sim, in_
     assert [line.partition(" · ")[0] for line in texts(run)] == ["3 rows, 3 of 3 requests answered"]
     assert "widget" not in str(run.outputs)
     assert comms(run, "comm_open") == comms(run, "comm_close")
-    # What stands beside the bar has spaces that a narrow page can break it at.
+    # The text next to the bar has spaces, so a narrow page can wrap it.
     assert "row/s, $" in str(run.contents("comm_msg"))
 
 
 @runs_clicks
 def test_stop_under_the_bar_keeps_what_there_is(kernel, sim, in_notebook):
-    """The cell fails without a traceback, so that Run All stops; nothing of the bar and its button is left."""
+    """The cell fails without a traceback, so that Run All stops; bar and button are removed."""
     gate = Gate()
     sim.script(reply("alpha"), reply("beta"), hold(gate))
     run = in_notebook(CELL)
@@ -104,7 +104,7 @@ def test_stop_under_the_bar_keeps_what_there_is(kernel, sim, in_notebook):
 
 
 def test_where_no_click_would_be_heard_there_is_no_button(kernel, sim, in_notebook):
-    """A call that blocks has the bar, and below it how to stop it."""
+    """A blocking call has a bar, and below it a line on how to stop."""
     gate = Gate()
     sim.script(hold(gate))
 
@@ -145,7 +145,7 @@ def test_an_interrupt_keeps_what_there_is_and_says_how_to_go_on(kernel, sim, in_
 
 
 def test_an_interrupt_ends_the_waiting_for_a_batch_and_not_the_batch(kernel, sim, in_notebook):
-    """The same cell goes on. The bar tells what is waited for, and until when."""
+    """Running the cell again continues. The bar shows what the map waits for, and until when."""
     cell = CELL.replace("--map df", "--map df --via batch")
     sim.script_batch(BatchScript(seconds=3600))
     run = in_notebook(cell)
@@ -170,7 +170,7 @@ def test_an_interrupt_ends_the_waiting_for_a_batch_and_not_the_batch(kernel, sim
 
 
 def test_it_goes_on_in_the_background(kernel, sim, in_notebook, computation):
-    """While another cell computes; `%claude jobs` lists it, and `result` has the table."""
+    """While another cell runs; `%claude jobs` lists it, and `result` has the table."""
     gate = Gate()
     sim.script(scenario("plain"), hold(gate))
     run = in_notebook("%%claude --map df --bg -o going\nSay {{ text }}").finish()
@@ -218,7 +218,7 @@ def test_a_dry_run_shows_the_preview_and_three_requests(kernel, sim):
 
 
 def test_above_the_price_a_person_is_asked(kernel, sim, in_notebook):
-    """And nobody where nobody looks: there it needs the option."""
+    """Unattended runs need the option instead."""
     kernel.run("%config ClaudeMagics.map_ask_above = 0.001")
     try:
         run = kernel.run(CELL)
@@ -260,7 +260,7 @@ def test_a_wrong_line_is_a_clear_error_and_nothing_is_sent(kernel, sim, cell, wh
 def test_a_front_end_that_updates_and_clears_nothing_has_the_line_as_its_last_output(
     kernel, sim, in_notebook
 ):
-    """A simple viewer of what a kernel has said: a bar that stands still above, and at the end the line."""
+    """A simple viewer of kernel messages shows an unchanging bar, and the final line at the end."""
     gate = Gate()
     sim.script(hold(gate))
 
@@ -294,7 +294,7 @@ def test_a_captured_cell_has_the_line_alone(kernel, sim):
 
 
 def test_executed_by_a_tool_it_leaves_one_line(execute_notebook, sim):
-    """As `jupyter nbconvert --execute` does: no widget, no update."""
+    """As by `jupyter nbconvert --execute`: no widget, no update."""
     outputs, error = execute_notebook(FRAME, CELL, "out.shape")
 
     assert error is None

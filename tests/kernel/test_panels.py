@@ -1,4 +1,4 @@
-"""Panels in a real kernel, driven by the messages that a front end sends."""
+"""Panels in a real kernel, controlled by the messages of a front end."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ CLICK = {"method": "custom", "content": {"event": "click"}}
 
 @pytest.fixture(scope="module")
 def sim() -> Any:
-    """Streams slowly enough to be watched."""
+    """A simulator that streams slowly enough to be observed."""
     with Simulator(chunk_delay=0.01) as simulator:
         yield simulator
 
 
 @pytest.fixture
 def panel(kernel: Kernel) -> Run:
-    """The run of a cell that shows a fresh panel as its value."""
+    """The run of a cell that shows a new panel as its value."""
     kernel.run("from claude_magic import PromptPanel\npanel = PromptPanel()")
     return kernel.run("panel")
 
 
 def test_a_panel_is_shown_as_the_value_of_a_cell(panel: Run) -> None:
-    """Front ends with widgets get the view; others read what it is."""
+    """Front ends with widgets receive the view, others a description."""
     shown = panel.contents("display_data")
 
     assert "application/vnd.jupyter.widget-view+json" in shown[0]["data"]
@@ -45,7 +45,7 @@ def test_a_panel_is_shown_as_the_value_of_a_cell(panel: Run) -> None:
 def test_an_answer_streams_into_its_panel_while_a_cell_computes(
     kernel: Kernel, computation: Computation
 ) -> None:
-    """The cell never lets go of the main thread, and the blocks of the answer grow all the same."""
+    """The blocks of the answer grow although a cell keeps the main thread busy."""
 
     def sizes(run: Run) -> set[int]:
         states = [content["data"].get("state", {}) for content in run.contents("comm_msg")]
@@ -63,7 +63,7 @@ def test_an_answer_streams_into_its_panel_while_a_cell_computes(
 def test_the_transcript_goes_to_the_cell_that_shows_the_panel(
     kernel: Kernel, panel: Run, computation: Computation
 ) -> None:
-    """An answer that ends while other cells run is kept where its panel is, not where the kernel happens to be."""
+    """An answer that ends while other cells run is saved in the panel's cell, not in the running cell."""
 
     def frames(asking: Run) -> list[str]:
         panel.messages.extend(kernel.take(panel.msg_id))
@@ -86,7 +86,7 @@ def test_the_transcript_goes_to_the_cell_that_shows_the_panel(
 
 @pytest.mark.usefixtures("panel")
 def test_where_clicks_wait_for_cells_the_panel_says_so(kernel: Kernel, sim: Simulator) -> None:
-    """A front end without subshells: the click is handled between cells, and nothing pretends otherwise."""
+    """Without subshells, clicks are handled between cells, and a note in the panel says so."""
     sim.script(reply("Here."))
     send(
         kernel,
@@ -104,7 +104,7 @@ def test_where_clicks_wait_for_cells_the_panel_says_so(kernel: Kernel, sim: Simu
 def test_stop_is_heard_while_a_cell_computes_where_the_kernel_has_subshells(
     kernel: Kernel, sim: Simulator
 ) -> None:
-    """The click ends the stream in the middle of the cell; what had come stays."""
+    """A click ends the stream while a cell runs; the partial answer is kept."""
     subshell = create_subshell(kernel)
     if subshell is None:
         pytest.skip("This kernel has no subshells: clicks wait for the cell.")
@@ -122,7 +122,7 @@ def test_stop_is_heard_while_a_cell_computes_where_the_kernel_has_subshells(
 
 @pytest.mark.usefixtures("panel")
 def test_a_page_that_opens_while_an_answer_grows_is_told_of_all_widgets(kernel: Kernel) -> None:
-    """ipywidgets walks through a dict for that, which must not grow meanwhile."""
+    """ipywidgets iterates over a dict, which must not change meanwhile."""
     kernel.run("import ipywidgets\nmany = [ipywidgets.HTML() for _ in range(600)]")
     kernel.run(f"panel.ask('{LONG}')")
 
@@ -138,7 +138,7 @@ def test_a_page_that_opens_while_an_answer_grows_is_told_of_all_widgets(kernel: 
 
 
 def test_closing_the_runtime_ends_what_a_panel_shows(start_kernel: Callable[..., Kernel]) -> None:
-    """Unloading the extension with a panel in mid-stream leaves a panel that tells what happened, and no thread."""
+    """After the extension is unloaded in mid-stream, the panel shows the reason, and no thread is left."""
     kernel = start_kernel()
     kernel.run(f"from claude_magic import PromptPanel\npanel = PromptPanel()\npanel.ask('{LONG}')")
 
@@ -177,7 +177,7 @@ VERDICTS = "panel._exchanges.children[-1].children[2].children[1].children"
 
 @pytest.fixture
 def unasked(kernel: Kernel) -> Run:
-    """The run of a cell that shows a panel whose tools run unasked."""
+    """The run of a cell that shows a panel whose tools run without approval."""
     kernel.run(TOOLS % ', approve="never"')
     return kernel.run("panel")
 
@@ -187,7 +187,7 @@ def unasked(kernel: Kernel) -> Run:
 def test_tools_run_between_cells_on_the_thread_of_the_cells(
     kernel: Kernel, sim: Simulator, tool: str
 ) -> None:
-    """Plain functions and async ones; what they give goes back to Claude."""
+    """Plain and async functions; their results are sent to Claude."""
     kernel.run(f"panel.ask('Use {tool} for port \"Brest\"');")
     wait_until(kernel, "panel.replies[-1].done()")
 
@@ -196,7 +196,7 @@ def test_tools_run_between_cells_on_the_thread_of_the_cells(
 
 
 def test_what_a_tool_prints_goes_to_the_cell_of_the_panel(kernel: Kernel, unasked: Run) -> None:
-    """Not to the cell that was run last, where the kernel can tell them apart."""
+    """Not to the last cell, if the kernel can distinguish them."""
     follows = "__import__('claude_magic.display').display.FrontEnd(get_ipython()).follows_context"
     if kernel.value(follows) != "True":
         pytest.skip("This kernel prints into whichever cell was run last.")
@@ -224,7 +224,7 @@ def test_while_a_cell_computes_a_call_says_that_it_waits(kernel: Kernel) -> None
 
 @pytest.mark.usefixtures("unasked")
 def test_waiting_in_a_cell_for_tools_that_run_between_cells_is_an_error(kernel: Kernel) -> None:
-    """Instead of a cell that never ends; awaiting works."""
+    """Otherwise the cell would never end; awaiting works."""
     waiting = kernel.run("panel.ask('Use tide_table for port \"Brest\"').result()")
     wait_until(kernel, "panel.replies[-1].done()")
     awaited = kernel.run("text = (await panel.ask('Use tide_table for port \"Oslo\"')).text")
@@ -237,7 +237,7 @@ def test_waiting_in_a_cell_for_tools_that_run_between_cells_is_an_error(kernel: 
 @pytest.mark.usefixtures("unasked")
 @pytest.mark.parametrize("how", ["interrupt", "stop"])
 def test_a_tool_that_runs_can_be_stopped_and_the_next_turn_is_accepted(kernel: Kernel, how: str) -> None:
-    """By the interrupt button, though no cell runs; by Stop where it awaits something."""
+    """With the interrupt button, although no cell runs; with Stop while it awaits."""
     kernel.run(f"panel.ask('Use {'slow_gauge' if how == 'interrupt' else 'slow_vane'}');")
     until_published(kernel, "measuring")
     if how == "interrupt":
@@ -253,7 +253,7 @@ def test_a_tool_that_runs_can_be_stopped_and_the_next_turn_is_accepted(kernel: K
 
 @pytest.mark.usefixtures("unasked")
 def test_stop_says_when_a_tool_cannot_be_stopped_by_it(kernel: Kernel) -> None:
-    """The answer ends at once; the function, which holds the kernel, ends with an interrupt."""
+    """The answer ends immediately; the blocking function ends only with an interrupt."""
     subshell = create_subshell(kernel)
     if subshell is None:
         pytest.skip("This kernel has no subshells: clicks wait for the tool.")
@@ -278,7 +278,7 @@ def test_stop_says_when_a_tool_cannot_be_stopped_by_it(kernel: Kernel) -> None:
 def test_a_person_is_asked_before_a_tool_runs(
     kernel: Kernel, sim: Simulator, verdict: int, states: list[str]
 ) -> None:
-    """The panel shows what is to run, and three buttons; they go when one is pressed."""
+    """The panel shows the call and three buttons, which disappear when one is pressed."""
     kernel.run(TOOLS % "")
     kernel.run("panel")
     kernel.run("panel.ask('Use tide_table for port \"<b>Brest</b>\"');")
@@ -312,7 +312,7 @@ def test_stop_while_a_person_is_asked_ends_the_answer_and_takes_the_buttons_away
 
 @pytest.mark.usefixtures("panel")
 def test_a_prompt_may_speak_of_what_prompts_of_cells_may_speak_of(kernel: Kernel, sim: Simulator) -> None:
-    """The user's names, `Out`, and the errors of the session."""
+    """The user's variables, `Out`, and the errors of the session."""
     kernel.run("depth = 4.2")
     kernel.run("1 / 0")
     kernel.run("panel.ask('Depth {{ depth }}, {{ Err[-1] }}').result();")
@@ -326,7 +326,7 @@ def test_a_prompt_may_speak_of_what_prompts_of_cells_may_speak_of(kernel: Kernel
 def test_what_looks_like_credentials_is_sent_from_a_panel_at_the_second_click(
     kernel: Kernel, sim: Simulator
 ) -> None:
-    """The first one says what it is, and keeps the prompt."""
+    """The first click shows what was found, and keeps the prompt."""
     kernel.run("login = 'SMTP_PASS=hunter2hunter2'; panel._composer._prompt.value = 'Why {{ login }}?'")
     before = len(sim.requests)
     kernel.run("panel._composer._send.click()")
@@ -374,7 +374,7 @@ def test_what_looks_like_credentials_is_sent_from_a_panel_at_the_second_click(
 def test_what_goes_wrong_is_told_in_the_panel_and_nowhere_else(
     kernel: Kernel, sim: Simulator, prepare: str, prompt: str, complaint: str
 ) -> None:
-    """In its own words, not in those of an option; the prompt stays, and no cell is printed into."""
+    """The message does not mention options; the prompt stays, and nothing is printed into a cell."""
     kernel.run(f"zero = 0\n{prepare}\npanel._composer._prompt.value = {prompt!r}")
     pressing = kernel.run("panel._composer._send.click()")
 
@@ -388,12 +388,12 @@ def test_what_goes_wrong_is_told_in_the_panel_and_nowhere_else(
 
 
 def comm_of(kernel: Kernel, widget: str) -> str:
-    """Return the comm by which a front end reaches a widget."""
+    """Return the comm of a widget."""
     return kernel.value(f"{widget}.model_id").strip("'")
 
 
 def wait_until(kernel: Kernel, condition: str) -> None:
-    """Wait until an expression is true, with nothing running in the kernel meanwhile."""
+    """Wait until an expression is true, while no cell runs."""
     deadline = time.monotonic() + 120
     while kernel.value(f"bool({condition})") != "True":
         assert time.monotonic() < deadline, condition
@@ -401,14 +401,14 @@ def wait_until(kernel: Kernel, condition: str) -> None:
 
 
 def until_published(kernel: Kernel, words: str) -> None:
-    """Wait until the kernel, which may be busy, publishes these words, for whatever cell."""
+    """Wait until the kernel, which may be busy, publishes this text, for any cell."""
     while words not in str((message := kernel.client.get_iopub_msg(timeout=120))["content"]):
         kernel.route(message)
     kernel.route(message)
 
 
 def send(kernel: Kernel, comm: str, data: dict[str, Any], *, subshell: str | None = None) -> None:
-    """Send what a front end sends when a person uses a widget."""
+    """Send the message of a front end when a user changes a widget."""
     message = kernel.client.session.msg("comm_msg", {"comm_id": comm, "data": data})
     if subshell is not None:
         message["header"]["subshell_id"] = subshell
@@ -416,7 +416,7 @@ def send(kernel: Kernel, comm: str, data: dict[str, Any], *, subshell: str | Non
 
 
 def create_subshell(kernel: Kernel) -> str | None:
-    """Return the id of a new subshell, or None where the kernel knows none."""
+    """Return the id of a new subshell, or None if the kernel does not support subshells."""
     if kernel.value("getattr(get_ipython().kernel, '_supports_kernel_subshells', False)") != "True":
         return None
     request = kernel.client.session.msg("create_subshell_request")

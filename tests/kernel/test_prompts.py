@@ -1,10 +1,10 @@
-"""Prompts arrive at the server as they were typed, whatever IPython would like to make of them."""
+"""Prompts reach the server as typed, whatever meaning they have for IPython."""
 
 import pytest
 
-# Names in double braces are nobody's here, and stay as they are.
+# Names in double braces do not exist here, so they are sent as typed.
 LINES = [
-    # What IPython takes for its own...
+    # Syntax of IPython...
     "why?",
     "why??",
     "?",
@@ -49,7 +49,7 @@ LINES = [
     r"$\int_0^1 f\left(x\right) dx$ \begin{align} a &= b \\ \end{align}",
     r"\( a \) and \[ b \] and $$ c $$",
     "costs $5, not $6",
-    # Options and separators that are none here...
+    # Text that looks like options and separators...
     "-m not an option",
     "--model neither",
     "-- nor this",
@@ -60,7 +60,7 @@ LINES = [
     "ask me",
     "status",
     "fix",
-    # Code and markup of all sorts...
+    # Code and markup of all kinds...
     "def f(x): return {x: f'{x}' for x in range(3)}  # {{}}",
     "SELECT * FROM t WHERE a LIKE '%x%' AND b = :b -- comment",
     'grep -rn "it\'s" . | sed \'s/\\(a\\)/\\1/g\' && echo "$?"',
@@ -106,13 +106,13 @@ def name_of(prompt):
 
 
 def test_there_are_enough_prompts():
-    """No two alike."""
+    """All prompts are different."""
     assert len(set(LINES + CELLS)) >= 75
 
 
 @pytest.mark.parametrize("prompt", LINES + CELLS, ids=name_of)
 def test_a_prompt_below_the_option_line_arrives_as_typed(kernel, sim, prompt):
-    """Character by character, through the kernel's transformers, history and display hook."""
+    """Character by character, through the kernel's input transformers, history and display hook."""
     run = kernel.run(f"%%claude --no-history\n{prompt}")
 
     assert run.status == "ok"
@@ -121,7 +121,7 @@ def test_a_prompt_below_the_option_line_arrives_as_typed(kernel, sim, prompt):
 
 @pytest.mark.parametrize("prompt", LINES + CELLS, ids=name_of)
 def test_a_prompt_arrives_as_code_passed_it(kernel, sim, prompt):
-    """Through `run_cell_magic`, which `%%time`, `%%capture` and people's own code call."""
+    """With `run_cell_magic`, which `%%time`, `%%capture` and user code call."""
     run = kernel.run(f"get_ipython().run_cell_magic('claude', '--no-history', {prompt!r})")
 
     assert run.status == "ok"
@@ -130,7 +130,7 @@ def test_a_prompt_arrives_as_code_passed_it(kernel, sim, prompt):
 
 @pytest.mark.parametrize("prompt", LINES, ids=name_of)
 def test_a_prompt_on_the_line_arrives_as_typed(kernel, sim, prompt):
-    """A cell of one `%claude` line is as verbatim, a question mark at its end included."""
+    """A cell with a single `%claude` line is sent verbatim as well, including a question mark at its end."""
     for text in (prompt, f"{prompt}?", f"{prompt}  "):
         run = kernel.run(f"%claude --no-history -- {text}")
 
@@ -151,14 +151,14 @@ def test_a_prompt_on_a_line_among_code_arrives_as_typed(kernel, sim, prompt):
 
 
 def test_words_on_the_option_line_are_the_first_line_of_the_prompt(kernel, sim):
-    """`%%claude Explain this:` and what is below."""
+    """`%%claude Explain this:` and the lines below."""
     kernel.run("%%claude --effort low Explain {this} $HOME:\n  code\n")
 
     assert sent(sim) == "Explain {this} $HOME:\n  code"
 
 
 def test_blank_lines_above_the_magic_are_no_prompt(kernel, sim):
-    """As for any cell magic."""
+    """As with any cell magic."""
     kernel.run("\n  \n%%claude\nhi")
 
     assert sent(sim) == "hi"
@@ -176,14 +176,14 @@ def test_blank_lines_above_the_magic_are_no_prompt(kernel, sim):
     ],
 )
 def test_cells_that_are_not_ours_are_not_touched(kernel, sim, code):
-    """The transformer is narrow."""
+    """The transformer changes only `%claude` cells and lines."""
     kernel.run(code)
 
     assert sim.requests == []
 
 
 def test_question_marks_elsewhere_still_ask_ipython_for_help(kernel, sim):
-    """Also in a cell that has a question to Claude."""
+    """Also in a cell that contains a question to Claude."""
     run = kernel.run("%claude why?\nlen?")
 
     assert "Return the number of items" in str(run.reply["content"]["payload"])
@@ -194,7 +194,7 @@ def test_question_marks_elsewhere_still_ask_ipython_for_help(kernel, sim):
 
 
 def test_variables_are_not_expanded_by_code_that_calls_the_magic(kernel, sim):
-    """`run_cell_magic` and lines among code do not expand `{}` and `$` either."""
+    """`run_cell_magic` and lines among code do not expand `{}` and `$`."""
     kernel.run("x = 7\nr = %claude -- {x} $x {{nobody}}")
     assert sent(sim) == "{x} $x {{nobody}}"
 
@@ -222,7 +222,7 @@ def test_lines_in_functions_and_blocks_ask_each_time_they_run(kernel, sim):
 
 @pytest.mark.parametrize("above", ["# a note", "  ", "import math", "%matplotlib inline", '"""a note"""'])
 def test_a_cell_with_something_above_the_magic_says_what_is_wrong(kernel, sim, above):
-    """One line instead of Python's SyntaxError; nothing is run, and nothing sent."""
+    """One line instead of a SyntaxError; nothing is run or sent."""
     kernel.run("ran = False")
     cell = f"ran = True\n{above}\n%%claude\nit's a prompt" if above.strip() else "  %%claude\n  it's"
 

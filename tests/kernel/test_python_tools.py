@@ -1,4 +1,5 @@
-"""Tools given from Python in real kernels: `claude.ask(tools=...)`, `await claude.ask_async(tools=...)`, and nbclient."""
+"""Tools passed from Python in real kernels: `claude.ask(tools=...)`, `await claude.ask_async(tools=...)`, and
+nbclient."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ def kernel(start_kernel):
 
 
 def result(sim):
-    """The result that the last request carried."""
+    """Return the tool result in the last request."""
     (block,) = [
         block
         for turn in sim.requests[-1].body["messages"]
@@ -58,7 +59,7 @@ def result(sim):
 
 @pytest.mark.parametrize("call", ["claude.ask({})", "await claude.ask_async({})"])
 def test_functions_print_into_the_cell_that_asks(kernel, sim, call):
-    """On the main thread, as the user's own call of them would."""
+    """On the main thread, like the user's own calls."""
     run = kernel.run(f"answer = {call.format(TIDE_UNASKED)}")
 
     assert run.status == "ok"
@@ -68,7 +69,7 @@ def test_functions_print_into_the_cell_that_asks(kernel, sim, call):
 
 @pytest.mark.parametrize("call", ["claude.ask({})", "await claude.ask_async({})"])
 def test_async_functions_run_on_the_loop_of_the_kernel(kernel, sim, call):
-    """Where a call blocks, too; the kernel answers afterwards."""
+    """Also for a blocking call; the kernel works afterwards."""
     run = kernel.run(f"answer = {call.format(WIND)}")
 
     assert run.status == "ok"
@@ -79,7 +80,7 @@ def test_async_functions_run_on_the_loop_of_the_kernel(kernel, sim, call):
 @pytest.mark.parametrize("call", ["claude.ask({})", "await claude.ask_async({})"])
 @pytest.mark.parametrize(("typed", "is_run"), [("y", True), ("n", False)])
 def test_a_person_types_whether_a_call_may_run(kernel, sim, call, typed, is_run):
-    """The default, in cells that block and in cells that await."""
+    """By default, in blocking and awaited cells."""
     run = kernel.start(f"answer = {call.format(TIDE)}", allow_stdin=True)
 
     request = kernel.client.get_stdin_msg(timeout=120)
@@ -94,7 +95,7 @@ def test_a_person_types_whether_a_call_may_run(kernel, sim, call, typed, is_run)
 @pytest.mark.parametrize("tool", ["slow_gauge", "slow_vane"])
 @pytest.mark.parametrize("call", ["claude.ask({})", "await claude.ask_async({})"])
 def test_an_interrupt_in_a_tool_ends_the_cell_and_leaves_a_valid_history(kernel, sim, call, tool):
-    """A function that blocks is interrupted itself, one that waits is cancelled; the next question is accepted."""
+    """A blocking function is interrupted, an async one is cancelled; the next question is accepted."""
     options = f"'Use {tool}', tools=[{tool}], approve='never', thread='main'"
     run = kernel.start(f"answer = {call.format(options)}").until(lambda each: f"{tool} runs" in each.stdout)
 
@@ -109,7 +110,7 @@ def test_an_interrupt_in_a_tool_ends_the_cell_and_leaves_a_valid_history(kernel,
 
 
 def test_nbclient_refuses_calls_that_nobody_can_allow(sim, execute_notebook):
-    """The model is told, the notebook says how to allow them, and nothing waits for ever."""
+    """The model is informed, a note says how to allow calls, and nothing waits forever."""
     (_, outputs), error = execute_notebook(
         TOOLS, '%%claude --tools tide_table\nUse tide_table for port "Brest"'
     )

@@ -1,4 +1,4 @@
-"""A notebook with a cassette: what is saved is the same in the run that records and in each that replays."""
+"""A notebook with a cassette: the saved outputs are the same after recording and after each replay."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SOURCES = (
 
 
 def run_all(folder: Path, environment: dict[str, str]) -> str:
-    """Execute the cells in a kernel of their own, as `jupyter execute` does, and return the file."""
+    """Execute the cells in a separate kernel, like `jupyter execute`, and return the file."""
     import nbformat
     from nbclient import NotebookClient
     from nbformat.v4 import new_code_cell, new_notebook
@@ -51,7 +51,7 @@ def run_all(folder: Path, environment: dict[str, str]) -> str:
 
 
 def test_restart_and_run_all_leaves_the_notebook_as_it_was(sim, tmp_path):
-    """Recorded once, replayed, then replayed without server and key: byte by byte the same, and nothing was asked twice."""
+    """Recorded, replayed, and replayed without server and key: the files are identical, and nothing was sent twice."""
     environment = os.environ | {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")}
     server = {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": API_KEY, "CLAUDE_MAGIC_REPLAY": "auto"}
 

@@ -1,6 +1,6 @@
-"""The examples of docs/reference.md, each run in a real kernel as it stands there.
+"""The examples of docs/reference.md, each run verbatim in a real kernel.
 
-`tests/unit/notebook/test_reference_tables.py` checks that the tables are complete and names these tests.
+`tests/unit/notebook/test_reference_tables.py` checks that the tables are complete and refer to these tests.
 """
 
 import json
@@ -26,7 +26,7 @@ def weather(city: str) -> str:
 
 @pytest.fixture
 def example():
-    """The example of docs/reference.md for an option or subcommand, by what stands in its first column."""
+    """Return the example in docs/reference.md of an option or subcommand, given by its first column."""
     rows = re.findall(
         r"^\| `([^`]+)` \| [^`]*? \| `(.+?)` \|", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE
     )
@@ -36,7 +36,7 @@ def example():
 
 @pytest.fixture(scope="module")
 def kernel(start_kernel):
-    """The module's kernel, with what the examples speak of."""
+    """The module's kernel, with the variables of the examples."""
     kernel = start_kernel()
     kernel.run(PRELUDE)
     return kernel
@@ -57,7 +57,7 @@ def text_of(content):
 
 
 def prompts(sim):
-    """What the user said in the last request, oldest first."""
+    """Return the user's prompts in the last request, oldest first."""
     return [text_of(each["content"]) for each in body_of(sim)["messages"] if each["role"] == "user"]
 
 
@@ -70,14 +70,14 @@ def plain(run):
 
 
 def test_model_chooses_who_answers(kernel, sim, example):
-    """A short name stands for the newest of its line."""
+    """A short name means the newest model of its line."""
     succeed(kernel, example("-m, --model MODEL"))
 
     assert body_of(sim)["model"] == "claude-opus-5-5"
 
 
 def test_compare_asks_several_models(kernel, sim, example):
-    """At once, and each answer is found under the name of its model."""
+    """At the same time; each answer is accessible by the name of its model."""
     succeed(kernel, example("--compare M,N"))
 
     models = {seen.body["model"] for seen in sim.requests if seen.path == "/v1/messages"}
@@ -86,7 +86,7 @@ def test_compare_asks_several_models(kernel, sim, example):
 
 
 def test_system_is_sent_as_text_or_from_a_file(kernel, sim, example):
-    """Beside the prompt, not in it."""
+    """In the field of the request, not in the prompt."""
     succeed(kernel, example("-s, --system TEXT"))
     assert "Answer in one word." in json.dumps(body_of(sim)["system"])
 
@@ -101,28 +101,28 @@ def test_system_is_sent_as_text_or_from_a_file(kernel, sim, example):
 
 
 def test_max_tokens_bounds_the_answer(kernel, sim, example):
-    """The field of the request."""
+    """In the field of the request."""
     succeed(kernel, example("--max-tokens N"))
 
     assert body_of(sim)["max_tokens"] == 200
 
 
 def test_effort_is_sent(kernel, sim, example):
-    """As the API's output configuration has it."""
+    """In the API's output configuration."""
     succeed(kernel, example("--effort LEVEL"))
 
     assert body_of(sim)["output_config"]["effort"] == "high"
 
 
 def test_thinking_can_be_hidden(kernel, sim, example):
-    """No summary is asked for."""
+    """No summary is requested."""
     succeed(kernel, example("--thinking MODE"))
 
     assert "summarized" not in json.dumps(body_of(sim).get("thinking"))
 
 
 def test_thread_goes_on_with_its_own_conversation(kernel, sim, example):
-    """What was said elsewhere is not sent."""
+    """Turns of other threads are not sent."""
     succeed(kernel, "%claude Hello, main.")
     succeed(kernel, example("--thread T"))
     succeed(kernel, "%claude --thread ada And then?")
@@ -131,7 +131,7 @@ def test_thread_goes_on_with_its_own_conversation(kernel, sim, example):
 
 
 def test_new_begins_anew(kernel, sim, example):
-    """Nothing earlier is sent."""
+    """No earlier turns are sent."""
     succeed(kernel, "%claude Hello.")
     succeed(kernel, example("--new"))
 
@@ -139,7 +139,7 @@ def test_new_begins_anew(kernel, sim, example):
 
 
 def test_no_history_stands_alone(kernel, sim, example):
-    """It neither sees the conversation nor becomes part of it."""
+    """It neither sends the conversation nor is added to it."""
     succeed(kernel, "%claude --new Hello.")
     succeed(kernel, example("--no-history"))
     assert prompts(sim) == ["What is 2 + 2?"]
@@ -159,7 +159,7 @@ def test_attach_sends_a_file(kernel, sim, example):
 
 
 def test_cells_sends_cells_with_their_outputs(kernel, sim, example):
-    """The last three; also where the range begins with a dash."""
+    """The last three; the range may begin with a dash."""
     for code in ("6 * 7", "print('second')", "third = 3"):
         succeed(kernel, code)
     succeed(kernel, example("--cells RANGE"))
@@ -171,7 +171,7 @@ def test_cells_sends_cells_with_their_outputs(kernel, sim, example):
 
 
 def test_interact_makes_controls_of_variables(kernel, sim, example):
-    """A front end with widgets gets a slider; elsewhere it is asked once."""
+    """A front end with widgets gets a slider; others ask once."""
     kernel.run("n = 3")
     run = succeed(kernel, example("--interact N,M"), allow_stdin=True, cell_id="controls")
     assert "IntSliderModel" in str(run.contents("comm_open"))
@@ -190,7 +190,7 @@ def test_map_asks_about_each_row(kernel, sim, example):
 
 
 def test_max_cost_bounds_a_map(kernel, sim, example):
-    """What would cost more is not begun."""
+    """A map that could cost more is not started."""
     succeed(kernel, example("--max-cost USD"))
 
     run = kernel.run("%claude --map countries --max-cost 0.0001 Describe {{ item }}.")
@@ -198,7 +198,7 @@ def test_max_cost_bounds_a_map(kernel, sim, example):
 
 
 def test_via_sends_a_map_as_a_batch(kernel, sim, example):
-    """One batch, whose answers come to the variable."""
+    """One batch, whose answers are bound to the variable."""
     sim.script_batch(BatchScript(seconds=0))
 
     succeed(kernel, example("--via WAY"))
@@ -209,14 +209,14 @@ def test_via_sends_a_map_as_a_batch(kernel, sim, example):
 
 
 def test_raw_sends_braces_as_typed(kernel, sim, example):
-    """Also around a name that exists."""
+    """Even if they contain the name of a variable."""
     succeed(kernel, example("--raw"))
 
     assert prompts(sim)[-1] == "What does {{ df }} mean in Jinja?"
 
 
 def test_format_decides_how_the_answer_is_shown(kernel, sim, example):
-    """As data, here."""
+    """Here as JSON."""
     sim.script(reply('{"colours":["red"]}'))
 
     run = succeed(kernel, example("-f, --format FORMAT"))
@@ -225,7 +225,7 @@ def test_format_decides_how_the_answer_is_shown(kernel, sim, example):
 
 
 def test_out_binds_the_reply(kernel, sim, example):
-    """A name, and `NAME <<` does the same."""
+    """To the variable; `NAME <<` does the same."""
     for key in ("-o, --out NAME", "NAME <<"):
         sim.script(reply("Seven."))
         succeed(kernel, example(key))
@@ -255,7 +255,7 @@ def test_code_goes_into_a_new_cell(kernel, sim, example):
 
 
 def test_quiet_shows_nothing(kernel, sim, example):
-    """And binds the reply."""
+    """But binds the reply."""
     sim.script(reply("Seven."))
 
     run = succeed(kernel, example("--quiet"))
@@ -265,7 +265,7 @@ def test_quiet_shows_nothing(kernel, sim, example):
 
 
 def test_bg_goes_on_at_once(kernel, sim, example):
-    """The cell ends before its answer, which comes into the cell later."""
+    """The cell ends before its answer, which appears in the cell later."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=1, text="Once upon a time."))
 
@@ -280,7 +280,7 @@ def test_bg_goes_on_at_once(kernel, sim, example):
 
 @pytest.mark.parametrize(("typed", "result"), [("y", "fog over Oslo"), ("n", "refused")])
 def test_tools_are_called_when_approved(kernel, sim, example, typed, result):
-    """Each call is asked about, and its result goes back."""
+    """Each call needs approval, and its result is sent back."""
     run = kernel.start(example("--tools F,G"), allow_stdin=True)
     kernel.client.get_stdin_msg(timeout=120)
     kernel.client.input(typed)
@@ -292,35 +292,35 @@ def test_tools_are_called_when_approved(kernel, sim, example, typed, result):
 
 
 def test_approve_never_calls_tools_unasked(kernel, sim, example):
-    """Where one trusts them."""
+    """For trusted functions."""
     succeed(kernel, example("--approve WHEN"))
 
     assert "fog over Oslo" in json.dumps(body_of(sim)["messages"][-1]["content"])
 
 
 def test_web_search_lets_claude_search(kernel, sim, example):
-    """As a tool of the server's."""
+    """With the server's tool."""
     succeed(kernel, example("--web-search"))
 
     assert [tool["name"] for tool in body_of(sim)["tools"]] == ["web_search"]
 
 
 def test_stop_ends_the_answer(kernel, sim, example):
-    """As often as it is given."""
+    """The option may be repeated."""
     succeed(kernel, example("--stop TEXT"))
 
     assert body_of(sim)["stop_sequences"] == ["11", "eleven"]
 
 
 def test_set_sets_any_field(kernel, sim, example):
-    """Dots lead into fields of fields."""
+    """Dots separate nested fields."""
     succeed(kernel, example("--set KEY=VALUE"))
 
     assert body_of(sim)["metadata"] == {"user_id": "me"}
 
 
 def test_replay_answers_from_the_cassette(kernel, sim, example):
-    """The second time nothing is sent, and the output is the same."""
+    """The second run sends nothing, and its output is the same."""
     line = example("--replay MODE").replace("%claude", "%claude --no-history")
     runs = [succeed(kernel, line) for _ in range(2)]
 
@@ -331,7 +331,7 @@ def test_replay_answers_from_the_cassette(kernel, sim, example):
 
 
 def test_dry_run_sends_nothing(kernel, sim, example):
-    """But shows what would be sent."""
+    """But shows the request."""
     run = succeed(kernel, example("--dry-run"))
 
     assert "What would this cost?" in plain(run)
@@ -339,7 +339,7 @@ def test_dry_run_sends_nothing(kernel, sim, example):
 
 
 def test_two_dashes_end_the_options(kernel, sim, example):
-    """For a prompt that begins with one."""
+    """For a prompt that begins with a dash."""
     succeed(kernel, example("--"))
 
     assert prompts(sim)[-1] == "-1 is what in binary?"
@@ -349,7 +349,7 @@ def test_two_dashes_end_the_options(kernel, sim, example):
 
 
 def test_ask_sends_what_looks_like_a_subcommand(kernel, sim, example):
-    """The word behind it included."""
+    """Including the words after `ask`."""
     succeed(kernel, example("ask PROMPT"))
 
     assert prompts(sim)[-1] == "status"
@@ -368,7 +368,7 @@ def test_fix_sends_the_last_error(kernel, sim, example):
 
 
 def test_explain_sends_what_a_name_is(kernel, sim, example):
-    """Where it is one; otherwise the line is a prompt."""
+    """If the name exists; otherwise the line is a prompt."""
     succeed(kernel, example("explain NAME"))
     assert "Brest" in prompts(sim)[-1]
 
@@ -377,7 +377,7 @@ def test_explain_sends_what_a_name_is(kernel, sim, example):
 
 
 def test_continue_asks_for_the_rest(kernel, sim, example):
-    """Of an answer that was cut."""
+    """Of an answer that was cut off."""
     sim.script(reply("Once upon a", stop_reason="max_tokens"))
     succeed(kernel, "%claude --new A story, please.")
 
@@ -388,7 +388,7 @@ def test_continue_asks_for_the_rest(kernel, sim, example):
 
 
 def test_code_puts_the_last_code_into_a_cell(kernel, sim, example):
-    """Nothing is asked again; without code it says so."""
+    """Without another request; if there is no code, it says so."""
     sim.script(reply("So:\n\n```python\nx = 1\n```"), reply("Words."))
     succeed(kernel, "%claude Code, please.")
     before = len(sim.requests)
@@ -421,7 +421,7 @@ def test_threads_lists_the_conversations(kernel, sim, example):
 
 
 def test_fork_begins_where_the_current_one_is(kernel, sim, example):
-    """And leaves that alone."""
+    """The current thread is not changed."""
     succeed(kernel, "%claude --new Common ground.")
     succeed(kernel, example("fork NAME"))
     succeed(kernel, "%claude --thread idea Further.")
@@ -430,7 +430,7 @@ def test_fork_begins_where_the_current_one_is(kernel, sim, example):
 
 
 def test_undo_takes_back_the_last_turn(kernel, sim, example):
-    """It is not sent any more."""
+    """It is no longer sent."""
     succeed(kernel, "%claude --new First.")
     succeed(kernel, "%claude Second.")
     succeed(kernel, example("undo [N]"))
@@ -440,7 +440,7 @@ def test_undo_takes_back_the_last_turn(kernel, sim, example):
 
 
 def test_switch_goes_on_from_any_turn(start_kernel, sim, example):
-    """By its number; what came after it is kept."""
+    """By number; later turns are kept."""
     kernel = start_kernel()
     succeed(kernel, "%claude First.")
     succeed(kernel, "%claude Second.")
@@ -455,7 +455,7 @@ def test_switch_goes_on_from_any_turn(start_kernel, sim, example):
 
 
 def test_clear_forgets_a_conversation(kernel, sim, example):
-    """The others stay."""
+    """Others are kept."""
     succeed(kernel, "%claude --thread ada Hello.")
     succeed(kernel, example("clear [THREAD]"))
     succeed(kernel, "%claude --thread ada Again.")
@@ -464,7 +464,7 @@ def test_clear_forgets_a_conversation(kernel, sim, example):
 
 
 def test_save_and_load_keep_conversations(start_kernel, sim, example, tmp_path):
-    """In a file that people can read, and exactly."""
+    """In a readable file, without loss."""
     for key in ("save FILE.json", "load FILE|notebook"):
         kernel = start_kernel()
         kernel.run(f"%cd -q {tmp_path}")
@@ -492,7 +492,7 @@ def test_jobs_and_stop_know_what_is_on_its_way(kernel, sim, example):
 
 
 def test_journal_lists_the_maps(kernel, sim, example):
-    """With what they cost; and two of them side by side."""
+    """With their costs, and compares two of them."""
     kernel.run("import shutil; shutil.rmtree('.claude-magic', ignore_errors=True)")
     succeed(kernel, "%claude --map countries -o where Where is {{ item }}?")
     succeed(kernel, "%claude --map countries -o where Where exactly is {{ item }}?")
@@ -500,7 +500,7 @@ def test_journal_lists_the_maps(kernel, sim, example):
     listed = plain(succeed(kernel, example("journal [compare A B|prune DAYS]")))
     assert "Where exactly is {{ item }}?" in listed
     assert listed.split()[:3] == ["run", "state", "price"]
-    # As seen from here: a shared notebook does not tell whose folder this is.
+    # A relative path, so that a shared notebook does not contain the name of a user's folder.
     assert "\n.claude-magic/journal.sqlite: " in f"\n{listed}"
     assert "0 rows ask the same in both runs." in plain(succeed(kernel, "%claude journal compare 1 2"))
     assert "Deleted: 0 answers" in plain(succeed(kernel, "%claude journal prune 30"))
@@ -508,7 +508,7 @@ def test_journal_lists_the_maps(kernel, sim, example):
 
 
 def test_batches_lists_cancels_and_forgets(kernel, sim, example):
-    """With the map that has sent each, what is done and what is left."""
+    """With the map that sent each batch, and its progress."""
     kernel.run("import shutil; shutil.rmtree('.claude-magic', ignore_errors=True)")
     sim.script_batch(BatchScript(seconds=0))
     succeed(kernel, "%claude --map countries --via batch -o seas Name an island near {{ item }}.")
@@ -523,7 +523,7 @@ def test_batches_lists_cancels_and_forgets(kernel, sim, example):
 
 
 def test_cassette_lists_what_is_recorded(kernel, sim, example):
-    """And deletes what was not used, but never all of it."""
+    """And deletes unused answers, but never all of them."""
     kernel.run("import os; os.path.exists('claude.cassette.jsonl') and os.remove('claude.cassette.jsonl')")
     assert "There is no cassette" in plain(succeed(kernel, example("cassette [prune]")))
     for prompt in ("Name a tree.", "Name a bird."):
@@ -537,7 +537,7 @@ def test_cassette_lists_what_is_recorded(kernel, sim, example):
 
 
 def test_methods_describes_what_was_asked(kernel, sim, example):
-    """With the prompts, where they are wanted; and as data in a file."""
+    """With prompts on request, and as data in a file."""
     succeed(kernel, "%claude --no-history Name a prime for the appendix.")
 
     text = plain(succeed(kernel, example("methods [--cassette] [--appendix] [--manifest FILE.json]")))
@@ -548,7 +548,7 @@ def test_methods_describes_what_was_asked(kernel, sim, example):
 
 
 def test_panel_shows_a_panel(kernel, sim, example):
-    """Whose questions belong to that thread, whether or not there is one yet."""
+    """Its questions belong to the named thread, which may be new."""
     shown = succeed(kernel, example("panel [THREAD]")).contents("display_data")[0]["data"]
 
     assert "application/vnd.jupyter.widget-view+json" in shown
@@ -579,7 +579,7 @@ def test_budget_refuses_what_could_pass_it(start_kernel, sim, example):
 
 
 def test_limits_tells_the_servers(kernel, sim, example):
-    """And the kernel's own. A gauge needs somebody who looks at it; nobody looks at this kernel."""
+    """And the kernel's own limiter. A gauge needs a watched front end, which this kernel does not have."""
     run = succeed(kernel, example("limits [--live]"))
 
     assert "Limiter of this kernel" in plain(run)
@@ -593,12 +593,12 @@ def test_models_lists_models(kernel, sim, example):
 
 
 def test_status_tells_every_setting(kernel, sim, example):
-    """And where it comes from."""
+    """With its source."""
     assert "max_retries" in plain(succeed(kernel, example("status")))
 
 
 def test_login_and_logout_take_a_key_and_forget_it(start_kernel, sim, example):
-    """Typed as a password."""
+    """Typed like a password."""
     kernel = start_kernel(ANTHROPIC_API_KEY="")
     run = kernel.start(example("login"), allow_stdin=True)
     kernel.client.get_stdin_msg(timeout=120)
@@ -614,7 +614,7 @@ def test_login_and_logout_take_a_key_and_forget_it(start_kernel, sim, example):
 
 
 def test_demo_lets_the_simulator_answer(start_kernel, example):
-    """Where no key is configured."""
+    """If no key is configured."""
     kernel = start_kernel(ANTHROPIC_API_KEY="", ANTHROPIC_BASE_URL="")
 
     succeed(kernel, example("demo on|off"))
@@ -623,5 +623,5 @@ def test_demo_lets_the_simulator_answer(start_kernel, example):
 
 
 def test_help_tells_all_of_this(kernel, sim, example):
-    """As `%claude?` does."""
+    """Like `%claude?`."""
     assert "--web-search" in plain(succeed(kernel, example("help")))

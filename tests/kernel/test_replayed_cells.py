@@ -1,11 +1,11 @@
-"""All ways to ask, recorded in one kernel and replayed in another one that can open no socket."""
+"""All ways of asking, recorded in one kernel and replayed in another that can open no socket."""
 
 from __future__ import annotations
 
 import ast
 import time
 
-# A kernel that leaves the machine, or asks the simulator, says so in `opened`.
+# `opened` records connections of the kernel to other machines or to the simulator.
 NO_SOCKETS = """
 import socket
 opened = []
@@ -38,7 +38,7 @@ LEDGER = "__import__('claude_magic.runtime').runtime.get_runtime().ledger.rows()
 
 
 def wait_for(kernel, expression):
-    """Wait until an expression is true in the kernel, which runs what comes between cells meanwhile."""
+    """Wait until an expression is true in the kernel, which handles other messages between cells meanwhile."""
     deadline = time.monotonic() + 120.0
     while kernel.value(f"bool({expression})") != "True":
         assert time.monotonic() < deadline, f"{expression} did not come true"
@@ -46,7 +46,7 @@ def wait_for(kernel, expression):
 
 
 def run_cells(kernel):
-    """Run all of them, move the slider, and return each answer's text, request id and price, and whether it is a replay."""
+    """Run all cells, move the slider, and return each answer's text, request id, price, and whether it is a replay."""
     kernel.run(TOOLS + "n = 3\nstates = []")
     for number, source in enumerate(CELLS):
         run = kernel.run(source, allow_stdin=True, cell_id=f"c{number}")
@@ -61,7 +61,7 @@ def run_cells(kernel):
 
 
 def move_to(kernel, run, value):
-    """Let the cell's slider come to rest at a value, as a front end does."""
+    """Set the cell's slider to a value, like a front end."""
     states = [
         (each["comm_id"], each["data"].get("state", {})) for each in run.contents("comm_open", "comm_msg")
     ]
@@ -72,7 +72,8 @@ def move_to(kernel, run, value):
 
 
 def test_all_ways_to_ask_are_replayed_where_there_is_no_network(start_kernel, sim, tmp_path):
-    """Controls, comparisons, background cells, tools and panels: the same answers, of no server, for nothing."""
+    """Controls, comparisons, background cells, tools and panels: the same answers, without a server and without
+    cost."""
     cassette = {"CLAUDE_MAGIC_CASSETTE": str(tmp_path / "c.jsonl")}
     first = run_cells(recording := start_kernel(CLAUDE_MAGIC_REPLAY="auto", **cassette))
     asked = len(sim.requests)

@@ -1,4 +1,4 @@
-"""A notebook that outlives its kernel: what the first question says, and how the conversation comes back from the file."""
+"""A notebook after a kernel restart: the note of the first question, and the conversation restored from the file."""
 
 import json
 
@@ -10,7 +10,7 @@ KEY = "sk-ant-api03-" + "secret0" * 12
 
 
 class Notebook:
-    """A notebook on disk, run in kernels that know its name, as Jupyter starts them."""
+    """A notebook on disk, run in kernels that get its path, as Jupyter starts them."""
 
     def __init__(self, start_kernel, path):
         self.path = path
@@ -22,7 +22,7 @@ class Notebook:
         self.kernel = self._start(**({"JPY_SESSION_NAME": str(self.path)} | env))
 
     def run(self, **sources):
-        """Run cells by their ids, prompts as `%%claude` cells; return the last run."""
+        """Run cells by id, with prompts as `%%claude` cells. Return the last run."""
         for cell_id, source in sources.items():
             source = source if source.startswith(("%", "from", "claude")) else f"%%claude\n{source}"
             run = self.kernel.run(source, cell_id=cell_id)
@@ -36,7 +36,7 @@ class Notebook:
         return run
 
     def keep(self, cell_id, run):
-        """Take the outputs of a run as they are now."""
+        """Store the current outputs of a run."""
         outputs = [{key: output[key] for key in output if key != "transient"} for output in run.outputs]
         self.cells[cell_id]["outputs"] = outputs
 
@@ -53,7 +53,7 @@ def notebook(start_kernel, sim, tmp_path):
 
 
 def said(sim):
-    """The texts of the last request, oldest first."""
+    """Return the texts of the last request, oldest first."""
     texts = []
     for message in sim.requests[-1].body["messages"]:
         content = message["content"]
@@ -66,7 +66,7 @@ def told(run):
 
 
 def test_the_first_question_after_a_restart_says_that_the_answers_above_are_not_sent(notebook, sim):
-    """In one line, once, and with what brings them back; that makes the conversation the one that it was."""
+    """In one line, once, with the command that restores the conversation."""
     sim.script(reply("Hello Ada."), reply("1729."), reply("Who?"), reply("Ada."))
     notebook.run(a="My name is Ada", b="A number?")
     notebook.save()
@@ -104,7 +104,7 @@ def test_the_first_question_after_a_restart_says_that_the_answers_above_are_not_
     ],
 )
 def test_a_question_with_no_answers_of_its_conversation_above_says_nothing(notebook, sim, cell, source):
-    """Run All from the top, a conversation that begins, one that never was, another thread."""
+    """Run All from the top, a new conversation, one without history, and another thread."""
     notebook.run(a="My name is Ada", b="A number?")
     notebook.save()
     notebook.restart()
@@ -118,14 +118,14 @@ def test_a_question_with_no_answers_of_its_conversation_above_says_nothing(noteb
     "content", [b"", b"{", b"[]", b'{"cells": 3}', b'{"cells": [1, {"cell_type": "code", "outputs": 2}]}']
 )
 def test_whatever_the_file_holds_the_question_is_asked(notebook, sim, content):
-    """A look at it never costs an answer."""
+    """Reading the file never prevents an answer."""
     notebook.path.write_bytes(content)
 
     assert notebook.run(a="Hello").status == "ok"
 
 
 def test_an_unsaved_notebook_is_told_in_words(notebook, sim, start_kernel):
-    """Whether there is no file, no name, or nothing in the file; a file can be named."""
+    """Without a file, without a path, or with an empty file; a file can be named."""
     run = notebook.run(a="%claude load notebook")
     assert "The kernel does not know the file of this notebook" in run.error["evalue"]
     notebook.save()
@@ -141,7 +141,7 @@ def test_an_unsaved_notebook_is_told_in_words(notebook, sim, start_kernel):
 
 
 def test_a_notebook_that_got_another_name_is_found_by_its_cell(notebook, sim, tmp_path):
-    """In the working directory, where notebooks are; never one that merely has the name."""
+    """Among the notebooks in the working directory; never by its name alone."""
     notebook.run(a="Hello", x="%claude history")
     notebook.save()
     renamed = tmp_path / "renamed.ipynb"
@@ -153,7 +153,7 @@ def test_a_notebook_that_got_another_name_is_found_by_its_cell(notebook, sim, tm
 
 
 def test_what_the_user_has_changed_is_taken_as_it_stands_or_left_out(notebook, sim):
-    """Reordered, deleted, edited: the saved file says what the conversation is, and a note what is missing."""
+    """Reordered, deleted or edited: the saved file determines the conversation, and a note reports what is missing."""
     sim.script(*[reply(f"Answer {letter}.") for letter in "abcde"])
     notebook.run(a="Question a", b="Question b", c="Question c", d="Question d", e="Question e")
     notebook.cells["b"]["source"] = ["%%claude\n", "Question b, edited"]
@@ -185,7 +185,7 @@ def test_what_the_user_has_changed_is_taken_as_it_stands_or_left_out(notebook, s
 
 
 def test_threads_forks_and_beginnings_come_back(notebook, sim):
-    """Each where it began; an answer of its own is in none of them."""
+    """Each at its start; an answer without a conversation is in none of them."""
     notebook.run(
         a="One",
         b="%claude fork idea",
@@ -209,7 +209,7 @@ def test_threads_forks_and_beginnings_come_back(notebook, sim):
 
 
 def test_answers_of_several_models_come_back_beside_each_other(notebook, sim):
-    """The first goes on; `switch` goes on from another."""
+    """The conversation continues from the first; `switch` continues from another."""
     notebook.run(a="One", b="%%claude --compare sonnet,opus\nTwo")
     notebook.save()
     notebook.restart()
@@ -223,7 +223,7 @@ def test_answers_of_several_models_come_back_beside_each_other(notebook, sim):
 
 
 def test_a_panel_comes_back_from_its_transcript(notebook, sim):
-    """Its thread goes on in cells; a long answer in several outputs is in the file as HTML and as Markdown only."""
+    """Its thread continues in cells. A long answer in several outputs is saved only as HTML and Markdown."""
     long = "Once more.\n\n" + "A paragraph of the *long* answer.\n\n" * 1_000 + "End."
     sim.script(reply("In the panel."), reply(long))
     shown = notebook.run(p="from claude_magic import PromptPanel; panel = PromptPanel(thread='side'); panel")
@@ -234,7 +234,7 @@ def test_a_panel_comes_back_from_its_transcript(notebook, sim):
     notebook.save()
     saved = notebook.path.read_text(encoding="utf-8")
     has_outputs = "__import__('claude_magic.display').display.FrontEnd(get_ipython()).follows_context"
-    # ipykernel 6 has a single output for the whole transcript.
+    # With ipykernel 6, the whole transcript is a single output.
     copies = 1 if notebook.kernel.value(has_outputs) == "True" else 2
     notebook.restart()
 
@@ -245,7 +245,7 @@ def test_a_panel_comes_back_from_its_transcript(notebook, sim):
 
 
 def test_a_new_panel_does_not_go_on_with_the_thread_of_one_that_is_gone(notebook, sim):
-    """A thread of its own is its own, also where a notebook brought one of that name back."""
+    """It gets a new thread, even if the notebook has restored one with the same name."""
     shown = notebook.run(p="from claude_magic import PromptPanel; panel = PromptPanel(); panel")
     assert notebook.kernel.run("reply = panel.ask('Aside?')\nawait reply", cell_id="q").status == "ok"
     shown.until(lambda run: any("Aside?" in frame for frame in run.frames))
@@ -259,7 +259,7 @@ def test_a_new_panel_does_not_go_on_with_the_thread_of_one_that_is_gone(notebook
 
 
 def test_a_background_answer_comes_back(notebook, sim):
-    """It came after its cell had ended."""
+    """It was complete only after its cell had ended."""
     sim.script(reply("From behind."))
     source = "%%claude --bg\nTake your time"
     notebook.run(a=source)
@@ -274,7 +274,7 @@ def test_a_background_answer_comes_back(notebook, sim):
 
 
 def test_a_partial_answer_comes_back_as_one_that_can_be_continued(notebook, sim):
-    """And the rest of one that was continued is not said twice."""
+    """The text of a continued answer is not repeated."""
     sim.script(reply("Half an", stop_reason="max_tokens"), reply(" answer."), reply("Yes."))
     notebook.run(a="Tell me", b="%claude continue", c="Whole?")
     notebook.save()
@@ -285,7 +285,7 @@ def test_a_partial_answer_comes_back_as_one_that_can_be_continued(notebook, sim)
 
 
 def test_what_is_saved_is_small_and_holds_no_secret(notebook, sim):
-    """Neither what was attached, nor a key that somebody insisted on sending, nor the answer a second time."""
+    """Neither attachments, nor a key that the user insisted on sending, nor a second copy of the answer."""
     sim.script(reply("word " * 2_000), reply("No."))
     notebook.kernel.run("table = ['privately held'] * 50")
     notebook.run(a="Tell me of {{ table }}", b=f"%%claude --raw\nIs {KEY} a key?")
@@ -302,7 +302,7 @@ def test_what_is_saved_is_small_and_holds_no_secret(notebook, sim):
 
 
 def test_loading_twice_or_without_a_restart_changes_nothing(notebook, sim):
-    """Turns that are there already are taken as they are, with all that the file does not hold."""
+    """Existing turns are reused, with everything that the file does not contain."""
     notebook.run(a="One", b="Two")
     notebook.save()
     turns = "[turn.id for turn in claude.runtime.conversations.forest().turns.values()]"

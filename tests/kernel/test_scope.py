@@ -1,4 +1,4 @@
-"""What a magic in a function speaks of: what the function's own code sees at that spot."""
+"""The names in a magic inside a function: those that the function's own code can use there."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ RUN = "get_ipython().run_line_magic('claude', 'In {{ city }}')"
     ],
 )
 def test_a_variable_of_the_function_is_meant(kernel, sim, code):
-    """Not the global one of that name: in functions, methods, comprehensions, classes, coroutines, and by run_line_magic."""
+    """Not a global one of the same name: in functions, methods, comprehensions, classes and coroutines, and with
+    run_line_magic."""
     run = kernel.run(code)
 
     assert run.status == "ok", run.summary()
@@ -51,7 +52,7 @@ def test_a_variable_of_the_function_is_meant(kernel, sim, code):
 
 
 def test_a_name_that_the_function_does_not_have_is_the_notebooks(kernel, sim):
-    """And the notebook's history is there, too."""
+    """The notebook's history is accessible, too."""
     kernel.run("'the last output'")
 
     kernel.run("def f(x):\n    %claude {{ x }} in {{ city }} after {{ _ }}\nf(1)")
@@ -60,7 +61,7 @@ def test_a_name_that_the_function_does_not_have_is_the_notebooks(kernel, sim):
 
 
 def test_a_function_of_a_module_sees_its_modules_names(kernel, sim, tmp_path):
-    """As its code does, and behind them the notebook's."""
+    """Like its code, and then those of the notebook."""
     (tmp_path / "helper_of_claude.py").write_text(
         "from IPython import get_ipython\ncity = 'Turku'\n"
         "def f():\n    get_ipython().run_line_magic('claude', '{{ city }} {{ mine }}')\n"
@@ -104,7 +105,7 @@ def test_explain_and_schema_and_tools_find_the_functions_own_names(kernel, sim):
     ],
 )
 def test_out_binds_what_an_assignment_there_would(kernel, code):
-    """A local variable of the function; where it has none of that name, the global one."""
+    """A local variable of the function if there is one, else a global one."""
     kernel.run("answer = 'before'")
 
     run = kernel.run(f"{code}\ntext = f()")
@@ -116,7 +117,7 @@ def test_out_binds_what_an_assignment_there_would(kernel, code):
 
 
 def test_the_frame_is_let_go_of_when_the_answer_is_there(kernel):
-    """What was large in the function is free again."""
+    """Large objects of the function are freed."""
     kernel.run(
         "import weakref, gc\nclass Big: pass\n"
         "def f():\n    global ref\n    big = Big(); ref = weakref.ref(big)\n    %claude --quiet {{ city }}\nf()"
@@ -140,7 +141,7 @@ def test_the_frame_is_let_go_of_when_the_answer_is_there(kernel):
     ],
 )
 def test_it_holds_in_other_places_too(kernel, sim, code):
-    """Inside `%time`, in threads, in code that is executed, in classes in functions, in tasks."""
+    """Inside `%time`, in threads, in executed code, in classes in functions, in tasks."""
     run = kernel.run(code)
 
     assert run.status == "ok", run.summary()

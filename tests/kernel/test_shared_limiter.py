@@ -1,4 +1,4 @@
-"""One limiter for all: whatever asks, and from wherever, the server sees no more than was configured."""
+"""One limiter for all ways of asking: the server never receives more requests than configured."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ asking.join()
 
 @pytest.fixture(scope="module")
 def sim() -> Iterator[Simulator]:
-    """A server without limits of its own."""
+    """A server without limits."""
     with Simulator() as simulator:
         yield simulator
 
@@ -50,7 +50,7 @@ def sim() -> Iterator[Simulator]:
 def test_l3_a_panel_background_answers_and_a_loop_share_the_configured_rate(
     start_kernel: Callable[..., Kernel], sim: Simulator
 ) -> None:
-    """In no window of time do more than capacity + rate x window requests arrive."""
+    """No time window contains more than capacity + rate x window requests."""
     kernel = start_kernel(CLAUDE_MAGIC_RATE_LIMIT_RPS=str(RATE))
 
     kernel.run(PANEL)
@@ -72,7 +72,7 @@ def test_l3_a_panel_background_answers_and_a_loop_share_the_configured_rate(
 
 
 def worst_excess(times: list[float]) -> float:
-    """Return by how many requests the worst window exceeds what the bucket may let through."""
+    """Return the number of requests by which the worst window exceeds the bound of the bucket."""
     return max(
         count - CAPACITY - RATE * (end - start + LATENESS)
         for first, start in enumerate(times)

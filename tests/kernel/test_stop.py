@@ -1,4 +1,4 @@
-"""The Stop button under an answer that streams into a cell, pressed as a front end tells of it."""
+"""The Stop button under a streaming answer, pressed by the message of a front end."""
 
 import ipykernel
 import pytest
@@ -15,7 +15,7 @@ PERSON = {"allow_stdin": True, "has_page": True}
 
 @runs_clicks
 def test_stop_ends_the_answer_while_its_cell_runs(kernel, sim):
-    """What has come stays; the cell fails in one line, so that Run All stops; nothing of the button is left."""
+    """The partial answer is kept, the cell fails with one line, so that Run All stops, and the button is removed."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=2, text=TEXT))
 
@@ -38,7 +38,7 @@ def test_stop_ends_the_answer_while_its_cell_runs(kernel, sim):
 
 @runs_clicks
 def test_the_button_goes_away_with_the_end_of_the_answer(kernel, sim):
-    """One output is left, as where there was no button."""
+    """One output is left, as without a button."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=2, text=TEXT))
 
@@ -53,7 +53,8 @@ def test_the_button_goes_away_with_the_end_of_the_answer(kernel, sim):
 
 @runs_clicks
 def test_a_cell_that_waits_is_shown_as_busy(kernel, sim):
-    """Also after a message that was handled meanwhile, as JupyterLab sends with the first widget; never after its end."""
+    """Also after another message was handled, as JupyterLab sends with the first widget; but never after the end of
+    the cell."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=2, text=TEXT))
     states = []
@@ -82,7 +83,7 @@ def test_a_cell_that_waits_is_shown_as_busy(kernel, sim):
 
 
 def test_a_short_answer_has_no_button(start_kernel, sim):
-    """And where nobody would click on those below an answer, widgets are not imported."""
+    """Without buttons, no widgets are imported."""
     kernel = start_kernel()
 
     alone = kernel.run("%%claude\nhi")
@@ -107,7 +108,7 @@ def test_a_short_answer_has_no_button(start_kernel, sim):
     ],
 )
 def test_where_no_click_would_be_heard_a_line_says_how_to_stop(kernel, sim, code, kwargs):
-    """A blocking call, and ipykernel 6: no button that only pretends. The line is gone in the end."""
+    """For blocking calls, and with ipykernel 6: no button without effect. The line is removed at the end."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=2, text=TEXT))
 
@@ -123,7 +124,7 @@ def test_where_no_click_would_be_heard_a_line_says_how_to_stop(kernel, sim, code
 
 @runs_clicks
 def test_where_no_page_has_the_widget_the_answer_goes_on_in_html(kernel, sim):
-    """As where its own extension is missing, which would show an error in the place of the answer."""
+    """For example if the front end lacks the widget's extension, and would show an error in its place."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=2, text=TEXT))
 
@@ -140,7 +141,7 @@ def test_where_no_page_has_the_widget_the_answer_goes_on_in_html(kernel, sim):
 
 @pytest.mark.parametrize("kwargs", [{}, {"cell_id": "unattended"}, {"allow_stdin": True}])
 def test_nobody_is_told_where_nobody_sits(kernel, sim, kwargs):
-    """nbclient takes no input, and a console names no cells: neither button nor line."""
+    """nbclient allows no input, and a console sends no cell ids: neither button nor line."""
     sim.script(reply(chunks=[*"streams for a while, letter by letter, and ends"], chunk_delay=0.04))
 
     run = kernel.run("%%claude\nhi", **kwargs)

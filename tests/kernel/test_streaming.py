@@ -1,4 +1,4 @@
-"""What a `%%claude` cell publishes while its answer streams, and what is left in the end."""
+"""The messages of a `%%claude` cell while its answer streams, and the final output."""
 
 import itertools
 import re
@@ -17,7 +17,7 @@ def pieces(text, size=200):
 
 
 def test_a_cell_streams_growing_frames_and_ends_in_one_output(kernel, sim):
-    """S1: the picture grows while the answer comes, and what stays is one display with all types."""
+    """S1: the frames grow with the answer, and the final state is one display with all MIME types."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=2, text="First words, then many more of them."))
 
@@ -39,7 +39,7 @@ def test_a_cell_streams_growing_frames_and_ends_in_one_output(kernel, sim):
 
 
 def test_a_long_answer_grows_in_blocks_that_are_sent_once(kernel, sim):
-    """The traffic grows with the answer, not with its square: settled blocks are not sent again."""
+    """The traffic is proportional to the answer, not to its square: finished blocks are not sent again."""
     sim.script(reply(chunks=pieces(LONG_ANSWER), chunk_delay=0.01))
 
     run = kernel.run("%%claude\nwrite a lot")
@@ -60,7 +60,7 @@ def test_a_long_answer_grows_in_blocks_that_are_sent_once(kernel, sim):
 
 
 def test_frames_are_coalesced_however_fast_the_deltas_come(kernel, sim):
-    """Thousands of deltas make at most 15 frames a second."""
+    """Thousands of deltas cause at most 15 frames per second."""
     sim.script(reply(chunks=["word "] * 3000, chunk_delay=0.0))
 
     run = kernel.run("%%claude\nfast")
@@ -71,7 +71,7 @@ def test_frames_are_coalesced_however_fast_the_deltas_come(kernel, sim):
 
 
 def test_the_value_of_the_cell_is_the_reply_and_is_not_shown_twice(kernel):
-    """`_`, `Out[n]` and the name hold the reply; displayed in another cell it renders again."""
+    """`_`, `Out[n]` and the variable are the reply; in another cell it is displayed again."""
     kernel.run("%%claude -o answer\nhi")
 
     assert kernel.value("_ is answer and Out[max(Out)] is answer") == "True"
@@ -84,7 +84,7 @@ def test_the_value_of_the_cell_is_the_reply_and_is_not_shown_twice(kernel):
 
 
 def test_a_line_is_answered_among_other_code_and_clears_nothing(kernel, sim):
-    """`x = %claude ...` gives the reply; prints of the same cell stay."""
+    """`x = %claude ...` assigns the reply; prints of the same cell stay."""
     sim.script(reply("from a line"), reply("the last line"))
 
     run = kernel.run("print('before')\nx = %claude a question\nprint('after', x.text)\n%claude again")
@@ -98,7 +98,7 @@ def test_a_line_is_answered_among_other_code_and_clears_nothing(kernel, sim):
 
 
 def test_thinking_is_folded_above_the_answer(kernel, sim):
-    """Thinking is said to be going on, and ends folded away."""
+    """The status line reports it, and at the end it is collapsed."""
     gate = Gate()
     answer = reply("The answer.", thinking="Hidden reasoning.")
 
@@ -119,7 +119,7 @@ def test_thinking_is_folded_above_the_answer(kernel, sim):
 
 
 def test_r1_a_retry_is_shown_in_place_and_vanishes(start_kernel, sim):
-    """R1: a cell says that it is overloaded and when it tries again; the answer takes that place."""
+    """R1: the cell shows the overload and the time of the next attempt; the answer takes its place."""
     kernel = start_kernel(CLAUDE_MAGIC_INITIAL_BACKOFF="3")
     kernel.run("%%claude\nload what a first answer needs")
     sim.script(status(529), reply("Here it is."))
@@ -134,7 +134,7 @@ def test_r1_a_retry_is_shown_in_place_and_vanishes(start_kernel, sim):
 
 
 def test_l1_waiting_for_the_limiter_is_shown_with_its_countdown(start_kernel, sim):
-    """L1: a cell that waits for its turn says so, and for how long."""
+    """L1: a waiting cell shows the reason and the remaining time."""
     kernel = start_kernel(CLAUDE_MAGIC_RATE_LIMIT_RPS="0.01")
     kernel.run("%%claude\nfirst")
 
@@ -147,7 +147,7 @@ def test_l1_waiting_for_the_limiter_is_shown_with_its_countdown(start_kernel, si
 
 
 def test_the_users_own_tasks_run_while_a_cell_streams(kernel, sim, tmp_path):
-    """An awaited cell leaves the kernel's loop to the user's tasks."""
+    """An awaited cell does not block the kernel's loop."""
     gate, ticked = Gate(), tmp_path / "ticked"
     sim.script(hold(gate, after_deltas=1))
     kernel.run(
@@ -168,7 +168,7 @@ def test_the_users_own_tasks_run_while_a_cell_streams(kernel, sim, tmp_path):
     ipykernel.version_info < (7,), reason="there, prints of a thread go to the cell that started it"
 )
 def test_what_others_print_meanwhile_is_kept_below_the_answer(kernel, sim):
-    """A thread's prints and log lines are not cleared away with the frames, and not said twice."""
+    """Prints of a thread and log lines are not cleared with the frames, and not repeated."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=1, text="The answer itself."))
     kernel.run(
@@ -188,7 +188,7 @@ def test_what_others_print_meanwhile_is_kept_below_the_answer(kernel, sim):
 
 
 def test_c1_cells_share_one_connection(kernel, sim):
-    """C1: the client belongs to the kernel, not to the cell."""
+    """C1: the client belongs to the kernel, not to a cell."""
     kernel.run("%%claude\none")
     connections = {kernel_request.connection for kernel_request in sim.requests}
 
@@ -201,7 +201,7 @@ def test_c1_cells_share_one_connection(kernel, sim):
 
 @pytest.mark.parametrize("switch", ["%config ClaudeMagics.live = False", "environment"])
 def test_without_live_display_there_is_one_display_and_no_update(start_kernel, sim, switch):
-    """For tools that compare outputs message by message, nbval among them."""
+    """For tools that compare outputs message by message, such as nbval."""
     kernel = start_kernel(**({"CLAUDE_MAGIC_LIVE": "0"} if switch == "environment" else {}))
     if switch != "environment":
         kernel.run(switch)
@@ -213,7 +213,7 @@ def test_without_live_display_there_is_one_display_and_no_update(start_kernel, s
 
 
 def test_a_captured_cell_yields_one_output(kernel, sim):
-    """`%%capture` gets the answer as one display, though the answer streams."""
+    """`%%capture` receives the answer as one display."""
     sim.script(reply("caught"))
 
     run = kernel.run("%%capture caught\n%%claude\nhi")
@@ -223,7 +223,7 @@ def test_a_captured_cell_yields_one_output(kernel, sim):
 
 
 def test_a_nested_cell_magic_uses_the_blocking_door(kernel, sim):
-    """`%%time` runs what is below it as plain code, where nothing can be awaited."""
+    """`%%time` runs its body as plain code, which cannot await."""
     sim.script(reply("timed"))
 
     run = kernel.run("%%time\n%%claude\nhi")
@@ -234,7 +234,7 @@ def test_a_nested_cell_magic_uses_the_blocking_door(kernel, sim):
 
 
 def test_without_autoawait_a_cell_blocks_and_answers_all_the_same(start_kernel, sim):
-    """`%autoawait off` leaves cells that block."""
+    """With `%autoawait off`, cells block."""
     kernel = start_kernel()
     kernel.run("%autoawait off")
     sim.script(reply("blocked"))
@@ -246,7 +246,7 @@ def test_without_autoawait_a_cell_blocks_and_answers_all_the_same(start_kernel, 
 
 
 def test_history_shows_what_was_typed_and_the_namespace_stays_clean(kernel):
-    """A rewritten cell leaves no name behind, and `%history` shows the cell."""
+    """A rewritten cell defines no names, and `%history` shows the original."""
     before = kernel.value("sorted(name for name in globals() if not name.startswith('_'))")
 
     kernel.run("%%claude\nremember me")

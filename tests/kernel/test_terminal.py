@@ -1,4 +1,4 @@
-"""Terminal IPython on a real pseudo-terminal: words as they come, a quiet footer, Ctrl-C."""
+"""Terminal IPython on a real pseudo-terminal: streaming text, a dimmed footer, and Ctrl-C."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def sim():
 
 @pytest.fixture
 def environment(sim, tmp_path):
-    """An environment of its own, whose Claude is the simulator."""
+    """An isolated environment that uses the simulator."""
     sim.clear()
     return {
         **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
@@ -63,7 +63,7 @@ def terminal(environment, tmp_path):
 
 
 def ask(terminal, cell):
-    """Type a cell; at the simple prompt cell magics end with two blank lines."""
+    """Type a cell. At the simple prompt, two blank lines end a cell magic."""
     for line in [*cell.split("\n"), *["", ""] * cell.startswith("%%")]:
         terminal.sendline(line)
 
@@ -74,7 +74,7 @@ def until_prompt(terminal):
 
 
 def test_words_are_written_as_they_come_with_a_footer_and_no_reprs(terminal, sim):
-    """The text grows on the screen; below it model, tokens and seconds; no `Out[n]`."""
+    """The text grows; below it are model, tokens and seconds; there is no `Out[n]`."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=2, text="First words, and then the others."))
 
@@ -106,7 +106,7 @@ def test_a_line_at_the_prompt_reaches_claude_with_its_question_mark(terminal, si
 
 
 def test_a_retry_is_told_on_one_line_that_vanishes(terminal, sim):
-    """R1: the countdown stands in place of the answer that is to come."""
+    """R1: the countdown is shown in the place of the answer."""
     sim.script(status(529), reply("Here."))
 
     ask(terminal, "%claude hi")
@@ -117,7 +117,7 @@ def test_a_retry_is_told_on_one_line_that_vanishes(terminal, sim):
 
 
 def test_ctrl_c_keeps_what_had_come(terminal, sim):
-    """One line, no traceback; the partial text is on the screen, in the name and in claude.last."""
+    """One line, no traceback; the partial text is kept on the screen, in the variable and in claude.last."""
     sim.script(hold(Gate(), after_deltas=2, text="Half an answer and no more of it."))
 
     ask(terminal, "%%claude -o partial\nhi")
@@ -133,7 +133,7 @@ def test_ctrl_c_keeps_what_had_come(terminal, sim):
 
 @pytest.mark.parametrize("stage", ["first byte", "backoff"])
 def test_ctrl_c_ends_every_wait(terminal, sim, stage):
-    """Nothing has come yet, and nothing will."""
+    """Before any text has arrived."""
     sim.script(status(529, retry_after=20) if stage == "backoff" else hold(Gate(), after_deltas=0))
 
     ask(terminal, "%claude hi")
@@ -144,7 +144,7 @@ def test_ctrl_c_ends_every_wait(terminal, sim, stage):
 
 
 def test_ctrl_c_during_a_users_own_await_cancels_the_stream(terminal, sim):
-    """S2: what the interrupted cell had started does not go on unseen."""
+    """S2: replies that the interrupted cell started do not continue unnoticed."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=1))
     ask(terminal, "from claude_magic import claude")
@@ -167,7 +167,7 @@ TIDE_TABLE = "def tide_table(port: str): print('called' + ' for', port); return 
 
 @pytest.mark.parametrize(("answer", "is_run"), [("y", True), ("what?\ny", True), ("n", False)])
 def test_a_typed_answer_decides_on_a_tool(terminal, sim, answer, is_run):
-    """The call stands in the question, on a line of its own; what is no answer is asked again."""
+    """The question shows the call on a separate line; invalid answers are asked again."""
     ask(terminal, TIDE_TABLE)
     until_prompt(terminal)
 
@@ -185,7 +185,7 @@ def test_a_typed_answer_decides_on_a_tool(terminal, sim, answer, is_run):
 
 
 def test_ctrl_c_at_the_question_ends_the_answer(terminal, sim):
-    """And the next one is accepted."""
+    """The next question is accepted."""
     ask(terminal, TIDE_TABLE)
     until_prompt(terminal)
 
@@ -202,7 +202,7 @@ def test_ctrl_c_at_the_question_ends_the_answer(terminal, sim):
 
 
 def test_an_async_tool_runs_on_the_loop_of_the_users_own_awaits(terminal, sim):
-    """What they have opened there works only there."""
+    """Objects that were created on that loop work only there."""
     ask(terminal, "import asyncio; loop = None")
     until_prompt(terminal)
     ask(terminal, "await asyncio.sleep(0); loop = asyncio.get_running_loop()")
@@ -223,7 +223,7 @@ def test_an_async_tool_runs_on_the_loop_of_the_users_own_awaits(terminal, sim):
     ],
 )
 def test_ctrl_c_in_a_tool_ends_the_answer(terminal, sim, tool):
-    """Whether it blocks or waits; the next question is accepted."""
+    """Whether the tool blocks or awaits; the next question is accepted."""
     ask(terminal, tool + "\n")
     until_prompt(terminal)
 
@@ -240,7 +240,7 @@ def test_ctrl_c_in_a_tool_ends_the_answer(terminal, sim, tool):
 
 
 def test_escape_sequences_of_a_model_do_not_reach_the_terminal(terminal, sim):
-    """What a model wrote is untrusted: a terminal would obey it."""
+    """Text of a model is untrusted, and a terminal would interpret them."""
     sim.script(reply("safe \x1b]0;title\x07 \x1b[2J end"))
 
     ask(terminal, "%claude hi")
@@ -253,7 +253,7 @@ def test_escape_sequences_of_a_model_do_not_reach_the_terminal(terminal, sim):
 
 
 def test_errors_and_help_are_readable(terminal, sim):
-    """Short error, short help, status as aligned text."""
+    """A short error, the short help, and the status as aligned text."""
     sim.script(status(401))
     ask(terminal, "%claude hi")
     shown = until_prompt(terminal)
@@ -275,7 +275,8 @@ def test_errors_and_help_are_readable(terminal, sim):
 
 
 def test_an_error_keeps_its_words_apart_whatever_the_mode_of_tracebacks(terminal):
-    """`%xmode Plain` and `Minimal` join what an exception gives as its traceback without a line break; `Verbose` would show frames."""
+    """`%xmode Plain` and `Minimal` join the traceback lines of an exception without line breaks; `Verbose` would
+    show frames."""
     name = "a" * 100
     for mode in ("Context", "Plain", "Minimal", "Verbose"):
         ask(terminal, f"%xmode {mode}")
@@ -286,7 +287,7 @@ def test_an_error_keeps_its_words_apart_whatever_the_mode_of_tracebacks(terminal
         assert f"-a {name} is neither a file in" in " ".join(shown.split()), mode
         assert ".py" not in shown, mode
 
-    # In Python, the line of the user and one frame of ours.
+    # In plain Python: the user's line, and one frame of the package.
     ask(terminal, "claude.map('{{ itm }}', [1])")
     shown = until_prompt(terminal)
     assert shown.count(".py:") == 1
@@ -294,7 +295,7 @@ def test_an_error_keeps_its_words_apart_whatever_the_mode_of_tracebacks(terminal
 
 
 def test_without_a_terminal_the_text_is_plain(environment, sim, tmp_path):
-    """In a pipe: no escape sequence, no line that changes in place, and a wait is told once."""
+    """In a pipe: no escape sequences, no line that is updated in place, and each wait is reported once."""
     sim.script(status(529), reply("Into a pipe."))
     code = (
         "get_ipython().run_line_magic('load_ext', 'claude_magic')\nget_ipython().run_cell('%%claude\\nhi')\n"
@@ -319,7 +320,7 @@ def test_without_a_terminal_the_text_is_plain(environment, sim, tmp_path):
 
 
 def test_answers_that_are_compared_are_written_one_after_the_other(terminal, sim):
-    """Each under its model, the first as it comes."""
+    """Each under its model; the first one streams."""
 
     def behave(post):
         name = "First" if "sonnet" in post.request.body["model"] else "Second"
@@ -338,7 +339,7 @@ def test_answers_that_are_compared_are_written_one_after_the_other(terminal, sim
 
 
 def test_where_there_are_no_controls_a_prompt_is_asked_once(terminal, sim):
-    """With the values as they are, and a note that says so."""
+    """With the current values, and a note."""
     sim.script(reply("Three."))
     ask(terminal, "n = 3")
     until_prompt(terminal)
@@ -352,7 +353,7 @@ def test_where_there_are_no_controls_a_prompt_is_asked_once(terminal, sim):
 
 
 def test_a_map_has_a_bar_then_one_line_and_ctrl_c_keeps_what_there_is(terminal, sim):
-    """The bar moves in place; the same line asks only the rest."""
+    """The bar is updated in place; running the line again asks only the remaining rows."""
     gate = Gate()
     sim.script(reply("alpha"), reply("beta"), hold(gate))
     ask(terminal, "words = ['one', 'two', 'three']")
@@ -376,7 +377,10 @@ def test_a_map_has_a_bar_then_one_line_and_ctrl_c_keeps_what_there_is(terminal, 
 
 
 def test_a_map_says_that_ctrl_c_loses_nothing(terminal, sim):
-    """A bar while it runs; stopped, it says what to do, and the same line asks only the rest."""
+    """There is a bar while it runs.
+
+    Once stopped, it says what to do, and running the line again asks only the remaining rows.
+    """
     gate = Gate()
     sim.script(reply("alpha"), hold(gate))
 

@@ -1,4 +1,4 @@
-"""What a tool puts into the cell of an answer stays there, below the answer."""
+"""Outputs of tools in the cell of an answer are kept below the answer."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def count_tides(port: str) -> str:
 
 @pytest.fixture(scope="module")
 def kernel(start_kernel):
-    """A kernel with tools that show something."""
+    """A kernel with tools that produce outputs."""
     kernel = start_kernel()
     assert kernel.run(TOOLS).status == "ok"
     return kernel
 
 
 def ask(kernel, tool, count):
-    """Have a tool called, and return what the cell holds in the end, so many outputs, the answer first."""
+    """Have a tool called. Return the `count` final outputs of the cell, of which the first is the answer."""
     run = kernel.run(f'%%claude --tools {tool} --approve never\nUse {tool} for port "Brest"')
     assert run.status == "ok"
     assert len(run.outputs) == count, run.outputs
@@ -46,7 +46,7 @@ def ask(kernel, tool, count):
 
 
 def test_prints_and_displays_of_a_tool_stay_in_their_order(kernel):
-    """The answer's last picture replaces all outputs of the cell; theirs are shown again below it."""
+    """The final output replaces all outputs of the cell; those of tools are shown again below it."""
     answer, before, curve, after = ask(kernel, "draw_tide", 4)
 
     assert "draw_tide" in answer["data"]["text/plain"]
@@ -55,7 +55,7 @@ def test_prints_and_displays_of_a_tool_stay_in_their_order(kernel):
 
 
 def test_a_display_that_was_updated_stays_as_it_was_last(kernel):
-    """And can be updated still, by the name it has."""
+    """It can still be updated by its id."""
     _answer, height = ask(kernel, "watch_tide", 2)
 
     assert height["data"]["text/html"] == "<b>2 m</b>"
@@ -63,14 +63,14 @@ def test_a_display_that_was_updated_stays_as_it_was_last(kernel):
 
 
 def test_what_a_tool_has_cleared_does_not_come_back(kernel):
-    """As in a cell of its own."""
+    """As in a separate cell."""
     _answer, number = ask(kernel, "count_tides", 2)
 
     assert number["text"] == "tide 2\n"
 
 
 def test_a_line_that_a_tool_prints_stays_one_output(kernel):
-    """However often the kernel flushes its streams meanwhile: a timer of an earlier print does it at any moment."""
+    """Although the kernel flushes its streams on a timer, possibly in the middle of the line."""
     eager = "from ipykernel.iostream import OutStream\nschedule, OutStream._schedule_flush = OutStream._schedule_flush, OutStream.flush"
     assert kernel.run(eager).status == "ok"
     try:

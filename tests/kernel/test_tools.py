@@ -1,4 +1,4 @@
-"""Tools in real kernels: what runs where, who is asked, and what an interrupt leaves."""
+"""Tools in real kernels: where they run, approval, and interrupts."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _new_conversation(kernel):
 
 
 def result(sim):
-    """The last result that a request carried."""
+    """Return the last tool result in a request."""
     for request in reversed(sim.requests):
         for turn in reversed(request.body["messages"]):
             for block in turn["content"]:
@@ -130,7 +130,8 @@ def result(sim):
 
 
 def test_a_function_is_called_and_its_result_goes_back(kernel, sim):
-    """Schema from signature and docstring, call on the main thread, what it prints in the cell, one answer of two rounds."""
+    """With a schema from signature and docstring, on the main thread, with prints in the cell, and one answer of two
+    rounds."""
     run = kernel.run('%%claude --tools tide_table --approve never\nUse tide_table for port "Brest"')
 
     (tool,) = sim.requests[0].body["tools"]
@@ -147,7 +148,7 @@ def test_a_function_is_called_and_its_result_goes_back(kernel, sim):
 
 
 def test_an_async_function_runs_on_the_loop_of_the_kernel(kernel, sim):
-    """Where the user's own tasks and clients live."""
+    """Where the user's own tasks and clients run."""
     run = kernel.run('%%claude --tools wind_at --approve never\nUse wind_at for port "Brest"')
 
     assert "wind_at runs in True" in run.stdout
@@ -155,7 +156,7 @@ def test_an_async_function_runs_on_the_loop_of_the_kernel(kernel, sim):
 
 
 def test_an_async_function_also_runs_in_a_line_that_blocks(kernel, sim):
-    """The loop is let run once more inside itself, in a plain cell only."""
+    """The loop runs nested, but only in a plain cell."""
     run = kernel.run('x = 1\n%claude --tools wind_at --approve never Use wind_at for port "Brest"')
 
     assert run.status == "ok"
@@ -164,7 +165,7 @@ def test_an_async_function_also_runs_in_a_line_that_blocks(kernel, sim):
 
 
 def test_in_a_coroutine_a_line_that_blocks_says_what_to_do_instead(kernel, sim):
-    """There the loop cannot be nested without breaking the kernel; the history stays valid."""
+    """Nesting the loop there would break the kernel; the history stays valid."""
     code = 'await asyncio.sleep(0)\n%claude --tools wind_at --approve never Use wind_at for port "Brest"'
 
     run = kernel.run(code)
@@ -177,7 +178,7 @@ def test_in_a_coroutine_a_line_that_blocks_says_what_to_do_instead(kernel, sim):
 @ENTRY_POINTS
 @pytest.mark.parametrize(("tool", "content"), [("tide_readings", "[4.5,5.0]"), ("wind_readings", "[3,4]")])
 def test_what_a_generator_yields_goes_back(kernel, sim, entry_point, tool, content):
-    """Read where the function runs, so that what it prints stands in the cell; an async one as well."""
+    """It is read where the function runs, so its prints are in the cell; an async generator as well."""
     run = kernel.run(f'{entry_point.format(tool=tool)} for port "Brest"')
 
     assert run.status == "ok"
@@ -187,7 +188,7 @@ def test_what_a_generator_yields_goes_back(kernel, sim, entry_point, tool, conte
 
 @ENTRY_POINTS
 def test_a_picture_in_a_result_goes_back_as_one(kernel, sim, entry_point):
-    """In its place; one that is damaged is a text, and the answer goes on."""
+    """In its place; a damaged image becomes text, and the answer continues."""
     kernel.run(entry_point.format(tool="tide_chart"))
     blocks = result(sim)["content"]
     run = kernel.run(entry_point.format(tool="half_chart"))
@@ -198,7 +199,7 @@ def test_a_picture_in_a_result_goes_back_as_one(kernel, sim, entry_point):
 
 
 def test_what_a_function_raises_goes_back_to_the_model(kernel, sim):
-    """As an error with the user's own frames."""
+    """As an error with the frames of the user's code."""
     run = kernel.run("%%claude --tools broken_gauge --approve never\nUse broken_gauge with x 3")
 
     assert run.status == "ok"
@@ -209,7 +210,7 @@ def test_what_a_function_raises_goes_back_to_the_model(kernel, sim):
 
 @ENTRY_POINTS
 def test_an_async_function_that_waits_in_vain_has_failed(kernel, sim, entry_point):
-    """What it cancels of its own is no interrupt of the answer."""
+    """Cancelling its own tasks does not interrupt the answer."""
     run = kernel.run(entry_point.format(tool="vain_vane"))
 
     assert run.status == "ok"
@@ -220,7 +221,7 @@ def test_an_async_function_that_waits_in_vain_has_failed(kernel, sim, entry_poin
 
 @ENTRY_POINTS
 def test_the_screen_says_that_a_function_runs_before_it_blocks(kernel, entry_point):
-    """Nothing can be drawn while it does."""
+    """No frame can be drawn while it blocks."""
     run = kernel.run(entry_point.format(tool="short_gauge"))
 
     before = []
@@ -233,7 +234,7 @@ def test_the_screen_says_that_a_function_runs_before_it_blocks(kernel, entry_poi
 
 
 def test_a_cell_that_is_waiting_runs_after_an_async_function_in_a_line_that_blocks(kernel):
-    """Letting the kernel's loop run inside itself loses no message, and starts no cell inside another."""
+    """Nesting the kernel's loop loses no message, and starts no cell inside another."""
     first = kernel.start(
         'order = []\n%claude --tools wind_at --approve never Use wind_at for port "Brest"\norder.append(1)'
     )
@@ -255,7 +256,7 @@ def test_a_tool_that_does_not_exist_sends_nothing(kernel, sim):
 
 
 def test_where_nobody_can_be_asked_a_call_is_refused(kernel, sim):
-    """As under nbclient: the result says so, and how to allow it."""
+    """As with nbclient; the result says so, and how to allow it."""
     run = kernel.run('%%claude --tools tide_table\nUse tide_table for port "Brest"')
 
     assert run.status == "ok"
@@ -267,7 +268,7 @@ def test_where_nobody_can_be_asked_a_call_is_refused(kernel, sim):
 
 @pytest.mark.parametrize(("answer", "is_run"), [("y", True), ("n", False)])
 def test_a_typed_answer_decides(kernel, sim, answer, is_run):
-    """With the arguments in the question, where there are no buttons."""
+    """In front ends without buttons. The question contains the arguments."""
     run = kernel.start('%%claude --tools tide_table\nUse tide_table for port "Brest"', allow_stdin=True)
 
     request = kernel.client.get_stdin_msg(timeout=120)
@@ -288,26 +289,26 @@ runs_clicks = pytest.mark.skipif(
 
 
 def states(run):
-    """What the page is told of the widget in which an answer grows, oldest first."""
+    """Return the states of the answer's widget that were sent to the page, oldest first."""
     told = [content["data"] for content in run.contents("comm_msg") if content["comm_id"] == run.view]
     return [data["state"] for data in told if data["method"] == "update"]
 
 
 def question(run):
-    """What a cell asks in that widget; {} for nothing."""
+    """Return the question in that widget; {} if there is none."""
     asked = [state["question"] for state in states(run) if "question" in state]
     return asked[-1] if run.view and asked else {}
 
 
 def press(kernel, run, label):
-    """Press a button, as the page tells of it."""
+    """Send the page's message for a pressed button."""
     kernel.tell(run.view, {"do": "press", "number": question(run)["number"], "label": label})
 
 
 @runs_clicks
 @pytest.mark.parametrize(("label", "is_run"), [("Allow", True), ("Deny", False)])
 def test_a_button_decides_while_the_cell_runs(kernel, label, is_run):
-    """It stands in the widget in which the answer grows, below what it decides on, and in no output."""
+    """The question is in the widget of the growing answer, below the call, and in no output."""
     run = kernel.start(ASK, **PERSON).until(question)
 
     assert [each["label"] for each in question(run)["buttons"]] == ["Allow", "Deny", "Allow all"]
@@ -326,7 +327,7 @@ def test_a_button_decides_while_the_cell_runs(kernel, label, is_run):
 
 @runs_clicks
 def test_one_press_can_allow_all_calls_of_an_answer(kernel, sim):
-    """The second one does not ask; without that each is asked about, one after the other."""
+    """The second call is then not asked about; otherwise each call is, one after the other."""
     code = '%%claude --tools tide_table,wind_at\nUse tide_table and wind_at for port "Brest"'
     run = kernel.start(code, **PERSON).until(question)
     press(kernel, run, "Allow all")
@@ -346,7 +347,7 @@ def test_one_press_can_allow_all_calls_of_an_answer(kernel, sim):
 
 @runs_clicks
 def test_an_answer_that_is_stopped_while_it_asks_leaves_no_question(kernel, sim):
-    """The call is not run, and the history is valid."""
+    """The call does not run, and the history is valid."""
     run = kernel.start(ASK, **PERSON).until(question)
 
     kernel.tell(run.view, {"do": "stop"})
@@ -361,7 +362,10 @@ def test_an_answer_that_is_stopped_while_it_asks_leaves_no_question(kernel, sim)
 
 @runs_clicks
 def test_an_answer_in_the_background_asks_in_its_cell_too(kernel, sim):
-    """The rest of one that was cut, with its tools. Its cell has ended long before, and nothing of the question stays."""
+    """It is the rest of an answer that was cut off, with its tools.
+
+    Its cell has ended, and the question leaves no output.
+    """
     call = {"type": "tool_use", "id": "toolu_1", "name": "tide_table", "input": {"port": "Brest"}}
     sim.script(reply(text="It begins", stop_reason="max_tokens"))
     kernel.run(ASK, **PERSON)
@@ -380,7 +384,7 @@ def test_an_answer_in_the_background_asks_in_its_cell_too(kernel, sim):
 
 
 def buttons(run):
-    """The ids of the buttons of a cell that asks below its answer, by what stands on them."""
+    """Return the ids of the buttons below the answer of a cell, by label."""
     found = {}
     for message in run.messages:
         if message["msg_type"] == "comm_open":
@@ -391,13 +395,13 @@ def buttons(run):
 
 
 def click(kernel, run, label):
-    """Click one of these, as a front end tells of it."""
+    """Send the message of a front end for a click on one of them."""
     kernel.tell(buttons(run)[label], {"event": "click"})
 
 
 @pytest.fixture
 def impatient(kernel):
-    """A page is given no time to say that it has the widget."""
+    """Sets the time for a page to report the widget to zero."""
     module = "__import__('claude_magic.display.widgets').display.widgets"
     kernel.run(f"{module}.PAGE_TIMEOUT = 0.0")
     yield kernel
@@ -406,7 +410,7 @@ def impatient(kernel):
 
 @runs_clicks
 def test_where_no_page_has_the_widget_buttons_stand_below_the_answer(impatient):
-    """As where its own extension is missing. The end of the answer takes the place of both."""
+    """For example if the front end lacks the widget's extension. The final output replaces answer and buttons."""
     run = impatient.start(ASK, **PERSON | {"has_page": False}).until(
         lambda each: "Allow all" in buttons(each)
     )
@@ -425,7 +429,7 @@ def test_where_no_page_has_the_widget_buttons_stand_below_the_answer(impatient):
 
 @runs_clicks
 def test_after_a_press_a_quiet_line_stands_where_the_buttons_were(kernel, sim):
-    """A saved notebook must not hold a widget that is gone, not even where no answer is drawn over it."""
+    """Even without a live answer, a saved notebook must not contain a closed widget."""
     code = '%%claude --quiet --tools tide_table\nUse tide_table for port "<b>Brest</b>"'
     run = kernel.start(code, **PERSON).until(lambda each: "Allow all" in buttons(each))
 
@@ -451,7 +455,7 @@ def test_after_a_press_a_quiet_line_stands_where_the_buttons_were(kernel, sim):
     ],
 )
 def test_an_interrupt_in_a_tool_ends_the_cell_and_leaves_a_valid_history(kernel, sim, code, stage):
-    """The call is answered with an error, and the next question is accepted."""
+    """The call gets an error as its result, and the next question is accepted."""
     run = kernel.start(code).until(lambda each: stage in each.stdout)
 
     time.sleep(0.1)  # into the tool's own wait
@@ -467,7 +471,7 @@ def test_an_interrupt_in_a_tool_ends_the_cell_and_leaves_a_valid_history(kernel,
 
 @ENTRY_POINTS
 def test_nothing_of_an_interrupted_tool_goes_on(kernel, entry_point):
-    """An async function ends with its cell, instead of living on in the kernel's loop."""
+    """An async function ends with its cell, and does not continue on the kernel's loop."""
     run = kernel.start(entry_point.format(tool="beating_vane")).until(
         lambda each: "beating_vane runs" in each.stdout
     )
@@ -485,7 +489,7 @@ BLOCKING = 'x = 1\n%claude --tools tide_table Use tide_table for port "Brest"'
 
 @pytest.mark.parametrize(("code", "cell_id"), [(ASK, None), (ASK, "ask"), (BLOCKING, "ask")])
 def test_an_interrupt_at_the_approval_leaves_a_valid_history(kernel, sim, code, cell_id):
-    """Whether a person was to type or to press."""
+    """With typed approval and with buttons."""
     run = kernel.start(code, **PERSON | {"cell_id": cell_id})
     if code == BLOCKING or cell_id is None or int(ipykernel.__version__.split(".")[0]) < 7:
         kernel.client.get_stdin_msg(timeout=120)

@@ -1,4 +1,4 @@
-"""Questions of one conversation come one after the other, and nobody waits for themselves."""
+"""Questions of one conversation are sent one after the other, without deadlock."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_a_tool_may_ask_in_the_conversation_that_calls_it(kernel, sim, tool, pre
 
 
 def test_questions_from_many_threads_come_one_after_the_other(kernel, sim):
-    """Each sees all that were asked before it, whole."""
+    """Each is sent after the complete answers of all earlier ones."""
     kernel.run("from claude_magic import claude")
 
     kernel.run("replies = [claude.submit(f'Question {n}', thread='crowd') for n in range(12)]")
@@ -48,7 +48,7 @@ def test_questions_from_many_threads_come_one_after_the_other(kernel, sim):
 
 
 def test_a_question_behind_one_that_is_stopped_goes_on_from_what_had_come(kernel, sim):
-    """Stopping one does not stop those that wait for it."""
+    """Stopping a question does not stop those that wait for it."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=2, text="First words, then many more."), reply("Second."))
     kernel.run("from claude_magic import claude\nfirst = claude.submit('One', thread='stopped')")

@@ -17,18 +17,18 @@ API_KEY = "sk-ant-test-kernel-4f1d0c7b9e"
 
 @pytest.fixture(autouse=True)
 def _no_budget_after_a_test(kernel: Any) -> Iterator[None]:
-    """The budget belongs to the kernel, and the kernel to all tests of this file."""
+    """Remove the budget, because all tests of this file share the kernel."""
     yield
     kernel.run("%claude budget off")
 
 
 def plain(run: Any) -> str:
-    """What a cell shows, as plain text."""
+    """Return the plain text output of a cell."""
     return "\n".join(output["data"]["text/plain"] for output in run.outputs if "data" in output)
 
 
 def visible(run: Any) -> str:
-    """What a cell shows, as the text of its HTML."""
+    """Return the visible text of a cell's HTML output."""
     return "\n".join(re.sub(r"<[^>]*>", "", html) for html in run.frames).replace("&nbsp;", " ")
 
 
@@ -37,7 +37,7 @@ def paths(sim: Simulator) -> list[str]:
 
 
 def test_a_footer_tells_tokens_and_price(kernel: Any, sim: Simulator) -> None:
-    """Of the simulator's answers, what Claude would have cost."""
+    """For the simulator, the price of the same answer from Claude."""
     sim.script(reply("There."))
 
     run = kernel.run("%%claude --no-history\nHello")
@@ -46,7 +46,7 @@ def test_a_footer_tells_tokens_and_price(kernel: Any, sim: Simulator) -> None:
 
 
 def test_usage_lists_models_and_threads(kernel: Any) -> None:
-    """One row for each, and their sum."""
+    """With one row for each, and their sum."""
     kernel.run("%%claude --thread lighthouse\nHello")
     kernel.run("%%claude --thread lighthouse -m claude-haiku-5-5\nHello again")
 
@@ -60,7 +60,7 @@ def test_usage_lists_models_and_threads(kernel: Any) -> None:
 
 
 def test_a_request_that_could_pass_the_budget_is_not_sent(kernel: Any, sim: Simulator) -> None:
-    """It is counted, which is free, and refused in a few lines that say the figures and what to do."""
+    """Its tokens are counted, which is free; the error has a few lines with the amounts and advice."""
     assert re.search(r"budget +\$0\.001 ", plain(kernel.run("%claude budget 0.001")))
     sim.clear()
 
@@ -77,7 +77,7 @@ def test_a_request_that_could_pass_the_budget_is_not_sent(kernel: Any, sim: Simu
 
 
 def test_a_budget_lets_pass_what_fits(kernel: Any, sim: Simulator) -> None:
-    """And what was spent is told with it."""
+    """It shows the amount spent."""
     kernel.run("%claude budget $20")
     sim.clear()
 
@@ -89,7 +89,7 @@ def test_a_budget_lets_pass_what_fits(kernel: Any, sim: Simulator) -> None:
 
 
 def test_a_model_without_a_price_is_refused_under_a_budget(kernel: Any, sim: Simulator) -> None:
-    """Nothing is sent for it."""
+    """Nothing is sent."""
     kernel.run("%claude budget 20")
     sim.clear()
 
@@ -102,7 +102,7 @@ def test_a_model_without_a_price_is_refused_under_a_budget(kernel: Any, sim: Sim
 def test_failed_attempts_that_may_be_billed_show_in_usage(
     start_kernel: Callable[..., Any], sim: Simulator
 ) -> None:
-    """A 500 may have been executed."""
+    """A request with a 500 may have been executed."""
     kernel = start_kernel(CLAUDE_MAGIC_INITIAL_BACKOFF="0")
     sim.script(status(500), reply("There."))
 
@@ -124,7 +124,7 @@ def test_a_reload_forgets_neither_budget_nor_usage(start_kernel: Callable[..., A
 
 
 def test_limits_tell_what_the_server_said(kernel: Any) -> None:
-    """Beside our own limiter."""
+    """In addition to the kernel's limiter."""
     kernel.run("%%claude --no-history\nHello")
 
     text = plain(kernel.run("%claude limits"))
@@ -135,7 +135,7 @@ def test_limits_tell_what_the_server_said(kernel: Any) -> None:
 
 
 def test_models_are_listed(kernel: Any, sim: Simulator) -> None:
-    """From the server, the default and the short names marked."""
+    """As the server lists them, with the default and the short names marked."""
     sim.clear()
 
     text = plain(kernel.run("%claude models"))
@@ -146,7 +146,7 @@ def test_models_are_listed(kernel: Any, sim: Simulator) -> None:
 
 
 def test_models_without_a_server_come_from_the_dated_table(start_kernel: Callable[..., Any]) -> None:
-    """And the reader learns why."""
+    """With the reason."""
     kernel = start_kernel(ANTHROPIC_BASE_URL="http://127.0.0.1:9", CLAUDE_MAGIC_MAX_RETRIES="0")
 
     text = plain(kernel.run("%claude models"))
@@ -157,7 +157,7 @@ def test_models_without_a_server_come_from_the_dated_table(start_kernel: Callabl
 
 
 def test_a_short_name_is_resolved_and_shown(kernel: Any, sim: Simulator) -> None:
-    """The footer names the model that answered."""
+    """The footer contains the model that answered."""
     sim.clear()
 
     run = kernel.run("%%claude --no-history -m opus\nHello")
@@ -167,7 +167,7 @@ def test_a_short_name_is_resolved_and_shown(kernel: Any, sim: Simulator) -> None
 
 
 def test_a_dry_run_sends_nothing_but_the_count(kernel: Any, sim: Simulator) -> None:
-    """It shows everything but the key, and leaves no trace in the conversation."""
+    """It shows everything but the key, and does not change the conversation."""
     sim.clear()
 
     run = kernel.run('%%claude --thread rehearsal --dry-run -s "Be brief."\nIt costs $5 {not a formula}')
@@ -185,7 +185,7 @@ def test_a_dry_run_sends_nothing_but_the_count(kernel: Any, sim: Simulator) -> N
 
 
 def test_a_stopped_answer_has_one_estimate_everywhere(kernel: Any, sim: Simulator) -> None:
-    """Footer, jobs, usage, budget and the reply itself: what came is known, what it cost is estimated, and said to be."""
+    """Footer, jobs, usage, budget and reply show the same estimated cost, marked as an estimate."""
     sim.script(hold(Gate(), after_deltas=200, text="tide " * 3000))
     kernel.run(
         "import time\nfrom claude_magic import claude\nfrom claude_magic.runtime import format_usd\n%claude budget 5"

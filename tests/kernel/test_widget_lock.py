@@ -1,4 +1,4 @@
-"""Everything that makes widgets, in a real kernel: they come and go only while no page is told of them."""
+"""All code that creates widgets, in a real kernel: they are created and closed only while no page requests them."""
 
 import ipykernel
 import pytest
@@ -11,8 +11,8 @@ runs_clicks = pytest.mark.skipif(
 CLICK = {"method": "custom", "content": {"event": "click"}}
 LONG = "\n\n".join(f"## Part {number}\n\nSome words about it." for number in range(12))
 TOOL = 'def tide_table(port: str) -> str:\n    "Give the times of high water."\n    return "06:12"'
-# Sees each change of ipywidgets' own list of widgets: whether the lock is held, and whether, when it is let go, a box has contents
-# that no page would be told of.
+# Checks each change of ipywidgets' registry: whether the lock is held, and whether, when it is released, a box has
+# children that pages would not receive.
 WATCH = """
 import ipywidgets.widgets.widget as library
 import claude_magic.display.widgets as owner
@@ -53,7 +53,7 @@ library._instances = owner._lock = watched
 
 @pytest.fixture
 def watched(start_kernel):
-    """A kernel of its own that watches its widgets; afterwards, that all was as it should be."""
+    """A separate kernel that checks its widgets; at the end, there must be no violations."""
     kernel = start_kernel()
     kernel.run(WATCH)
     yield kernel
@@ -63,7 +63,7 @@ def watched(start_kernel):
 
 
 def comm_of(run, label):
-    """The comm of the widget with this label, or None while there is none."""
+    """Return the comm of the widget with this label, or None if there is none."""
     for message in run.messages:
         state = message["content"].get("data", {}).get("state", {}) if "comm" in message["msg_type"] else {}
         if state.get("description") == label:
@@ -79,7 +79,7 @@ def send(kernel, comm, data):
 
 @runs_clicks
 def test_answers_side_by_side(watched, sim):
-    """They grow block by block, and are closed at their end."""
+    """They grow block by block, and their widgets are closed at the end."""
     gate = Gate()
     sim.script(*[hold(gate, after_deltas=20, text=LONG)] * 2)
     code = "%%claude --compare sonnet,opus\nName some."
@@ -98,7 +98,7 @@ def test_answers_side_by_side(watched, sim):
 
 @runs_clicks
 def test_answers_side_by_side_that_are_stopped(watched, sim):
-    """The widgets go as they go at a proper end."""
+    """Their widgets are closed as at a normal end."""
     gate = Gate()
     sim.script(*[hold(gate, after_deltas=20, text=LONG)] * 2)
     code = "%%claude --compare sonnet,opus\nName some."
@@ -113,7 +113,7 @@ def test_answers_side_by_side_that_are_stopped(watched, sim):
 
 
 def test_controls_for_a_prompt(watched, sim):
-    """Shown, moved, and taken away when their cell runs again; a widget of the user's stays."""
+    """They are shown, changed, and closed when their cell runs again; the user's own widget stays."""
     sim.script(reply(LONG), reply("Some."), reply(LONG))
     watched.run("import ipywidgets\nn, mine = 3, ipywidgets.IntSlider(3)")
     code = "%%claude --interact n --interact mine\nName {{ n }} or {{ mine }}."
@@ -130,7 +130,7 @@ def test_controls_for_a_prompt(watched, sim):
 
 @pytest.mark.parametrize(("controls", "prompt"), [("n,broken", "{{ n }} {{ broken }}"), ("n", "{{ n }}")])
 def test_controls_that_are_not_shown_are_closed(watched, sim, controls, prompt):
-    """Where one of them cannot be made, and where nobody looks at them."""
+    """If one of them cannot be created, and if the front end shows no widgets."""
     watched.run("n, broken = 3, object()\ncount = len(watched)")
 
     watched.run(f"%%claude --interact {controls}\nName {prompt}.")
@@ -141,7 +141,7 @@ def test_controls_that_are_not_shown_are_closed(watched, sim, controls, prompt):
 @runs_clicks
 @pytest.mark.parametrize("option", ["", "--bg"])
 def test_a_stop_button_under_an_answer(watched, sim, option):
-    """Under a cell that waits, and under one that has ended."""
+    """Under a running cell, and under a cell that has ended."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=2, text=LONG))
 
@@ -156,7 +156,7 @@ def test_a_stop_button_under_an_answer(watched, sim, option):
 
 @runs_clicks
 def test_buttons_that_let_a_tool_run(watched):
-    """They go when one is pressed."""
+    """They are closed when one is pressed."""
     watched.run(TOOL)
     code = '%%claude --quiet --tools tide_table\nUse tide_table for port "Brest"'
 
@@ -170,7 +170,7 @@ def test_buttons_that_let_a_tool_run(watched):
 
 
 def test_panels_and_what_is_asked_in_them(watched, sim):
-    """Made, asked, asked again, cleared, asked for a tool, and closed."""
+    """Create, ask, retry, clear, approve a tool, and close."""
     watched.run(TOOL)
     watched.run(
         "from claude_magic import PromptPanel\npanel = PromptPanel(tools=[tide_table])\npanel",
@@ -195,7 +195,7 @@ def test_panels_and_what_is_asked_in_them(watched, sim):
 
 
 def test_the_gauge(watched):
-    """Shown, and closed with all of it."""
+    """Show it, and close it with all of its widgets."""
     watched.run("count = len(watched)")
     watched.run("%claude limits --live", allow_stdin=True, cell_id="gauge")
 
@@ -237,7 +237,7 @@ opening.start()
     ids=["side by side", "controls", "panel"],
 )
 def test_pages_that_open_meanwhile_are_told_of_all_widgets(start_kernel, sim, code):
-    """One after another, while answers grow block by block; there are many other widgets, so that it takes a while to tell."""
+    """Pages open one after another while answers grow; many other widgets make each request take a while."""
     kernel = start_kernel()
     sim.script(*[reply(LONG)] * 4)
     kernel.run("import ipywidgets\nn = 3\n%reload_ext claude_magic")

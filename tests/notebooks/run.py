@@ -1,7 +1,7 @@
-"""Run every notebook top to bottom with nbval, against the simulator, and once more: the second run must give the same.
+"""Run every notebook with nbval against the simulator, twice; both runs must give the same outputs.
 
-nbval compares what cells print with what was saved, where a cell asks for it (tag `nbval-check-output`). Of a notebook with a cassette
-it compares all outputs of all cells, answers included, and no simulator is there to answer.
+nbval compares the outputs of cells with the tag `nbval-check-output` with the saved ones. For a notebook with a
+cassette, it compares all outputs of all cells, including answers, without a simulator.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> int:
         "-o",
         "filterwarnings=default",
         "--import-mode=prepend",
-        *("-n", "auto", "--dist", "loadfile"),  # the cells of a notebook stay together, in their order
+        *("-n", "auto", "--dist", "loadfile"),  # the cells of a notebook run together, in order
     ]
     others = [path for path in sorted(FOLDER.glob("*.ipynb")) if path not in recorded]
     alone = {name: value for name, value in environment.items() if name != "CLAUDE_MAGIC_DEMO"}

@@ -1,10 +1,11 @@
-"""Run notebooks on the simulator and save them with their outputs, as they are shown to readers.
+"""Run notebooks on the simulator, and save them with their outputs for readers.
 
     .venv/bin/python tests/notebooks/save.py notebooks/02-context-and-attachments.ipynb
     .venv/bin/python tests/notebooks/save.py --record notebooks/07-reproducible.ipynb
 
-Cells tagged `raises-exception` may fail; any other failure leaves the file as it was. `--record` records the cassette of a notebook again
-before: it runs the cells with `replay` at "record", without those tagged `left-out-while-recording`, which show what a replay refuses.
+Cells with the tag `raises-exception` may fail; any other failure leaves the file unchanged. `--record` first records
+the cassette of a notebook again: it runs the cells with `replay` set to "record", except those with the tag
+`left-out-while-recording`, which show what a replay refuses.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> None:
             record(notebook, path)
         execute(notebook, path)
         for cell in notebook.cells:
-            cell.metadata.pop("execution", None)  # when it ran; it would make every save a change
+            cell.metadata.pop("execution", None)  # the time of the run would change the file with every save
         nbformat.write(notebook, path)
 
 
@@ -47,7 +48,7 @@ def record(notebook: Any, path: Path) -> None:
 def execute(notebook: Any, path: Path) -> None:
     """Run the cells in the folder of the notebook."""
     resources = {"metadata": {"path": path.parent}}
-    # A dead panel, drawn from its saved state, would hide the transcript that is there to be read.
+    # A panel without a kernel, shown from its saved state, would hide its transcript.
     NotebookClient(notebook, timeout=120, store_widget_state=False, resources=resources).execute()
 
 

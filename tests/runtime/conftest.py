@@ -95,7 +95,7 @@ def eventually() -> Callable[[Callable[[], object]], None]:
 
 @pytest.fixture
 def when() -> Callable[[Reply, Callable[[Reply], object]], None]:
-    """Waits until a reply is in some state, told by the reply itself."""
+    """Waits until a reply is in a given state, as reported by the reply itself."""
 
     def wait(reply: Reply, condition: Callable[[Reply], object]) -> None:
         changed = threading.Event()

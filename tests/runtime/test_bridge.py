@@ -169,7 +169,7 @@ def test_asking_while_others_close_again_and_again_never_hangs(runtime: Runtime)
 def test_a_fault_of_ours_ends_the_reply_as_failed(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A bug does not block a waiter forever; the message asks to report it, and contains no key."""
+    """A bug of the package does not block a waiter forever; the message asks to report it, and contains no key."""
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError("near sk-ant-secret-0123456789")

@@ -1,4 +1,4 @@
-"""What a dry run shows holds no secret, wherever the request has one: what is shown is saved with the notebook."""
+"""Dry runs contain no secrets from any part of the request, because their output is saved with the notebook."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def assert_clean(shown: str) -> None:
 
 @pytest.mark.parametrize("case", OPTIONS)
 def test_the_dry_run_of_a_map_shows_no_secret(sim: Simulator, case: str) -> None:
-    """Promise: as an object, in its text and in its picture; and what is sent is as it was given."""
+    """Promise: neither the object nor its text or HTML contains one; the request itself is unchanged."""
     preview = claude.map("Say {{ item }}", ["one"], dry_run=True, raw=True, **OPTIONS[case])
 
     assert_clean(f"{preview}{preview._repr_mimebundle_()}{preview.samples}")

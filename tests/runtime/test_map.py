@@ -1,4 +1,4 @@
-"""`claude.map`: no row is lost, none is asked twice after it was answered, and what it costs is said before."""
+"""`claude.map`: no row is lost or sent again after its answer, and the cost is limited before sending."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ QUICK = {
 
 @pytest.fixture(autouse=True)
 def _kernel(monkeypatch: pytest.MonkeyPatch, sim: Simulator) -> Iterator[None]:
-    """This process as a kernel whose environment points at `sim`, and which waits for nothing."""
+    """This process as a kernel whose environment points at `sim`, without waiting times."""
     for name, value in {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": sim.url, **QUICK}.items():
         monkeypatch.setenv(name, value)
     yield
@@ -59,14 +59,14 @@ def _kernel(monkeypatch: pytest.MonkeyPatch, sim: Simulator) -> Iterator[None]:
 
 
 def prompts(sim: Simulator) -> list[str]:
-    """What was asked, in the order of its coming."""
+    """Return the prompts of the requests, in order of arrival."""
     asked = [seen.body for seen in sim.requests if seen.path == "/v1/messages"]
     contents = [body["messages"][0]["content"] for body in asked]
     return [content if isinstance(content, str) else content[-1]["text"] for content in contents]
 
 
 def spent() -> float:
-    """What the simulator's answers would have cost in this process so far, in USD."""
+    """Return the simulated cost of this process so far, in USD."""
     return get_runtime().ledger.account(is_simulated=True).committed
 
 
@@ -87,7 +87,7 @@ GOOD = json.dumps({"label": "good", "score": 0.75})
 
 
 def test_a_table_comes_back_with_the_answers_beside_it() -> None:
-    """Its own columns and its index first."""
+    """After its own columns, with its index."""
     frame = pd.DataFrame({"text": ["one", "two"], "n": [1, 2]}, index=[7, 7])
 
     out = claude.map("Say exactly: {{ text }}", frame)
@@ -117,7 +117,7 @@ def test_a_schema_may_be_a_description() -> None:
 
 @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table])
 def test_a_number_beyond_64_bits_loses_no_answer(sim: Simulator, make: Callable[[Any], Any]) -> None:
-    """No column of pandas takes it as a number beside a null."""
+    """No pandas column can store it as a number next to a null."""
     sim.script(told(json.dumps({"n": 2**70})))
 
     out = claude.map("Count {{ text }}", make({"text": ["stars", None]}), schema="n int")
@@ -138,7 +138,7 @@ def test_a_table_of_another_library_stays_one(make: Callable[[Any], Any]) -> Non
 
 
 def test_a_column_becomes_a_table() -> None:
-    """With the column in it, so that one sees what was answered."""
+    """The column is included."""
     out = claude.map("Say {{ item }} {{ word }}", pd.Series(["one", "two"], name="word", index=["a", "b"]))
 
     assert list(out.columns) == ["word", "answer", "error"]
@@ -169,7 +169,7 @@ def test_items_that_are_dicts_have_names() -> None:
 
 
 def test_records_need_not_have_all_fields_each(sim: Simulator) -> None:
-    """As in JSON lines: what a record lacks is null."""
+    """As in JSON lines: missing fields are null."""
     out = claude.map("Say exactly: {{ a }} {{ b }}", [{"a": 1}, {"a": 2, "b": 3}])
 
     assert list(out) == [None, "2 3"]
@@ -233,7 +233,7 @@ def test_running_it_again_asks_nothing(sim: Simulator) -> None:
 
 
 def test_only_what_has_changed_is_asked(sim: Simulator) -> None:
-    """A row, a column, the prompt, the model."""
+    """A row, a column, the prompt, or the model."""
     frame = pd.DataFrame({"text": ["one", "two", "three"]})
     claude.map("Say {{ text }}", frame)
 
@@ -261,7 +261,7 @@ def test_only_what_has_changed_is_asked(sim: Simulator) -> None:
 
 
 def test_its_own_result_is_mapped_again_for_nothing(sim: Simulator) -> None:
-    """`df = claude.map(..., df)`, run twice."""
+    """`df = claude.map(..., df)`, run twice, costs nothing the second time."""
     frame = claude.map("Say {{ text }}", pd.DataFrame({"text": ["one"]}))
     sim.clear()
 
@@ -321,7 +321,7 @@ def test_a_long_system_prompt_is_cached(sim: Simulator) -> None:
 
 
 def test_a_row_that_fails_is_a_value(sim: Simulator) -> None:
-    """And it is asked again by the same line, the others are not."""
+    """Running the line again asks only this row again."""
     frame = pd.DataFrame({"text": ["one", "two"]})
     sim.script(status(400, message="too long"))
 
@@ -343,7 +343,7 @@ def test_a_row_that_fails_is_a_value(sim: Simulator) -> None:
 def test_a_row_whose_answer_broke_off_is_asked_again_unless_retries_are_ruled_out(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch, retries: str, requests: int
 ) -> None:
-    """A request whose answer was lost may have been billed: `max_retries = 0` rules out a second one."""
+    """A request without a complete answer may have been billed, and `max_retries = 0` rules out a second one."""
     monkeypatch.setenv("CLAUDE_MAGIC_MAX_RETRIES", retries)
     sim.script(close_mid_stream(), close_mid_stream())
 
@@ -368,7 +368,7 @@ def test_retry_asks_the_failed_rows_alone(sim: Simulator, journal: bool | None) 
 
 
 def test_rows_of_a_generator_can_be_asked_again(sim: Simulator) -> None:
-    """It is read once, so what it gave is kept."""
+    """The generator is read once, and its rows are kept."""
     sim.script(status(400))
     out = claude.map("Say exactly: {{ item }}", (word for word in ["one", "two"]), concurrency=1)
     assert list(out.errors) == [0]
@@ -396,7 +396,7 @@ def test_an_answer_that_does_not_fit_is_asked_once_more_with_the_complaint(sim: 
 
 
 def test_one_that_never_fits_is_an_error_of_its_row_and_paid_for_once(sim: Simulator) -> None:
-    """The same line does not pay for it again; `retry` does."""
+    """Running the line again does not pay for it again; `retry` does."""
     frame = pd.DataFrame({"text": ["fine"]})
     sim.script(told("no"), told("no"))
 
@@ -428,7 +428,7 @@ def test_half_an_answer_is_none(sim: Simulator, name: str, why: str) -> None:
 
 @pytest.mark.parametrize(("rows", "place"), [(["one", "two"], 0), ({"a": "one", "b": "two"}, "a")])
 def test_a_list_and_a_dict_have_the_doors_of_a_table(sim: Simulator, rows: Any, place: object) -> None:
-    """`claude.errors(out)`, `out.claude.errors()`, and the attribute; and the same for asking again."""
+    """`claude.errors(out)`, `out.claude.errors()` and the attribute; likewise for `retry`."""
     sim.script(status(400, message="too long"))
 
     out = claude.map("Say exactly: {{ item }}", rows, concurrency=1)
@@ -494,7 +494,7 @@ def test_a_row_with_a_key_is_not_sent(sim: Simulator) -> None:
 
 
 def test_a_refused_key_ends_it_at_once(sim: Simulator) -> None:
-    """No other row would fare better."""
+    """All other rows would fail as well."""
     sim.script(*[status(401)] * 300)
 
     with pytest.raises(
@@ -536,7 +536,7 @@ def test_what_a_stopped_map_gave_can_be_retried(sim: Simulator) -> None:
 def test_a_stopped_map_says_which_line_asks_only_the_rest(
     sim: Simulator, options: dict[str, Any], way: str, again: int
 ) -> None:
-    """Without a journal, the same line pays for all rows again."""
+    """Without a journal, running the same line pays for all rows again."""
     sim.script(told("one"), status(402))
     with pytest.raises(MapStoppedError, match=way) as stopped:
         claude.map("Say {{ item }}", range(3), concurrency=1, **options)
@@ -551,7 +551,7 @@ def test_a_stopped_map_says_which_line_asks_only_the_rest(
 
 
 def test_a_map_that_sends_nothing_needs_no_approval_of_its_price(sim: Simulator) -> None:
-    """With replay="only", the error is about the cassette, not about money."""
+    """With replay="only", the error is about the cassette, not about the price."""
     items = range(5_000)
     assert "not sent" in str(claude.map("Say {{ item }}", items, replay="only", dry_run=True))
     with pytest.raises(MapStoppedError, match="no answer to this request, and replay is only"):
@@ -560,7 +560,7 @@ def test_a_map_that_sends_nothing_needs_no_approval_of_its_price(sim: Simulator)
 
 
 def test_a_server_that_is_gone_ends_it(sim: Simulator) -> None:
-    """After some rows, not after a million."""
+    """After a few rows, not after all of them."""
     sim.script(*[status(500)] * 4_000)
 
     with pytest.raises(MapStoppedError, match=r"0 of 1,000 requests are answered"):
@@ -626,7 +626,7 @@ def test_interrupting_it_keeps_what_there_is(sim: Simulator) -> None:
 
 
 def test_interrupted_without_a_journal_the_error_has_what_there_is(sim: Simulator) -> None:
-    """It is paid for, and nowhere else."""
+    """These answers were paid for, and are stored nowhere else."""
     gate = Gate()
     sim.script(told("one"), told("two"), hold(gate))
 
@@ -671,7 +671,7 @@ def test_cancelling_the_task_that_awaits_it_stops_it_and_keeps_what_there_is(sim
 
 def _interrupt_after(sim: Simulator, requests: int) -> None:
     while len(sim.requests) < requests or len(_keys()) < 30:
-        time.sleep(0.01)  # a loop without one would take the interpreter from the map
+        time.sleep(0.01)  # a loop without a sleep would starve the map of CPU time
     os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -697,7 +697,7 @@ FAULTS: list[Behaviour] = [
 
 @pytest.mark.parametrize("max_tokens", [1_000, 16_000])
 def test_with_a_third_of_all_requests_failing_all_rows_are_right(sim: Simulator, max_tokens: int) -> None:
-    """Streamed and not; in their order, and none asked again after it was answered."""
+    """Streamed and not streamed; in order, and none is sent again after its answer."""
     chance = random.Random(7)
     script = [chance.choice(FAULTS) if chance.random() < 0.3 else None for _ in range(2_000)]
     sim.script(*[fault or scenario("plain") for fault in script])
@@ -716,7 +716,8 @@ def test_with_a_third_of_all_requests_failing_all_rows_are_right(sim: Simulator,
 
 
 def test_refusals_of_many_at_once_end_no_run(sim: Simulator) -> None:
-    """Of those that ask at once some stop when the server asks for less, never all, whatever is yet to be read of the rows."""
+    """When the server rejects concurrent requests, some workers stop, but never all, however many rows are left to
+    read."""
     chance = random.Random(3)
     sim.script(*[status(529) if chance.random() < 0.5 else scenario("plain") for _ in range(900)])
 
@@ -740,7 +741,7 @@ KILLED = """
 def test_killed_three_times_it_loses_no_answer_and_asks_none_again(
     sim: Simulator, tmp_path: Path, eventually: Callable[[Callable[[], object]], None]
 ) -> None:
-    """What is in the journal at a kill is not asked by the runs after it."""
+    """Rows whose answers are in the journal at a kill are not sent again by later runs."""
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
 
     def start() -> subprocess.Popen[str]:
@@ -760,7 +761,7 @@ def test_killed_three_times_it_loses_no_answer_and_asks_none_again(
         database = sqlite3.connect(path)
         try:
             found = {text.split("number a")[1] for (text,) in database.execute("SELECT text FROM answers")}
-        except sqlite3.OperationalError:  # the tables are yet to be made
+        except sqlite3.OperationalError:  # the tables do not exist yet
             found = set()
         database.close()
         return found
@@ -772,7 +773,7 @@ def test_killed_three_times_it_loses_no_answer_and_asks_none_again(
         eventually(lambda: len(kept()) >= len(before) + 30 or process.poll() is not None)  # noqa: B023 (called at once)
         process.kill()
         process.communicate()
-        # What was in flight at the kill is asked again, and may reach the simulator only now.
+        # Requests in flight at the kill are sent again, and may reach the simulator only now.
         eventually(lambda: sim.open_connections == 0)
         asked = {prompt.split("number a")[1] for prompt in prompts(sim)}
         assert asked.isdisjoint(before)
@@ -852,7 +853,7 @@ def test_a_wrong_input_is_a_clear_error_and_nothing_is_sent(
 
 
 def test_a_generator_that_raises_in_mid_way_says_where(sim: Simulator) -> None:
-    """What it raised is the cause, so that its own traceback is there."""
+    """The error has the generator's exception as its cause, with the user's traceback."""
 
     def lines() -> Iterator[str]:
         yield from ("one", "two")
@@ -891,7 +892,7 @@ def test_a_generator_that_raises_in_mid_way_says_where(sim: Simulator) -> None:
 def test_every_kind_of_name_and_cell_is_asked_as_it_reads(
     sim: Simulator, table: Any, prompt: str, asked: str
 ) -> None:
-    """Names that are numbers, tuples or builtins; cells of every kind that a table holds."""
+    """Column names that are numbers, tuples or builtins; cells of all kinds."""
     out = claude.map(prompt, table, max_cost=50)
 
     assert len(out) == 1
@@ -899,7 +900,7 @@ def test_every_kind_of_name_and_cell_is_asked_as_it_reads(
 
 
 def test_each_kind_of_null_is_null(sim: Simulator) -> None:
-    """In columns of any kind, and among items."""
+    """In columns of any type, and among items."""
     nulls = (None, float("nan"), pd.NA, pd.NaT, Decimal("NaN"), complex("nan"))
     for empty in (*nulls, np.float32("nan"), np.datetime64("NaT"), np.timedelta64("NaT"), np.ma.masked):
         assert list(claude.map("Say {{ item }}", [empty, "a"]).errors) == [0]
@@ -933,7 +934,7 @@ def test_columns_in_levels_get_the_answers_as_a_column_of_their_own() -> None:
 
 
 def test_rows_keep_their_index(sim: Simulator) -> None:
-    """Also one that holds a value twice, or has levels."""
+    """Also an index with duplicates or several levels."""
     for index in (pd.Index([7, 7]), pd.MultiIndex.from_tuples([(1, "x"), (1, "y")], names=["i", "j"])):
         table = pd.DataFrame({"text": ["a", "b"]}, index=index)
         out = claude.map("Say exactly: {{ text }}", table)
@@ -944,7 +945,7 @@ def test_rows_keep_their_index(sim: Simulator) -> None:
 
 
 def test_a_row_beyond_the_context_window_is_an_error_of_its_row(sim: Simulator) -> None:
-    """And not of the others."""
+    """Other rows are not affected."""
     too_long = {
         "type": "invalid_request_error",
         "message": "prompt is too long: 1000001 tokens > 1000000 maximum",
@@ -996,7 +997,7 @@ def test_a_disk_that_fills_up_ends_it_and_keeps_what_was_written(
 
 
 def test_a_last_commit_that_fails_is_no_success(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers that could not be kept do not count, also when they were the last."""
+    """Answers that could not be written do not count, even the last ones."""
 
     def add(self: Journal, answers: Any, run: int) -> None:
         raise JournalError("The disk has gone.")
@@ -1012,7 +1013,7 @@ def test_a_last_commit_that_fails_is_no_success(sim: Simulator, monkeypatch: pyt
 def test_what_a_full_disk_does_not_take_is_in_the_result(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is paid for, and nowhere else; so are the answers of requests that were in flight."""
+    """These answers were paid for, and are stored nowhere else; so are those of requests in flight."""
     gate = Gate()
     sim.script(told("one"), hold(gate))
 

@@ -1,4 +1,5 @@
-"""`claude.map(..., via="batch")`: one batch is paid, whatever dies, and the same line goes on where it broke off."""
+"""`claude.map(..., via="batch")`: each batch is paid for once, whatever fails, and the same line continues after an
+interruption."""
 
 from __future__ import annotations
 
@@ -60,7 +61,7 @@ Eventually = Callable[[Callable[[], object]], None]
 
 
 class Clock:
-    """One clock for the simulator and the map; waits for a batch move it."""
+    """A common clock for the simulator and the map; waiting for a batch advances it."""
 
     def __init__(self) -> None:
         self.moved = 0.0
@@ -157,7 +158,7 @@ def test_a_table_comes_back_with_the_answers_beside_it_at_half_the_price(sim: Si
 
 
 def test_running_it_again_sends_nothing_and_online_takes_the_same_answers(sim: Simulator) -> None:
-    """The way is not in the key, in either direction."""
+    """`via` is not part of the key, so the answers are shared in both directions."""
     ask()
     seen = len(sim.requests)
     assert ask()["answer"].tolist() == claude.map(PROMPT, FRAME)["answer"].tolist() == RIGHT
@@ -232,7 +233,10 @@ def test_the_preview_tells_the_price_and_sends_nothing(sim: Simulator) -> None:
 def test_it_is_looked_at_now_and_then_less_often_the_older_it_is(
     sim: Simulator, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a minute, then after a quarter of its age, after ten minutes at most; not as a simulator is, which takes seconds."""
+    """After a minute, then after a quarter of the batch's age, at most every ten minutes.
+
+    Batches of a simulator, which take seconds, are checked more often.
+    """
     monkeypatch.setattr(_batches, "_FIRST_POLL_SIMULATED", _batches.FIRST_POLL)
     sim.script_batch(BatchScript(seconds=20 * HOUR))
 
@@ -255,7 +259,7 @@ def test_what_the_server_asks_to_wait_is_waited(sim: Simulator, clock: Clock) ->
 def test_a_clock_that_is_set_back_holds_nothing_up(
     sim: Simulator, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a day, while it waits for the next look."""
+    """It is set back by a day during a wait."""
 
     async def sleep(seconds: float) -> None:
         if not clock.waits:
@@ -271,7 +275,7 @@ def test_a_clock_that_is_set_back_holds_nothing_up(
 def test_a_sign_of_life_from_before_the_clock_was_set_back_holds_no_rows(
     sim: Simulator, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel that was sending has died. What it sent has not arrived."""
+    """The sending kernel has died, and its batch did not arrive."""
     sim.script_batch_calls("create", drop_before_headers())
     monkeypatch.setattr(_batches, "sleep", stop_here)
     with pytest.raises(MapStoppedError):
@@ -323,7 +327,7 @@ def test_trouble_while_waiting_is_waited_out(trouble: Any, sim: Simulator, clock
 def test_a_server_that_is_gone_for_a_while_is_waited_for(
     sim: Simulator, clock: Clock, monkeypatch: Any
 ) -> None:
-    """The port answers nobody, and then again."""
+    """Its port does not accept connections for a while."""
     sleep = clock.sleep
     restarted: list[Simulator] = []
 
@@ -381,7 +385,7 @@ def test_a_row_that_the_batch_refuses_is_named(sim: Simulator) -> None:
 
 
 def test_answers_that_are_none_are_kept_and_asked_again_by_retry_alone(sim: Simulator) -> None:
-    """Declined, or cut: they are paid for."""
+    """Declined or cut answers were paid for."""
     rows = ["Say exactly: one", "!simulate refusal\nx"]
     out = claude.map("{{ item }}", rows, via="batch")
     assert "declined" in out.errors[1]
@@ -403,12 +407,12 @@ def test_an_answer_that_does_not_fit_the_schema_is_an_error_of_its_row(sim: Simu
 
 @pytest.mark.parametrize("cut_by", ["reset", "close", "end"])
 def test_results_that_break_off_are_read_again(cut_by: Any, sim: Simulator) -> None:
-    """What came before is kept once."""
+    """Results before the break are stored once."""
     sim.script_batch(BatchScript(cuts=(0, 2, 3), cut_by=cut_by))
 
     out = ask()
 
-    if cut_by == "end":  # as if the server had no more: it is asked three times
+    if cut_by == "end":  # the results always end there: they are requested three times
         assert out["answer"].notna().sum() == 3
         assert out["error"].dropna().tolist()[0].startswith("The results of the batch have no line")
         assert ask()["answer"].tolist() == RIGHT
@@ -418,7 +422,7 @@ def test_results_that_break_off_are_read_again(cut_by: Any, sim: Simulator) -> N
 
 
 def lines(sim: Simulator, off: bytes) -> Behaviour:
-    """Results of which the second is off: `off`, with `ID` for its name."""
+    """Return results of which the second one is `off`, in which `ID` stands for its name."""
 
     def behave(post: Post) -> Any:
         yield Head(200, (("content-type", "application/x-jsonl"), ("connection", "close")))
@@ -450,7 +454,7 @@ def lines(sim: Simulator, off: bytes) -> Behaviour:
 def test_an_answer_that_cannot_be_read_is_an_error_of_its_row_and_loses_no_other(
     off: bytes, sim: Simulator
 ) -> None:
-    """It may be paid for, so only retry asks it again."""
+    """It may have been billed, so only `retry` asks again."""
     sim.script_batch_calls("results", lines(sim, off))
 
     for _ in range(2):
@@ -465,7 +469,7 @@ def test_an_answer_that_cannot_be_read_is_an_error_of_its_row_and_loses_no_other
     "off", [b"{oops", b"[1]", b"{}", b'{"custom_id": 7, "result": {"type": "succeeded"}}']
 )
 def test_a_line_that_is_no_result_stops_it_once_all_others_are_kept(off: bytes, sim: Simulator) -> None:
-    """Whose row it is nobody knows, and it may be paid for. The same line reads the results again."""
+    """Its row is unknown, and it may have been billed. Running the same line reads the results again."""
     sim.script_batch_calls("results", lines(sim, off))
 
     with pytest.raises(MapStoppedError, match="where a reply of the Messages API was expected") as stopped:
@@ -485,7 +489,7 @@ def test_results_in_any_order_go_to_their_rows(sim: Simulator) -> None:
 def test_results_that_were_deleted_are_said_to_be_and_are_not_paid_again_unasked(
     sim: Simulator, clock: Clock
 ) -> None:
-    """29 days later."""
+    """After 29 days."""
     interrupt_while_waiting(sim, clock)
     clock.moved += 30 * 24 * HOUR
 
@@ -517,11 +521,11 @@ def test_a_batch_that_somebody_cancels_ends_with_what_it_has(
     assert out["error"][3].startswith("The batch was cancelled")
 
 
-# Interrupts, and what dies...
+# Interrupts and killed processes...
 
 
 def interrupt_while_waiting(sim: Simulator, clock: Clock) -> str:
-    """Run the line, interrupt it while it waits for its batch, and return what it says."""
+    """Run the line, interrupt it while it waits for its batch, and return its message."""
     is_waiting = threading.Event()
 
     async def wait(_seconds: float) -> None:
@@ -580,7 +584,7 @@ def test_rows_that_are_new_are_sent_in_a_batch_of_their_own(sim: Simulator, cloc
 
     assert out["answer"].tolist() == [*RIGHT[1:], "five"]
     assert [len(batch.custom_ids) for batch in sim.batches] == [4, 1]
-    # The one that is no longer in the table was paid, and is kept as well.
+    # The answer of the row that is no longer in the table was paid for, and is kept as well.
     assert ask(["one"]) == ["one"]
     assert posts(sim) == 2
 
@@ -594,7 +598,7 @@ print(claude.map("Say exactly: {{ item }}", ["one", "two", "three", "four"], via
 
 @contextlib.contextmanager
 def child(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another kernel that runs the line, killed at the end."""
+    """Run the line in another kernel, which is killed at the end."""
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(CHILD)],
         env={**os.environ},
@@ -627,7 +631,7 @@ def answers_in_journal(tmp_path: Path) -> int:
 def test_one_batch_is_paid_whenever_the_kernel_is_killed(
     moment: str, sim: Simulator, clock: Clock, tmp_path: Path, eventually: Eventually
 ) -> None:
-    """Before the POST, during it (it arrived, or did not), while waiting, while merging."""
+    """Before the POST, during it (whether it arrived or not), while waiting, and while merging."""
     gate = Gate()
     if moment == "before":
         sim.script_batch_calls("list", slow_headers(HOUR))
@@ -661,7 +665,7 @@ def test_one_batch_is_paid_whenever_the_kernel_is_killed(
 def test_a_connection_that_breaks_during_the_post_pays_once(
     is_accepted: bool, sim: Simulator, clock: Clock
 ) -> None:
-    """The same run finds out whether the batch arrived."""
+    """The same run finds out whether the batch was created."""
     sim.script_batch_calls("create", accept_unheard() if is_accepted else drop_before_headers())
 
     assert ask()["answer"].tolist() == RIGHT
@@ -674,7 +678,7 @@ def test_a_connection_that_breaks_during_the_post_pays_once(
 def test_a_batch_of_somebody_else_with_as_many_rows_is_not_taken_for_ours(
     sim: Simulator, clock: Clock
 ) -> None:
-    """It is waited for as long as it may be ours; its results tell that it is not."""
+    """The map waits for it while it could be its own; the results show that it is not."""
     sim.script_batch(BatchScript(seconds=3 * HOUR))
     make_batch(sim, 4, after_the_fence=True)
 
@@ -685,7 +689,7 @@ def test_a_batch_of_somebody_else_with_as_many_rows_is_not_taken_for_ours(
 
 
 def make_batch(sim: Simulator, rows: int, *, after_the_fence: bool = False) -> None:
-    """Let somebody else create a batch in the same workspace: now, or right after the map has looked which is the newest."""
+    """Create a batch of another user in the same workspace: now, or right after the map has listed the newest batch."""
 
     def create() -> None:
         params = {
@@ -726,7 +730,7 @@ def test_batches_of_others_from_before_are_no_candidates(sim: Simulator, clock: 
 
 
 def at_once(sim: Simulator, eventually: Eventually) -> list[Any]:
-    """Run the line twice, both waiting for the batch at the same moment."""
+    """Run the line twice; both runs wait for the batch at the same time."""
     gate = Gate()
     sim.script_batch_calls("retrieve", hold(gate), hold(gate))
 
@@ -759,7 +763,7 @@ def test_a_second_kernel_waits_for_the_batch_that_the_first_is_sending(
 
     async def wait(seconds: float) -> None:
         slept.set()
-        if not gate.is_open:  # the first one lives, so its signs of life come
+        if not gate.is_open:  # the first one is alive, so it sends heartbeats
             _batch_notes.BatchNotes(Journal(journal_path())).beat(notes()[0].tag)
         await sleep(seconds)
 
@@ -782,7 +786,7 @@ def test_a_second_kernel_waits_for_the_batch_that_the_first_is_sending(
 def test_rows_without_an_answer_are_so_in_the_run_that_did_not_fetch_them(
     sim: Simulator, eventually: Eventually
 ) -> None:
-    """And the price is booked once, where the batch was sent."""
+    """The price is booked once, in the kernel that sent the batch."""
     sim.script_batch(BatchScript(expired=[1]))
     before, reserved_before = spent(), reserved()
 
@@ -799,7 +803,7 @@ def test_rows_without_an_answer_are_so_in_the_run_that_did_not_fetch_them(
 def test_a_run_that_looks_at_the_moment_of_the_merge_books_nothing_again(
     sim: Simulator, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: two runs of a kernel on one batch book it once, whichever sees first that it is merged."""
+    """Promise: two runs of a kernel on one batch book it once, whichever run notices the merge first."""
     has_left = threading.Event()
     merged, leave = _batch_notes.BatchNotes.merged, _batches.BatchEngine._unwatch
 
@@ -825,7 +829,7 @@ def test_a_run_that_looks_at_the_moment_of_the_merge_books_nothing_again(
 
 
 def test_results_that_are_not_there_yet_are_waited_for(sim: Simulator, clock: Clock) -> None:
-    """A batch that has just ended is not taken for one whose results were deleted."""
+    """A batch that has just ended is not treated as one with deleted results."""
     sim.script_batch_calls("results", status(404), status(404))
 
     assert ask()["answer"].tolist() == RIGHT
@@ -863,7 +867,7 @@ def test_another_workspaces_key_is_told_so_and_nothing_is_sent_again(
 def test_whether_it_arrived_is_not_asked_of_another_workspace(
     sim: Simulator, clock: Clock, tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its list does not show the batch, which proves nothing."""
+    """The batch is not in that workspace's list, which proves nothing."""
     sim.script_batch_calls("create", accept_unheard(gate=Gate()))
     with child(tmp_path):
         eventually(lambda: len(sim.batches) == 1)
@@ -878,7 +882,7 @@ def test_whether_it_arrived_is_not_asked_of_another_workspace(
 def test_a_gateway_that_names_no_account_is_not_believed_to_have_lost_a_batch(
     sim: Simulator, clock: Clock, tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With another key its list lacks the batch of before as well: then it may be another workspace's."""
+    """With another key, its list lacks the earlier batch as well, so it may be that of another workspace."""
     monkeypatch.setattr(
         _batch_delivery.HeaderObserver,
         "account",
@@ -930,7 +934,7 @@ def test_a_batch_that_is_refused_leaves_its_rows_free(code: int, sim: Simulator)
 
 @pytest.fixture
 def most_bytes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Let the server take no batch that is larger; a proxy in front of it does the same."""
+    """Make the server reject larger batches, as a proxy in front of it would."""
 
     def set_most(size: int) -> None:
         monkeypatch.setattr(_server, "MAX_BATCH_BYTES", size)
@@ -939,14 +943,14 @@ def most_bytes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def held(sim: Simulator) -> list[int]:
-    """How many rows each batch has, in the order of their coming."""
+    """Return the number of rows of each batch, in order of arrival."""
     return [len(batch.custom_ids) for batch in sim.batches]
 
 
 def test_a_batch_that_is_too_large_is_sent_in_halves(
     most_bytes: Callable[[int], None], sim: Simulator
 ) -> None:
-    """Promise: each row is in one batch, and what is refused is neither reserved nor counted against `max_cost`."""
+    """Promise: each row is in one batch; a rejected batch is neither reserved nor counted against `max_cost`."""
     rows = pd.DataFrame({"text": [f"{number} " + "x" * 500 for number in range(8)]})
     most_bytes(2_500)
     before = reserved()
@@ -965,7 +969,7 @@ def test_a_batch_that_is_too_large_is_sent_in_halves(
 def test_what_a_server_takes_is_learnt(
     most_bytes: Callable[[int], None], sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: the batches that follow one that was too large are smaller from the start."""
+    """Promise: later batches are small enough from the start."""
     monkeypatch.setattr(_batches, "MAX_BATCH_REQUESTS", 4)
     most_bytes(2_500)
 
@@ -978,7 +982,7 @@ def test_what_a_server_takes_is_learnt(
 def test_a_row_that_is_too_large_by_itself_is_an_error_of_that_row(
     most_bytes: Callable[[int], None], sim: Simulator
 ) -> None:
-    """Promise: the others are answered, and the same line asks this one again."""
+    """Promise: the others are answered, and running the same line sends this one again."""
     most_bytes(6_000)
     rows = pd.DataFrame({"text": ["one", "x" * 9_000, "three", "four"]})
 
@@ -995,7 +999,7 @@ def test_a_row_that_is_too_large_by_itself_is_an_error_of_that_row(
 
 
 def test_a_server_that_takes_no_row_ends_it(most_bytes: Callable[[int], None], sim: Simulator) -> None:
-    """Promise: it is not asked for each of a hundred rows."""
+    """Promise: not all of a hundred rows are tried."""
     most_bytes(10)
 
     with pytest.raises(MapStoppedError, match="413"):
@@ -1006,7 +1010,7 @@ def test_a_server_that_takes_no_row_ends_it(most_bytes: Callable[[int], None], s
 
 
 def as_usual(post: Post) -> Any:
-    """Answer a call of a batch endpoint as if nothing were scripted."""
+    """Respond to a batch endpoint without a script."""
     answer = post.answer()
     yield from json_steps(200, answer.message, {**post.headers, **answer.headers})
 
@@ -1015,7 +1019,7 @@ def as_usual(post: Post) -> Any:
 def test_halves_are_paid_once_whenever_the_kernel_is_killed(
     moment: str, sim: Simulator, clock: Clock, tmp_path: Path, eventually: Eventually
 ) -> None:
-    """Before the second half has left; while the first arrives unheard; while both are waited for."""
+    """Before the second half is sent, while the first arrives without a response, and while both are in progress."""
     gate = Gate()
     refused = [status(413)]
     if moment == "between":
@@ -1051,7 +1055,7 @@ def test_a_batch_that_is_refused_for_now_is_sent_again(code: int, sim: Simulator
 
 
 def test_it_is_admitted_with_its_worst_case_and_keeps_that_reserved(sim: Simulator, clock: Clock) -> None:
-    """Also after the wait was interrupted: the batch goes on, and is going to be billed."""
+    """Also after an interrupted wait: the batch continues, and will be billed."""
     ledger, before = get_runtime().ledger, get_runtime().ledger.account(is_simulated=True)
     ledger.set_budget(before.committed + 0.1)
     with pytest.raises(MapStoppedError, match="This batch of 4 requests could cost up to"):
@@ -1079,7 +1083,7 @@ def test_max_cost_bounds_the_worst_case(sim: Simulator) -> None:
 def test_the_price_that_is_agreed_to_is_the_worst_case(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The amount that the refusal names is enough."""
+    """The amount in the refusal is sufficient."""
     monkeypatch.setenv("CLAUDE_MAGIC_MAP_ASK_ABOVE", "0.001")
 
     with pytest.raises(ConfigurationError, match=r"This map, 4 requests to .*\(up to \$0\.3.*max_cost=1 "):
@@ -1100,7 +1104,7 @@ def test_what_cannot_be_asked_in_a_batch_is_refused_before_anything_is_sent(sim:
 def test_a_journal_that_is_locked_is_told_and_the_batch_is_found_again(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Locked when the id is to be noted: the worst moment."""
+    """It is locked when the id is to be written, which is the worst moment."""
     monkeypatch.setattr("claude_magic.bulk._journal._LOCK_TIMEOUT", 0.01)
     monkeypatch.setattr(Journal.__init__, "__kwdefaults__", {"lock_timeout": 0.01})
     sent = _batch_notes.BatchNotes.sent
@@ -1130,7 +1134,7 @@ def test_a_journal_from_before_batches_goes_on(sim: Simulator) -> None:
 
 
 def test_a_batch_with_a_cassette_is_refused_before_its_price_is_asked(sim: Simulator) -> None:
-    """And before the journal has a run of it."""
+    """And before the journal contains a run."""
     frame = pd.DataFrame({"text": range(5_000)})
     for options in ({"dry_run": True}, {}):
         with pytest.raises(ConfigurationError, match="A batch is not recorded in a cassette"):
@@ -1140,7 +1144,7 @@ def test_a_batch_with_a_cassette_is_refused_before_its_price_is_asked(sim: Simul
 
 
 def test_the_methods_paragraph_counts_the_rows_of_a_batch(sim: Simulator, clock: Clock) -> None:
-    """With their half price, the day they were sent, and what became of them."""
+    """With their half price, the date of sending, and their outcomes."""
     sim.script_batch(BatchScript(expired=[1], errored=[2]))
     before = get_runtime().ledger.account(is_simulated=True).spent
     ask()
@@ -1158,7 +1162,7 @@ def test_the_methods_paragraph_counts_the_rows_of_a_batch(sim: Simulator, clock:
     assert "Say exactly: " in str(methods)
 
 
-# What can be done about them...
+# Batch commands...
 
 
 def test_batches_are_listed_and_cancelled_with_every_setting_of_replay(
@@ -1211,7 +1215,7 @@ def test_a_batch_can_be_cancelled_and_the_line_takes_what_was_done(sim: Simulato
 def test_a_batch_that_is_lost_can_be_forgotten(
     sim: Simulator, clock: Clock, tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The way out where it cannot be found out whether it arrived."""
+    """The remedy if it cannot be determined whether the batch was created."""
     sim.script_batch_calls("create", accept_unheard(gate=Gate()))
     with child(tmp_path):
         eventually(lambda: len(sim.batches) == 1)

@@ -1,4 +1,5 @@
-"""Columns of a table that are called as those of a map: its own are never lost, and those of an earlier map are known again."""
+"""Columns of a table with the names of a map's columns: the user's are never lost, and those of an earlier map are
+recognised."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ def _kernel(monkeypatch: pytest.MonkeyPatch, sim: Simulator) -> Iterator[None]:
 
 
 def own(**columns: Any) -> dict[str, Any]:
-    """A table with columns that its author calls as a map calls its own."""
+    """A table with columns that have the names of a map's columns."""
     return {"text": ["one", "two"], "answer": ["mine", "mine too"], "error": [None, "E7"], **columns}
 
 
@@ -39,7 +40,7 @@ def own(**columns: Any) -> dict[str, Any]:
 def test_columns_of_ones_own_are_not_replaced(
     sim: Simulator, make: Callable[[Any], Any], repeat: int
 ) -> None:
-    """Promise: they are refused before anything is sent, also those that are null throughout, and another prefix leaves them alone."""
+    """Promise: the map is refused before sending, even if all values are null; another prefix avoids the conflict."""
     for table in (own(), own(answer=[None, None], error=[None, None]), own(error=[None, None])):
         with pytest.raises(ConfigurationError, match=r"has a column answer already.*prefix='claude_'"):
             claude.map(SAY, make(table), repeat=repeat)
@@ -79,7 +80,8 @@ PARTS: dict[str, Callable[[pd.DataFrame], Any]] = {
 
 @pytest.mark.parametrize("part", PARTS)
 def test_what_a_map_made_is_known_again(sim: Simulator, part: str) -> None:
-    """Promise: running a line on its own result replaces its columns, whatever was done with it meanwhile, and with another prompt as well."""
+    """Promise: running a line on its own result replaces its columns, whatever was done with the table, and with
+    another prompt too."""
     sim.script(status(400))
     out = claude.map(SAY, pd.DataFrame({"text": ["one", "two", "three"]}), concurrency=1)
 
@@ -98,7 +100,7 @@ class NoHash:
 
 
 def test_any_object_in_a_row_is_known_again(sim: Simulator) -> None:
-    """Promise: no value of a row, sent and paid for, keeps its result from being returned."""
+    """Promise: no value of a row prevents a paid result from being returned."""
     around: list[Any] = [1]
     around.append(around)
     for value in (around, {1: "a", "b": 2}, NoHash(), {"a": NoHash()}):
@@ -112,7 +114,8 @@ def test_any_object_in_a_row_is_known_again(sim: Simulator) -> None:
 
 
 def test_the_results_of_two_maps_may_be_concatenated(sim: Simulator) -> None:
-    """Promise: failed rows that are asked apart and put back are known, although no map has made the whole table."""
+    """Promise: failed rows that were mapped separately and put back are recognised, although no map made the whole
+    table."""
     sim.script(status(400))
     out = claude.map(SAY, pd.DataFrame({"text": ["one", "two"]}), concurrency=1)
     apart = claude.map(SAY, claude.errors(out))
@@ -125,7 +128,7 @@ def test_the_results_of_two_maps_may_be_concatenated(sim: Simulator) -> None:
 
 
 def test_the_whole_row_is_without_what_the_map_replaces(sim: Simulator) -> None:
-    """Promise: a line that sends `{{ row }}` is not asked and paid again on its own result; another step sees all columns."""
+    """Promise: a prompt with `{{ row }}` is not sent again for its own result; another map sees all columns."""
     out = claude.map("Describe {{ row }}", pd.DataFrame({"text": ["one", "two"]}))
     sim.clear()
 
@@ -138,7 +141,7 @@ def test_the_whole_row_is_without_what_the_map_replaces(sim: Simulator) -> None:
 
 
 def test_what_was_changed_by_hand_is_not_replaced(sim: Simulator) -> None:
-    """Promise: a label that a person has corrected is theirs, even if it is one that Claude gives."""
+    """Promise: a label that the user corrected is kept, even if Claude gives the same label elsewhere."""
     sim.script(*[reply(json.dumps({"label": label})) for label in ("good", "bad")])
     frame = pd.DataFrame({"text": ["one", "two"]})
     out = claude.map("Rate {{ text }}", frame, schema="label str", concurrency=1)
@@ -160,7 +163,7 @@ def test_a_schema_that_has_grown_replaces_what_the_smaller_one_gave(sim: Simulat
 
 
 def test_a_second_step_does_not_replace_the_first(sim: Simulator) -> None:
-    """Promise: neither what its prompt reads, nor why that is missing."""
+    """Promise: neither the columns that its prompt uses, nor the reasons for missing values in them."""
     out = claude.map(SAY, pd.DataFrame({"text": ["one"]}))
     sim.clear()
 
@@ -175,7 +178,7 @@ def test_a_second_step_does_not_replace_the_first(sim: Simulator) -> None:
 
 
 def test_errors_are_those_of_the_map(sim: Simulator) -> None:
-    """Promise: of a part or copy as well, and a column `error` of the user's is not taken for it."""
+    """Promise: also for a part or copy; a column `error` of the user is not confused with it."""
     sim.script(status(400, message="too long"))
     frame = pd.DataFrame(own())
 
@@ -193,7 +196,8 @@ def test_errors_are_those_of_the_map(sim: Simulator) -> None:
 
 
 def test_a_mapper_leaves_the_columns_of_its_input_alone(sim: Simulator, tmp_path: Path) -> None:
-    """Promise: those that it does not keep are not lost by it, and one to keep is refused where it is built."""
+    """Promise: columns that it does not keep are not lost; a column to keep with a conflicting name is refused at
+    creation."""
     frame = pd.DataFrame(own())
 
     made = claude.mapper("Say exactly: {{ answer }}", journal=tmp_path, keep=["text"])(frame)

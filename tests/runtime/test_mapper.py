@@ -1,4 +1,4 @@
-"""A map as one callable: what it returns and pickles, its journal of shards, and four processes of Dask with one of them killed."""
+"""A map as a callable: results, pickling, the journal of shards, and four Dask processes of which one is killed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SCHEMA = "label, confidence float, count int, is_new bool"
 
 @pytest.fixture
 def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
-    """A simulator that this process and those that it starts ask."""
+    """A simulator for this process and those that it starts."""
     with Simulator() as simulator:
         monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
         monkeypatch.setenv("ANTHROPIC_BASE_URL", simulator.url)
@@ -47,14 +47,14 @@ def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
-    """Three rows, with an index that is no count."""
+    """Three rows with an index other than a range."""
     return pd.DataFrame({"id": [1, 2, 3], "text": ["one", "two", "three"]}, index=[7, 7, 9])
 
 
 def test_a_table_gives_its_answers_in_the_columns_of_meta(
     sim: Simulator, frame: pd.DataFrame, tmp_path: Path
 ) -> None:
-    """Promise: what comes out has the columns, the types and the index that an engine was promised."""
+    """Promise: the result has the columns, types and index that `meta` declares."""
     mapper = claude.mapper(PROMPT, schema=SCHEMA, journal=tmp_path)
 
     made = mapper(frame)
@@ -68,7 +68,7 @@ def test_a_table_gives_its_answers_in_the_columns_of_meta(
 
 
 def test_a_number_that_no_column_holds_is_an_error_of_its_row(sim: Simulator, frame: pd.DataFrame) -> None:
-    """Promise: the types are those of `meta`, whatever Claude says, and the other answers stand."""
+    """Promise: the types are those of `meta`, whatever Claude answers, and other answers are kept."""
     sim.script(*[reply(json.dumps({"n": number})) for number in (2**70, 5, -(2**70))])
     mapper = claude.mapper("Count {{ text }}", schema="n int", concurrency=1)
 
@@ -85,7 +85,7 @@ KINDS: dict[str, Callable[[Any], Any]] = {"pandas": pd.DataFrame, "polars": pl.D
 
 
 def types_of(table: Any) -> Any:
-    """The columns of a table with their types, which an engine compares."""
+    """Return the columns of a table with their types, which engines compare."""
     return table.dtypes.to_dict() if isinstance(table, pd.DataFrame) else table.schema
 
 
@@ -97,7 +97,7 @@ def values_of(table: Any, name: str) -> list[Any]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_large_number_is_an_error_of_its_row_in_each_kind_of_table(sim: Simulator, kind: str) -> None:
-    """Promise: the partition with the number has the type of all others, and of `meta`."""
+    """Promise: the partition with the number has the same types as all others and as `meta`."""
     make = KINDS[kind]
     sim.script(*[reply(json.dumps({"n": number})) for number in (2**63, 2**63 - 1, -(2**70), 1)])
     mapper = claude.mapper("Count {{ text }}", schema="n int", concurrency=1)
@@ -143,7 +143,8 @@ WRAPPED: list[Any] = [int, list[str], str, list[Place]]
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("schema", [Found, SCHEMA, None, *WRAPPED], ids=str)
 def test_all_partitions_have_the_same_types(sim: Simulator, kind: str, schema: Any) -> None:
-    """Promise: also one of nulls, one of empty lists and one without rows, whatever the schema; what engines put together fits."""
+    """Promise: also partitions of only nulls, of empty lists or without rows, for any schema, so that engines can
+    concatenate them."""
     make = KINDS[kind]
     if schema is Found:
         sim.script(reply(json.dumps(FOUND)), reply(json.dumps(EMPTY)))
@@ -175,7 +176,7 @@ def types_of_columns(table: Any) -> Any:
 
 
 def test_arrays_have_none_where_there_is_no_answer(sim: Simulator) -> None:
-    """Promise: what Ray makes of them are columns with nulls; it takes neither NaN for a text nor pandas' NA."""
+    """Promise: Ray converts them to columns with nulls; it accepts neither NaN as text nor pandas' NA."""
     made = claude.mapper("Count {{ text }}", schema="n int, x float")(
         {"text": np.array(["a", None], dtype=object)}
     )
@@ -186,7 +187,7 @@ def test_arrays_have_none_where_there_is_no_answer(sim: Simulator) -> None:
 
 
 def test_what_is_kept_stands_in_front(sim: Simulator, frame: pd.DataFrame) -> None:
-    """Promise: columns of the input by name, or as a table has them, with their types."""
+    """Promise: input columns by name, or as in a given table, with their types."""
     by_name = claude.mapper(PROMPT, keep=["id"])
     by_table = claude.mapper(PROMPT, keep=frame)
 
@@ -198,7 +199,7 @@ def test_what_is_kept_stands_in_front(sim: Simulator, frame: pd.DataFrame) -> No
 
 
 def test_each_kind_of_table_gives_its_own_kind(sim: Simulator, frame: pd.DataFrame, tmp_path: Path) -> None:
-    """Promise: polars, pyarrow, Ray's dict of arrays and Spark's iterator of frames, empty ones as well."""
+    """Promise: polars, pyarrow, Ray's dict of arrays and Spark's iterator of frames, also without rows."""
     mapper = claude.mapper(PROMPT, schema=SCHEMA, journal=tmp_path, keep=["id"])
     names = ["id", "label", "confidence", "count", "is_new", "error"]
 
@@ -214,7 +215,7 @@ def test_each_kind_of_table_gives_its_own_kind(sim: Simulator, frame: pd.DataFra
 
 
 def test_no_key_is_in_the_pickle_and_no_password(sim: Simulator, tmp_path: Path) -> None:
-    """Promise: what is sent to workers holds neither; they read their own environment."""
+    """Promise: data sent to workers contains neither; workers read their own environment."""
     data = pickle.dumps(claude.mapper(PROMPT, schema=SCHEMA, journal=tmp_path, limiter="redis://host/0"))
 
     assert KEY.encode() not in data
@@ -229,7 +230,7 @@ def shorten(text: str) -> str:
 
 
 def test_names_of_the_prompt_go_along_and_no_others(sim: Simulator, frame: pd.DataFrame) -> None:
-    """Promise: functions that a prompt calls are pickled with it, and nothing else of the notebook's."""
+    """Promise: functions that the prompt calls are pickled with it, but no other variables of the notebook."""
     large = bytes(100_000)
     mapper = pickle.loads(pickle.dumps(claude.mapper("Classify: {{ shorten(text) }}")))
 
@@ -242,7 +243,7 @@ def test_names_of_the_prompt_go_along_and_no_others(sim: Simulator, frame: pd.Da
 
 
 def test_wrong_options_are_refused_before_anything_is_sent(sim: Simulator) -> None:
-    """Promise: a slip is one line, where it is made."""
+    """Promise: an error of one line at creation."""
     with pytest.raises(TypeError, match="There is no option 'journl'"):
         claude.mapper(PROMPT, journl="x")  # type: ignore[call-arg]
     with pytest.raises(ConfigurationError, match="limiter"):
@@ -259,7 +260,7 @@ def answer(number: int, text: str = "silt") -> Answer:
 
 
 def test_shards_of_several_processes_are_one_journal(tmp_path: Path) -> None:
-    """Promise: each writes its own file; each finds what all have written, also what comes later."""
+    """Promise: each process writes its own file, and finds the answers of all, including later ones."""
     one, other = JournalShards(tmp_path), JournalShards(tmp_path)
     one.add([answer(1), answer(2, "sand\n“Kies”")], 0)
     other.add([answer(3)], 0)
@@ -273,7 +274,7 @@ def test_shards_of_several_processes_are_one_journal(tmp_path: Path) -> None:
 
 
 def test_a_line_that_was_cut_is_no_answer_and_hides_none(tmp_path: Path) -> None:
-    """Promise: `kill -9` while a line is written costs that line, and the next reader finds all others."""
+    """Promise: `kill -9` during a write loses only that line, and the next reader finds all others."""
     JournalShards(tmp_path).add([answer(1), answer(2)], 0)
     (path,) = tmp_path.iterdir()
     data = path.read_bytes()
@@ -289,7 +290,7 @@ def test_a_line_that_was_cut_is_no_answer_and_hides_none(tmp_path: Path) -> None
 
 
 def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Promise: what could not be written is an error, and what is written later is read."""
+    """Promise: a failed write is an error, and later writes can be read."""
     shards = JournalShards(tmp_path)
     shards.add([answer(1)], 0)
     sync = os.fsync
@@ -309,7 +310,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_disk_that_is_full_from_the_start_leaves_no_file_that_is_no_shard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: once it has room again, the same process goes on, and others read what it writes."""
+    """Promise: once there is space, the same process continues, and others read what it writes."""
     shards, sync = JournalShards(tmp_path), os.fsync
     monkeypatch.setattr(
         os, "fsync", lambda _file: (_ for _ in ()).throw(OSError(28, "No space left on device"))
@@ -331,7 +332,7 @@ def test_a_disk_that_is_full_from_the_start_leaves_no_file_that_is_no_shard(
     ],
 )
 def test_what_is_no_shard_is_named(line: str, words: str, tmp_path: Path) -> None:
-    """Promise: another program's file, or a newer one, is an error that names it."""
+    """Promise: a file of another program or of a newer version is an error with its name."""
     (tmp_path / "x.jsonl").write_text(f"{line}\n")
 
     with pytest.raises(JournalError, match=words):
@@ -339,7 +340,7 @@ def test_what_is_no_shard_is_named(line: str, words: str, tmp_path: Path) -> Non
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path, frame: pd.DataFrame, sim: Simulator) -> None:
-    """Promise: a journal on a path that is a file says so, and nothing is sent."""
+    """Promise: if the journal's path is a file, the error says so, and nothing is sent."""
     (tmp_path / "file").write_text("")
 
     with pytest.raises(JournalError, match="Name a folder that all workers can write"):
@@ -360,7 +361,7 @@ mapper(pd.DataFrame({"text": [f"row {number}" for number in range(100)]}))
 def test_the_finished_rows_of_a_killed_process_count(
     sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: after `kill -9` another process asks the rest, and what was in flight."""
+    """Promise: after `kill -9`, another process asks only the rest and the rows that were in flight."""
     monkeypatch.setenv("CLAUDE_MAGIC_RATE_LIMIT_RPS", "40")
     process = subprocess.Popen([sys.executable, "-c", _KILLED, str(tmp_path)])
     deadline = time.monotonic() + 60
@@ -389,7 +390,8 @@ def test_the_finished_rows_of_a_killed_process_count(
 def test_four_processes_of_dask_share_a_limit_and_survive_a_kill(
     sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: one bucket for all, each row answered, those in flight at a kill asked twice at most, and a second run asks nothing."""
+    """Promise: one bucket for all, each row answered, rows in flight at a kill sent at most twice, and nothing sent
+    by a second run."""
     distributed = pytest.importorskip("distributed")
     dd: Any = pytest.importorskip("dask.dataframe")
     rows, rate = 120, 30.0

@@ -1,4 +1,4 @@
-"""One limit for many: two runtimes, as two kernels would have them, with one server between them."""
+"""One limit for several processes: two runtimes, like those of two kernels, with a Redis server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEY = "sk-ant-test-0123456789abcdef"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    """A server for all tests of this file; each has an account of its own."""
+    """A server for all tests of this file, each of which has its own account."""
     with redis_server() as running:
         yield running
 
@@ -107,7 +107,7 @@ def test_what_the_server_tells_one_kernel_the_others_know(
 
 
 def test_who_comes_later_learns_what_was_told_before(kernels: tuple[Simulator, Runtime, Runtime]) -> None:
-    """Promise: a worker that starts now does not learn of the limits by 429s."""
+    """Promise: a worker that starts later does not learn the limits from 429s."""
     _, one, other = kernels
     one.start("Hello").result()
     deadline = time.monotonic() + 20
@@ -140,7 +140,7 @@ Admit = Callable[[Ledger], Awaitable[Reservation]]
 def with_ledgers(
     server: RedisServer, account: str, play: Callable[[list[Ledger], Admit], Awaitable[None]]
 ) -> None:
-    """Play with two ledgers that share the limiter of an account."""
+    """Run a test with two ledgers that share the limiter of an account."""
 
     async def main() -> None:
         clients = {Ledger(): SharingClient(server, account) for _ in range(2)}
@@ -215,7 +215,7 @@ def test_a_batch_that_does_not_fit_is_named_as_one(server: RedisServer) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     while not condition():
         await asyncio.sleep(0.005)
 
@@ -260,7 +260,7 @@ def test_a_server_that_goes_and_forgets_neither_loses_nor_doubles_what_was_spent
         one.set_budget(8.5 * worst)
         one.finish(first, bill=bill(worst), thread=None)
         await admit(other)
-        await admit(one)  # 3 of 8.5 are gone, and both have heard of it, or nearly
+        await admit(one)  # 3 of 8.5 are spent, and both know that, or almost
         own_server.kill()
         alone = await admit(other)
         for _ in range(2):
@@ -343,7 +343,7 @@ def test_a_map_waits_for_what_other_processes_have_reserved(
         pass
     run = plan.start()
     deadline = time.monotonic() + 30
-    while other.ledger.account().reserved == 0:  # it has asked, and been refused
+    while other.ledger.account().reserved == 0:  # it has requested the amount, and was refused
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert not run.done()
@@ -386,7 +386,7 @@ def test_what_others_have_spent_is_there_when_it_is_looked_at(
 def test_a_kernel_that_has_asked_nothing_shows_the_budget_of_all(
     kernels: tuple[Simulator, Runtime, Runtime],
 ) -> None:
-    """Promise: nobody takes it for none, and sets another one for all."""
+    """Promise: the budget does not seem to be missing, and is not replaced by another one."""
     _, one, other = kernels
     one.ledger.set_budget(100.0)
     one.submit(one.ledger.look).result()
@@ -402,7 +402,7 @@ def test_a_kernel_that_has_asked_nothing_shows_the_budget_of_all(
 def test_what_a_process_that_has_ended_had_reserved_is_free(
     kernels: tuple[Simulator, Runtime, Runtime],
 ) -> None:
-    """Promise: a script that ends right after its last answer leaves the budget what it has not spent."""
+    """Promise: a script that ends right after its last answer releases the unspent part of its reservation."""
     _, one, other = kernels
 
     async def spend(client: Any) -> None:
@@ -423,7 +423,7 @@ def test_what_a_process_that_has_ended_had_reserved_is_free(
 
 
 def test_requests_without_a_budget_leave_nothing_reserved(server: RedisServer) -> None:
-    """Promise: a budget that is set later begins empty, however many requests began at once before."""
+    """Promise: a budget that is set later starts at zero, however many concurrent requests there were before."""
 
     async def play(ledgers: list[Ledger], admit: Admit) -> None:
         one, other = ledgers
@@ -442,7 +442,7 @@ def test_requests_without_a_budget_leave_nothing_reserved(server: RedisServer) -
 def test_a_limiter_that_is_away_is_said_once_where_it_is_read(
     origin: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Promise: with the answer of a cell, and on stderr where nothing is shown; not again with the next one."""
+    """Promise: with the answer of a cell, or on stderr in plain Python; not with later answers."""
     pytest.importorskip("redis")
     with Simulator() as simulator:
         runtime = Runtime(

@@ -157,7 +157,8 @@ print(claude_magic.claude.ask("Again").phase.value, bridges())
 def test_a_forked_child_has_a_bridge_of_its_own_and_the_parent_keeps_his(
     run_script: RunScript, sim: Simulator
 ) -> None:
-    """After a fork both can ask, neither hangs, and a reply of the parent fails in the child instead of waiting forever."""
+    """After a fork, both can ask, neither hangs, and a reply of the parent fails in the child instead of waiting
+    forever."""
     gate = Gate()
     sim.script(hold(gate, text="the parent's"))
     script = """

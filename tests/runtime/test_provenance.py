@@ -63,7 +63,7 @@ def test_one_request_is_described_in_the_singular(runtime: Runtime) -> None:
 
 
 def test_each_answer_says_what_was_asked_for_it(runtime: Runtime) -> None:
-    """In the metadata of its output, beside model, request id, usage, price and date."""
+    """The metadata of its output contain the parameters, model, request id, usage, price and date."""
     reply = ask(runtime, "Name a tree.", effort="low")
 
     facts = render_reply(reply.snapshot()).metadata["claude_magic"]

@@ -1,4 +1,4 @@
-"""A reply from start to end, over real sockets, from various threads and loops."""
+"""A reply from start to end, over real sockets, on different threads and loops."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MakeRuntime = Callable[..., Runtime]
 
 
 def test_a_reply_holds_text_message_usage_and_where_it_came_from(runtime: Runtime, sim: Simulator) -> None:
-    """The content can be read in all forms."""
+    """The content is available in all forms."""
     sim.script(reply("Two and three.", thinking="Small ones.", usage={"output_tokens": 7}))
 
     answer = runtime.start("Name two primes.").result(TIMEOUT)
@@ -69,7 +69,7 @@ def test_a_reply_holds_text_message_usage_and_where_it_came_from(runtime: Runtim
 
 
 def some_of(text: str, **usage: int) -> Behaviour:
-    """A stream that says how much was sent, then this text, and then nothing more."""
+    """A stream that reports its input tokens, sends this text, and then stops without an end."""
     message = {"id": "msg_1", "type": "message", "role": "assistant", "model": SONNET, "content": []}
     start = {
         "type": "message_start",
@@ -137,7 +137,7 @@ def check_estimate(runtime: Runtime, answer: Reply, *, characters: int) -> None:
 
 
 def test_a_reply_acts_on_its_text_where_a_string_would(runtime: Runtime, sim: Simulator) -> None:
-    """`str`, f-strings, `len`, `in` and `==` see the text, and nothing else about the reply is a string."""
+    """`str`, f-strings, `len`, `in` and `==` use the text, but a reply is not a string."""
     sim.script(reply("four"), reply("four"))
 
     answer, other = runtime.start("2 + 2?").result(TIMEOUT), runtime.start("2 + 2?").result(TIMEOUT)
@@ -155,7 +155,7 @@ def test_a_reply_acts_on_its_text_where_a_string_would(runtime: Runtime, sim: Si
 
 
 def test_a_reply_in_a_prompt_is_all_of_its_text(runtime: Runtime, sim: Simulator) -> None:
-    """As a string would be, however long it is."""
+    """As with a string, at any length."""
     sim.script(reply("A long answer. " * 5_000))
 
     answer = runtime.start("Go on.").result(TIMEOUT)
@@ -164,7 +164,7 @@ def test_a_reply_in_a_prompt_is_all_of_its_text(runtime: Runtime, sim: Simulator
 
 
 def test_a_reply_streams_while_nobody_waits_for_it(runtime: Runtime, sim: Simulator, when: When) -> None:
-    """Text grows on the bridge thread, whatever the thread that asked is doing."""
+    """Its text grows on the bridge thread, whatever the calling thread does."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=1, text="one two three four five six seven"))
 
@@ -181,7 +181,7 @@ def test_a_reply_streams_while_nobody_waits_for_it(runtime: Runtime, sim: Simula
 
 
 def test_observers_are_told_of_every_change_and_the_end(runtime: Runtime, sim: Simulator) -> None:
-    """An observer sees the text grow to its end, and the last call has the final state."""
+    """The text grows to its end, and the last call has the final state."""
     sim.script(reply(chunks=["a", "b", "c", "d"]))
     seen: list[tuple[str, Phase, str]] = []
 
@@ -219,7 +219,7 @@ def test_an_observer_that_raises_costs_nobody_the_reply(
 
 
 def test_when_done_calls_once_also_for_a_reply_that_is_done(runtime: Runtime) -> None:
-    """No end is missed, whenever the callback is registered, and one that was taken back is not called."""
+    """Whenever the callback is registered; an unregistered one is not called."""
     calls: list[str] = []
     answer = runtime.start("Hello")
     answer.when_done(lambda: calls.append("before"))
@@ -233,7 +233,7 @@ def test_when_done_calls_once_also_for_a_reply_that_is_done(runtime: Runtime) ->
 
 
 def test_a_failed_reply_raises_its_error_and_keeps_its_text(runtime: Runtime, sim: Simulator) -> None:
-    """An error in mid-answer leaves what had come in `text`, and `result` raises that same error each time."""
+    """`text` has the partial answer, and each call of `result` raises the same error."""
     sim.script(
         error_event("overloaded_error", after_deltas=2, text="one two three four five six seven eight")
     )
@@ -252,7 +252,7 @@ def test_a_failed_reply_raises_its_error_and_keeps_its_text(runtime: Runtime, si
 
 
 def test_s2_a_dropped_stream_keeps_the_partial_text(runtime: Runtime, sim: Simulator) -> None:
-    """A connection that breaks in mid-answer is an error of its own kind, and the next question works."""
+    """A dropped connection has its own error class, and the next question works."""
     sim.script(reset_mid_stream(after_events=5, text="one two three four five six seven eight nine ten"))
 
     answer = runtime.start("Count.")
@@ -282,7 +282,7 @@ def test_raising_the_same_error_again_does_not_lengthen_its_traceback(
 def test_replies_can_be_awaited_on_any_loop_and_from_several_at_once(
     runtime: Runtime, sim: Simulator
 ) -> None:
-    """One reply, awaited by tasks of this thread's loop and of other threads' loops, gives all of them the same."""
+    """Tasks on the loops of several threads get the same result."""
     gate = Gate()
     sim.script(hold(gate, text="for everybody"))
     answer = runtime.start("Share.")
@@ -302,7 +302,7 @@ def test_replies_can_be_awaited_on_any_loop_and_from_several_at_once(
 
 
 def test_c1_threads_and_loops_share_one_client_and_its_connections(runtime: Runtime, sim: Simulator) -> None:
-    """Questions one after the other from a thread, a loop and the main thread come over one TCP connection."""
+    """Sequential questions from a thread, a loop and the main thread use one TCP connection."""
     runtime.start("one").result(TIMEOUT)
     thread = threading.Thread(target=lambda: runtime.start("two").result(TIMEOUT))
     thread.start()
@@ -318,7 +318,7 @@ def test_c1_threads_and_loops_share_one_client_and_its_connections(runtime: Runt
 
 
 def test_many_threads_ask_at_once_and_each_gets_its_own_answer(runtime: Runtime, sim: Simulator) -> None:
-    """Concurrent questions neither mix nor get lost, and one bridge takes them all."""
+    """Concurrent questions are neither mixed up nor lost, and share one bridge."""
     before = set(threading.enumerate())
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         prompts = [f"Say exactly: the number {number}" for number in range(48)]
@@ -345,7 +345,7 @@ def test_waiting_with_a_timeout_leaves_the_reply_running(runtime: Runtime, sim: 
 def test_a_retry_is_told_with_its_reason_and_countdown(
     make_runtime: MakeRuntime, sim: Simulator, when: When
 ) -> None:
-    """While a reply backs off, its snapshot says why, until when, and which attempt follows."""
+    """During a back-off, the snapshot has the reason, the end of the wait, and the number of the next attempt."""
     runtime = make_runtime(ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=sim.url)
     sim.script(status(529))
 
@@ -362,7 +362,7 @@ def test_a_retry_is_told_with_its_reason_and_countdown(
 def test_a_retried_reply_ends_complete_and_tells_of_both_attempts(
     make_runtime: MakeRuntime, sim: Simulator
 ) -> None:
-    """A failure before the first word is retried unseen, and recorded."""
+    """A failure before the first text is retried invisibly, and recorded."""
     runtime = make_runtime(
         ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_INITIAL_BACKOFF="0.01"
     )
@@ -389,7 +389,7 @@ def _assert_cancelled(answer: Reply, runtime: Runtime) -> None:
 def test_cancelling_in_mid_stream_keeps_the_text_and_closes_the_connection(
     runtime: Runtime, sim: Simulator, when: When, eventually: Callable[[Callable[[], object]], None]
 ) -> None:
-    """The server sees the client go, the partial text stays, and the pool serves the next question."""
+    """The server sees the disconnect, the partial text is kept, and the pool works for the next question."""
     sim.script(hold(Gate(), after_deltas=2, text="one two three four five six seven"))
     answer = runtime.start("Count.")
     when(answer, lambda it: it.phase is Phase.STREAMING)
@@ -407,7 +407,7 @@ def test_cancelling_in_mid_stream_keeps_the_text_and_closes_the_connection(
 def test_cancelling_before_the_first_byte_ends_at_once(
     runtime: Runtime, sim: Simulator, eventually: Callable[[Callable[[], object]], None]
 ) -> None:
-    """A server that is silent cannot hold a cancelled reply."""
+    """A silent server does not block a cancelled reply."""
     sim.script(slow_headers(3600))
     answer = runtime.start("Hello")
     eventually(lambda: sim.requests)
@@ -421,7 +421,7 @@ def test_cancelling_before_the_first_byte_ends_at_once(
 
 
 def test_cancelling_in_back_off_ends_at_once(make_runtime: MakeRuntime, sim: Simulator, when: When) -> None:
-    """A reply that would wait seconds for its next attempt ends now, and makes none."""
+    """A reply that waits for its next attempt ends immediately, without that attempt."""
     runtime = make_runtime(
         ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_INITIAL_BACKOFF="200"
     )
@@ -438,7 +438,7 @@ def test_cancelling_in_back_off_ends_at_once(make_runtime: MakeRuntime, sim: Sim
 def test_l2_cancelling_in_the_limiter_gives_the_place_to_the_next(
     make_runtime: MakeRuntime, sim: Simulator, when: When
 ) -> None:
-    """A reply that waits its turn leaves the queue when cancelled; those behind it move up."""
+    """A cancelled reply leaves the queue, and later ones move up."""
     runtime = make_runtime(ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_RATE_LIMIT_RPS="1")
     runtime.start("takes the one token").result(TIMEOUT)
     answer = runtime.start("waits")
@@ -454,7 +454,7 @@ def test_l2_cancelling_in_the_limiter_gives_the_place_to_the_next(
 
 
 def test_cancelling_at_once_sends_nothing_and_ends(runtime: Runtime) -> None:
-    """A reply cancelled before its first step on the bridge still becomes final."""
+    """A reply that is cancelled before its first step on the bridge becomes final as well."""
     answers = [runtime.start("Hello") for _ in range(20)]
     for answer in answers:
         answer.cancel()
@@ -466,7 +466,7 @@ def test_cancelling_at_once_sends_nothing_and_ends(runtime: Runtime) -> None:
 
 
 def test_cancelling_twice_or_too_late_does_nothing(runtime: Runtime) -> None:
-    """What is complete stays complete."""
+    """A complete reply stays complete."""
     answer = runtime.start("Hello").result(TIMEOUT)
 
     answer.cancel()
@@ -500,7 +500,7 @@ def test_cancelling_the_task_that_awaits_a_reply_leaves_the_reply_alone(
 
 
 def test_awaiting_a_cancelled_reply_raises_asyncios_own_error(runtime: Runtime, sim: Simulator) -> None:
-    """An awaited reply ends as an awaited task would."""
+    """Like awaiting a cancelled task."""
     sim.script(hold(Gate()))
     answer = runtime.start("Hello")
     answer.cancel()
@@ -519,7 +519,7 @@ def test_awaiting_a_cancelled_reply_raises_asyncios_own_error(runtime: Runtime, 
 def test_an_empty_prompt_is_refused_before_anything_is_sent(
     runtime: Runtime, sim: Simulator, prompt: str
 ) -> None:
-    """There is nothing to ask."""
+    """It contains no question."""
     with pytest.raises(ConfigurationError, match="prompt is empty"):
         runtime.start(prompt)
 

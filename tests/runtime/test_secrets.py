@@ -22,7 +22,7 @@ MAX_THINGS = 200_000
 
 @pytest.fixture
 def used_runtime(make_runtime: Callable[..., Runtime], sim: Simulator) -> Runtime:
-    """A runtime after a day's work: answers, refusals that quote the key, broken streams."""
+    """A used runtime: with answers, rejections that quote the key, and broken streams."""
     runtime = make_runtime(
         ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_MAX_RETRIES="1", CLAUDE_MAGIC_INITIAL_BACKOFF="0.001"
     )
@@ -104,7 +104,8 @@ def test_o2_no_repr_status_error_or_traceback_holds_the_key(used_runtime: Runtim
 def test_o2_no_field_that_can_be_walked_to_holds_the_key_but_the_credential_itself(
     used_runtime: Runtime, sim: Simulator
 ) -> None:
-    """`vars()` of runtime, client, replies and errors do not contain it; only the credential and the sending code do."""
+    """`vars()` of runtime, client, replies and errors do not contain it; only the credential and the sending code
+    do."""
     replies = outcomes(used_runtime, sim)
 
     things = list(reachable([used_runtime, replies]))

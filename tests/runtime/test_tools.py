@@ -1,4 +1,4 @@
-"""Tools in plain Python: the thread that waits for the answer runs them, or the loop that awaits it does."""
+"""Tools in plain Python: they run on the thread that waits for the answer, or on the loop that awaits it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def tide_table(port: str) -> str:
 
 
 def results(sim: Simulator) -> list[dict[str, Any]]:
-    """The results of tools that the last request carries, oldest first."""
+    """Return the tool results in the last request, oldest first."""
     body = sim.requests[-1].body
     assert body is not None
     blocks = [
@@ -47,18 +47,18 @@ def results(sim: Simulator) -> list[dict[str, Any]]:
 
 
 def states(reply: Reply) -> list[CallState]:
-    """How the calls of a reply have ended."""
+    """Return the final states of a reply's calls."""
     return [block.call.state for block in reply.snapshot().blocks if block.call is not None]
 
 
 def go_on(runtime: Runtime, sim: Simulator) -> RecordedRequest:
-    """Ask the next question of the conversation, and return the request."""
+    """Ask the next question of the conversation. Return the request."""
     runtime.start(Question(prompt="Go on.", where=Where())).result(TIMEOUT)
     return sim.requests[-1]
 
 
 def test_the_thread_that_waits_runs_them(runtime: Runtime, sim: Simulator) -> None:
-    """With the arguments as the function's own types, and the result in the next request of the same answer."""
+    """Arguments have the function's own types, and the result is in the next request of the same answer."""
     ran: list[tuple[str, threading.Thread]] = []
 
     def tide_table(port: str) -> dict[str, str]:
@@ -74,7 +74,7 @@ def test_the_thread_that_waits_runs_them(runtime: Runtime, sim: Simulator) -> No
 
 
 def test_an_argument_that_no_model_can_give_is_told_under_the_answer(runtime: Runtime) -> None:
-    """It keeps its default, and does not vanish without a word."""
+    """It keeps its default, and a note reports that."""
 
     def tide_table(port: str, log: Callable[[str], None] = print) -> str:
         return port
@@ -98,7 +98,7 @@ def test_an_async_function_gets_a_loop_where_none_runs(runtime: Runtime, sim: Si
 
 
 def test_a_call_waits_until_a_thread_waits_for_it(runtime: Runtime, when: Callable[..., None]) -> None:
-    """The answer was started long before; nothing runs behind the back of the thread that owns the tools."""
+    """The answer was started long before; tools run only on the thread that waits for it."""
     ran: list[str] = []
 
     def tide_table(port: str) -> None:
@@ -117,7 +117,10 @@ def test_a_call_waits_until_a_thread_waits_for_it(runtime: Runtime, when: Callab
 def test_whatever_it_raises_goes_back_to_the_model(
     runtime: Runtime, sim: Simulator, error: BaseException, is_async: bool
 ) -> None:
-    """It can ask otherwise, or without the tool. A tool that wants to end the program ends itself alone."""
+    """The model can try another call, or answer without the tool.
+
+    A tool that raises SystemExit ends only its own call.
+    """
 
     def tide_table(port: str) -> None:
         raise error
@@ -136,7 +139,7 @@ def test_whatever_it_raises_goes_back_to_the_model(
 
 
 def test_arguments_that_are_no_json_go_back_as_they_came(runtime: Runtime, sim: Simulator) -> None:
-    """As the API's documentation asks for; the function is not called, and nobody is asked about it."""
+    """As the API documents; the function is not called, and there is no approval question."""
     asked: list[ToolCall] = []
 
     def tide_table(port: str) -> None:
@@ -158,7 +161,7 @@ def test_arguments_that_are_no_json_go_back_as_they_came(runtime: Runtime, sim: 
 
 
 def test_a_call_that_is_refused_is_not_made(runtime: Runtime, sim: Simulator) -> None:
-    """The model is told, and goes on without it."""
+    """The model is informed, and continues without it."""
 
     def tide_table(port: str) -> None:
         raise AssertionError("it was called")
@@ -174,7 +177,7 @@ def test_a_call_that_is_refused_is_not_made(runtime: Runtime, sim: Simulator) ->
 def test_ctrl_c_ends_the_answer_and_leaves_a_valid_history(
     runtime: Runtime, sim: Simulator, stage: str
 ) -> None:
-    """The call has a result that says so, and the server accepts the next question."""
+    """The call has an error as its result, and the server accepts the next question."""
 
     def tide_table(port: str) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -203,7 +206,7 @@ def test_ctrl_c_ends_the_answer_and_leaves_a_valid_history(
 
 
 def test_calls_of_one_reply_run_in_its_order_and_are_all_answered(runtime: Runtime, sim: Simulator) -> None:
-    """Also when the second of three ends with Ctrl-C: the API refuses a history in which one result is missing."""
+    """Even if Ctrl-C ends the second of three: the API rejects a history without all results."""
     ran: list[str] = []
 
     def tide_table(port: str) -> str:
@@ -228,7 +231,7 @@ def test_calls_of_one_reply_run_in_its_order_and_are_all_answered(runtime: Runti
 
 
 def calls(*ports: str, ids: tuple[str, ...] = ("toolu_1", "toolu_1")) -> Behaviour:
-    """A reply that calls the tool for each port, with these ids."""
+    """Return a reply that calls the tool for each port, with these ids."""
     blocks = [
         {"type": "tool_use", "id": call_id, "name": "tide_table", "input": {"port": port}}
         for call_id, port in zip(ids, ports, strict=False)
@@ -240,7 +243,7 @@ def calls(*ports: str, ids: tuple[str, ...] = ("toolu_1", "toolu_1")) -> Behavio
 def test_two_calls_of_one_id_get_each_its_own_result(
     runtime: Runtime, sim: Simulator, ids: tuple[str, ...]
 ) -> None:
-    """The first is refused, the second allowed; the API takes the history, and the answer shows which was which."""
+    """The first is refused, the second allowed; the API accepts the history, and the answer distinguishes them."""
     sim.script(calls("Brest", "Cork", ids=ids))
 
     def approve(call: ToolCall) -> str:
@@ -255,7 +258,7 @@ def test_two_calls_of_one_id_get_each_its_own_result(
 
 
 def test_an_id_that_comes_again_in_a_later_round_is_another_call(runtime: Runtime, sim: Simulator) -> None:
-    """Some servers count from the same number in each reply. The next question may use it once more."""
+    """Some servers start numbering again in each reply. The next question may use the id, too."""
     sim.script(calls("Brest"), calls("Cork"))
 
     first = runtime.start(question(waiting(tide_table))).result(TIMEOUT)
@@ -270,7 +273,7 @@ def test_an_id_that_comes_again_in_a_later_round_is_another_call(runtime: Runtim
 
 
 def test_a_cut_second_round_keeps_what_the_tools_gave(runtime: Runtime, sim: Simulator) -> None:
-    """Interrupted while the model talks about the result; the next question goes on from it."""
+    """After an interrupt in the text about the result, the next question continues from it."""
     gate = Gate()
 
     def tide_table(port: str) -> str:
@@ -289,7 +292,7 @@ def test_a_cut_second_round_keeps_what_the_tools_gave(runtime: Runtime, sim: Sim
 
 
 def test_a_failed_second_round_leaves_a_valid_history(runtime: Runtime, sim: Simulator) -> None:
-    """The results stay, because the calls were made."""
+    """The results are kept, because the calls were made."""
 
     def tide_table(port: str) -> str:
         sim.script(scenario("bad_request"))
@@ -302,7 +305,7 @@ def test_a_failed_second_round_leaves_a_valid_history(runtime: Runtime, sim: Sim
 
 
 def test_a_model_that_never_stops_calling_is_stopped(runtime: Runtime, sim: Simulator) -> None:
-    """After a bounded number of rounds, with a word to the reader, and a history that can go on."""
+    """After a maximum number of rounds, with a note, and with a history that can be continued."""
     sim.script(*[scenario("invalid_tool_json")] * (MAX_TOOL_ROUNDS + 5))
 
     reply = runtime.start(question(waiting(tide_table))).result(TIMEOUT)
@@ -316,7 +319,7 @@ def test_a_model_that_never_stops_calling_is_stopped(runtime: Runtime, sim: Simu
 def test_an_awaited_answer_runs_tools_on_its_loop_and_in_its_context(
     runtime: Runtime, sim: Simulator
 ) -> None:
-    """Functions and coroutine functions alike, beside the other tasks of the loop."""
+    """Plain and async functions, while other tasks of the loop run."""
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("cell", default="another")
     seen: list[tuple[str, bool]] = []
 
@@ -350,7 +353,7 @@ def test_an_awaited_answer_runs_tools_on_its_loop_and_in_its_context(
 
 
 def test_cancelling_an_answer_cancels_the_tool_that_runs(runtime: Runtime, sim: Simulator) -> None:
-    """It does not go on behind the user's back."""
+    """It does not continue unnoticed."""
     ended: list[str] = []
 
     async def main() -> Reply:

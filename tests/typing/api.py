@@ -1,4 +1,4 @@
-"""What the public names promise to a type checker. Checked by mypy, never run."""
+"""The types of the public names for type checkers. Checked by mypy, never run."""
 
 from typing import assert_type
 
@@ -7,7 +7,7 @@ from claude_magic.client import Message, Usage
 
 
 def replies() -> None:
-    """A question gives a reply."""
+    """Asking returns a reply."""
     reply = claude.ask("Name three primes.", model="claude-haiku-5-5", max_tokens=2000)
     assert_type(reply, Reply)
     assert_type(reply.text, str)
@@ -18,12 +18,12 @@ def replies() -> None:
 
 
 async def awaited() -> None:
-    """So does an awaited one."""
+    """Awaiting returns a reply."""
     assert_type(await claude.ask_async("Name three primes."), Reply)
 
 
 def panels() -> None:
-    """A panel asks too."""
+    """A panel returns replies, too."""
     panel = claude.panel(thread="ours", model="opus")
     assert_type(panel, PromptPanel)
     assert_type(panel.ask("Name three primes."), Reply)

@@ -1,4 +1,4 @@
-"""The beginning of a reply, for tests of whatever draws it."""
+"""The beginning of a reply, for tests of code that draws it."""
 
 from claude_magic.runtime import Phase, ReplySnapshot
 

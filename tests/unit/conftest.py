@@ -1,4 +1,5 @@
-"""What holds for every unit test: its examples are judged by what they show, never by how long they take."""
+"""Settings of all unit tests: property-based tests have no deadline, because results must not depend on the
+machine's speed."""
 
 from __future__ import annotations
 

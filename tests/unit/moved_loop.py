@@ -1,4 +1,4 @@
-"""An event loop whose clock is moved instead of waited for, after aiolimiter's MockLoopTime."""
+"""An event loop with a simulated clock, after aiolimiter's MockLoopTime."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 
 class JumpingSelector(selectors.SelectSelector):
-    """Instead of waiting for a timer, moves the loop's clock to it, plus a lateness as real timers have."""
+    """A selector that advances the loop's clock to the next timer instead of waiting, with a small delay as real
+    timers have."""
 
     def __init__(self, late_by: Callable[[], float]) -> None:
         super().__init__()
@@ -25,7 +26,7 @@ class JumpingSelector(selectors.SelectSelector):
 
 
 class MovedLoop(asyncio.SelectorEventLoop):
-    """An event loop on which any wait is over at once."""
+    """An event loop on which every wait ends immediately."""
 
     def __init__(
         self, late_by: Callable[[], float] = lambda: 0.0, selector: JumpingSelector | None = None
@@ -40,7 +41,7 @@ class MovedLoop(asyncio.SelectorEventLoop):
 def run(
     main: Callable[[MovedLoop], Coroutine[Any, Any, None]], late_by: Callable[[], float] = lambda: 0.0
 ) -> None:
-    """Run a test's coroutine on a moved clock, and check that it leaves nothing behind."""
+    """Run a test's coroutine on a simulated clock, and check that it leaves no tasks or timers behind."""
     loop = MovedLoop(late_by)
     try:
         loop.run_until_complete(main(loop))
@@ -62,6 +63,6 @@ def worst_excess(grants: list[tuple[float, float]], rate: float, capacity: float
 
 
 async def let_run(turns: int = 5) -> None:
-    """Let the tasks that are ready run, without moving the clock."""
+    """Run all tasks that are ready, without advancing the clock."""
     for _ in range(turns):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The number of workers follows what the machine grants, not what it has."""
+"""The number of workers follows the processors available to this run, not those of the machine."""
 
 from __future__ import annotations
 

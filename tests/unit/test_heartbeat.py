@@ -1,4 +1,4 @@
-"""The timer that keeps a loop awake enough to hear an interrupt."""
+"""The timer that wakes a loop regularly, so that it notices interrupts."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from claude_magic.tools import loop_kept_awake
 
 
 def test_a_waiting_loop_wakes_by_itself():
-    """What a signal handler leaves for the loop with `call_soon`, which wakes nobody, is found soon."""
+    """A callback that a signal handler adds with `call_soon`, which does not wake the loop, runs soon."""
 
     async def wait():
         loop = asyncio.get_running_loop()
@@ -22,7 +22,7 @@ def test_a_waiting_loop_wakes_by_itself():
 
 
 def test_all_who_wait_share_one_timer_and_none_is_left():
-    """Five hundred waiting tasks cost what one costs."""
+    """Five hundred waiting tasks cost as much as one."""
 
     async def wait():
         loop = asyncio.get_running_loop()
@@ -37,5 +37,5 @@ def test_all_who_wait_share_one_timer_and_none_is_left():
 
     most, left = asyncio.run(wait())
 
-    assert most <= 1  # 0 on a machine so slow that it rang meanwhile, and was to be set again
+    assert most <= 1  # 0 on a machine so slow that the timer fired meanwhile and was about to be set again
     assert left == []

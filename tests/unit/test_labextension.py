@@ -1,4 +1,4 @@
-"""The front-end extension: its size, its list of options, what the wheel and `make lab` do with it."""
+"""The front-end extension: its size, its list of options, and its installation by the wheel and `make lab`."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ INSTALLED = "share/jupyter/labextensions/claude-magic"
 
 
 def _words(name: str) -> list[str]:
-    """Return the words of a list in the script, which is written as text that is split at spaces."""
+    """Return the words of a list in the script, which is a string split at spaces."""
     match = re.search(rf'const {name} = \(?(.*?)\)?\.split\(" "\);', SCRIPT, re.DOTALL)
     assert match is not None
     return "".join(re.findall(r'"(.*?)"', match[1])).split()
 
 
 def test_it_is_small() -> None:
-    """Below 10 kB, with all that belongs to it: one script, loaded as it is."""
+    """Below 10 kB in total: one script without a build step."""
     assert sum(path.stat().st_size for path in FILES.values()) < 10_000
 
 
 def test_its_options_are_those_of_the_table() -> None:
-    """In the table's order. `--`, which ends the options, is no row of it."""
+    """In the order of the table, plus `--`, which ends the options."""
     flags = [name for spec in OPTION_SPECS if spec.is_flag for name in spec.names]
     valued = [name for spec in OPTION_SPECS if not spec.is_flag for name in spec.names]
 
@@ -51,7 +51,7 @@ def test_its_version_is_that_of_the_package() -> None:
 
 
 def test_its_setting_is_on_where_nothing_is_set() -> None:
-    """A front end without a setting registry behaves as one with the default."""
+    """A front end without a setting registry behaves as with the default."""
     (schema,) = (path for name, path in FILES.items() if name.startswith(PACKAGE["jupyterlab"]["schemaDir"]))
     plugin = f"{PACKAGE['name']}:{schema.stem}"
 
@@ -60,7 +60,7 @@ def test_its_setting_is_on_where_nothing_is_set() -> None:
 
 
 def test_the_wheel_carries_it_once(tmp_path: Path) -> None:
-    """As data that `pip install` puts where Jupyter looks, and `pip uninstall` takes away; not in the package, too."""
+    """As data that `pip install` copies to Jupyter's folder and `pip uninstall` removes; not in the package as well."""
     wheel = pytest.importorskip("hatchling.builders.wheel", reason="The wheel is not built: no hatchling.")
 
     (built,) = wheel.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
@@ -74,10 +74,10 @@ def test_the_wheel_carries_it_once(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="There is no make here.")
 def test_make_lab_passes_options_on_and_says_so() -> None:
-    """A port that is free, and no browser, as on a server; told by `make help` and CONTRIBUTING."""
+    """For example a free port and no browser, as on a server; `make help` and CONTRIBUTING mention it."""
     options = "--port 8899 --no-browser"
 
-    # `-o` takes what is installed for new enough: the rule for it is not this test's.
+    # `-o` treats the installation as up to date: its rule is not tested here.
     dry = ["make", "-n", "-o", ".venv/.installed", "lab", f"LAB_ARGS={options}", f"PYTHON={sys.executable}"]
     run = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True)
     told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -89,7 +89,7 @@ def test_make_lab_passes_options_on_and_says_so() -> None:
 
 
 def test_make_lab_puts_it_where_jupyter_finds_it(tmp_path: Path) -> None:
-    """The step of the Makefile, twice: files of an earlier version go, and this checkout is not written to."""
+    """The Makefile's step, run twice: files of an earlier version are removed, and this checkout is not changed."""
     stale = tmp_path / "labextensions" / "claude-magic" / "static" / "stale.js"
     stale.parent.mkdir(parents=True)
     stale.write_text("")

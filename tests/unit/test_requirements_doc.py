@@ -1,4 +1,4 @@
-"""docs/requirements.md names a test for each requirement, and the tests it names exist."""
+"""docs/requirements.md names a test for each requirement, and these tests exist."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def _existing_tests() -> set[str]:
 
 
 def test_every_requirement_names_tests_that_say_so_and_exist() -> None:
-    """No row without a test, no test that says another row, no name of a test that is gone."""
+    """No row without a test, no test of another row, and no test that no longer exists."""
     named = _named_tests()
 
     assert list(named) == ROWS
     for row, tests in named.items():
         assert tests, f"{row} names no test"
-        # Promises to users are kept by tests of many parts, which do not carry their row.
+        # Promises to users are tested in many files, whose tests do not contain the number of the row.
         assert row.startswith("U") or all(row.lower() in test.split("_") for test in tests), row
     assert {test for tests in named.values() for test in tests} <= _existing_tests()

@@ -1,4 +1,4 @@
-"""The notebooks as they are saved: their outputs say nothing of the machine or the moment that made them."""
+"""The saved notebooks: their outputs do not depend on the machine or the time of the run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ OF_A_MACHINE = re.compile(
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_no_output_names_a_folder_a_port_or_a_moment(path: Path) -> None:
-    """So saving a notebook again changes nothing but what its cells say."""
+    """So saving a notebook again changes only the outputs whose cells have changed."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    # As strings, not as JSON, in which each backslash is two.
+    # As strings, because in JSON each backslash is doubled.
     outputs = [text for cell in cells for text in _texts(cell.get("outputs", []))]
 
     assert outputs

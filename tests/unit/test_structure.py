@@ -1,4 +1,4 @@
-"""The shape of the package: a file is an idea, and what a package exports is used."""
+"""The structure of the package: the size of files, and the use of exported names."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def code_lines(source: str) -> int:
 
 
 def exported(package: str) -> list[str]:
-    """Return what the `__init__.py` of a package offers to others: all that it imports."""
+    """Return the names that the `__init__.py` of a package exports: all that it imports."""
     tree = ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.level]
     return [name.asname or name.name for node in imports for name in node.names]
@@ -57,7 +57,7 @@ def exported(package: str) -> list[str]:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_is_an_idea(name: str) -> None:
-    """Neither a function, which belongs to what it serves, nor several ideas. What is different says why, above."""
+    """A file is neither so small that it belongs to another, nor too large. Exceptions have a reason, above."""
     count = code_lines((ROOT / name).read_text(encoding="utf-8"))
 
     if not name.endswith("__init__.py"):
@@ -69,7 +69,7 @@ def test_a_file_is_an_idea(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*SMALL, *LARGE])
 def test_an_exception_is_still_needed(name: str) -> None:
-    """One whose reason is gone goes, too."""
+    """An exception whose file is within the limits must be removed."""
     count = code_lines((ROOT / name).read_text(encoding="utf-8"))
 
     assert not FEWEST <= count <= MOST, f"{name} has {count} lines: take it off the list"
@@ -80,7 +80,7 @@ PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_what_a_package_exports_is_used(package: str) -> None:
-    """By another package or a test; of the public ones, by anyone."""
+    """By another package or a test; public names may be used by anyone."""
     others = [
         path
         for folder in (ROOT, Path(__file__).parents[1])
@@ -97,9 +97,12 @@ def test_what_a_package_exports_is_used(package: str) -> None:
 
 
 def test_the_package_stays_as_small_as_it_is() -> None:
-    """Files and code lines in all. A new capability, or a measured gain in speed, raises the numbers with its commit; nothing else does."""
+    """Total files and code lines.
+
+    Only a new capability, or a measured gain in speed, raises the numbers, in the same commit.
+    """
     counts = [code_lines((ROOT / name).read_text(encoding="utf-8")) for name in FILES]
 
-    # 124 as the house was built; since then maps, batches, cassettes and a limit shared by processes (docs/decisions/0022 to 0025).
+    # 124 after the last restructuring; later: maps, batches, cassettes, a shared limit (docs/decisions/0022 to 0025).
     assert len(counts) <= 164
     assert sum(counts) <= 36_139

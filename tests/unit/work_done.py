@@ -1,4 +1,4 @@
-"""How much work something is, counted so that no busy machine distorts it."""
+"""Counts the work of a function, independent of the load of the machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from types import FrameType
 
 
 def calls_made(work: Callable[[], object]) -> int:
-    """Return how many Python and C functions `work` calls: a measure of work that no busy machine distorts."""
+    """Return the number of Python and C functions that `work` calls, which does not depend on the load of the
+    machine."""
     count = 0
 
     def profile(frame: FrameType, event: str, argument: object) -> None:

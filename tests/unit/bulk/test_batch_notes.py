@@ -156,7 +156,7 @@ def test_dropped_batch_is_not_sent_but_reopened_if_it_was(notes: BatchNotes) -> 
 def test_process_without_heartbeats_is_presumed_dead(
     notes: BatchNotes, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of itself a process knows, at once; so does a child that was forked."""
+    """A process knows immediately whether it is sending a batch itself; so does a forked child."""
     with sending_batch("a"):
         claim(notes, "a", KEYS)
         [note] = notes.all()
@@ -170,7 +170,7 @@ def test_process_without_heartbeats_is_presumed_dead(
     assert note.is_being_sent
     clock.now += HEARTBEAT_TIMEOUT
     assert not note.is_being_sent
-    clock.now -= 3 * HEARTBEAT_TIMEOUT  # the clock was set back since
+    clock.now -= 3 * HEARTBEAT_TIMEOUT  # the clock was set back
     assert not note.is_being_sent
     assert note.owner.startswith(f"{os.getpid()}-")
 

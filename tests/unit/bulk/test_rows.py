@@ -1,4 +1,4 @@
-"""What a map takes for rows, and what it says of anything else."""
+"""The accepted inputs of a map, and the errors for others."""
 
 from __future__ import annotations
 

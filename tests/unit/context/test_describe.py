@@ -178,7 +178,7 @@ def _hostile(**methods: Any) -> Any:
     return type("Hostile", methods.pop("bases", ()), methods)()
 
 
-# Made inside the test: even pytest cannot look at all of them.
+# Created inside the test, because even pytest cannot inspect all of them.
 HOSTILE = {
     "no repr": lambda: _raising("__repr__"),
     "no text and no attributes": lambda: _raising("__repr__", "__str__", "__getattr__"),

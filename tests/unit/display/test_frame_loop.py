@@ -56,7 +56,7 @@ class Drawing:
 
 @pytest.fixture
 def frame_loop() -> Iterator[FrameLoop]:
-    """A frame_loop whose thread has ended by the end of the test."""
+    """A frame loop whose thread has ended by the end of the test."""
     frame_loop = FrameLoop()
     yield frame_loop
     assert wait_until(lambda: frame_loop._thread is None), "The frame_loop still runs."

@@ -451,7 +451,7 @@ def test_a_question_that_is_given_up_is_taken_away(told: Told) -> None:
     asyncio.run(ask())
 
     assert [bool(update["question"]) for update in told.updates()] == [True, False]
-    told.say(do="press", number=1, label=ALLOW)  # nothing is asked any more
+    told.say(do="press", number=1, label=ALLOW)  # there is no question any more
     assert told.updates() == []
 
 

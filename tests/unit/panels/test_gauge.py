@@ -33,7 +33,7 @@ FULL = BucketState(level=10.0, capacity=10.0, refill_rate=10.0, waiters=0, next_
 def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     """A simulator for the runtime of this process, which is new and has no reported limits."""
     monkeypatch.setitem(_runtime._kept, "runtime", Runtime())
-    # Its clock stands still, so that nothing flows in again between an answer and the look at what it told.
+    # Its clock stands still, so that no limit refills between a response and the check of its report.
     limits = {"requests_per_minute": 6000, "input_tokens_per_minute": 6_000_000}
     with Simulator(**limits, clock=lambda: 1000.0) as simulator:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", simulator.url)

@@ -1,4 +1,5 @@
-"""Answers as models write them, for the tests of this folder: every construct, and those that are easily cut wrongly."""
+"""Typical answers of models for the tests of this folder, with every construct, and those that are easily split
+wrongly."""
 
 from __future__ import annotations
 

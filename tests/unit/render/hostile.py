@@ -1,8 +1,9 @@
-r"""Markdown that a hostile or a tricked model might write.
+r"""Markdown that a hostile or manipulated model might write.
 
-Each payload would, if it got through, set `window.pwned` by itself or on a click, load something from `evil.example`,
-restyle the page, or change what other formulas mean. Collected from the published sanitiser bypasses (OWASP, DOMPurify's
-and marked's regression tests, MathJax's safe extension) and from the constructs our own renderer knows.
+Without sanitising, each payload would set `window.pwned` by itself or on a click, load something from `evil.example`,
+restyle the page, or change the meaning of other formulas. Collected from published sanitiser bypasses (OWASP, the
+regression tests of DOMPurify and marked, MathJax's safe extension), and from the constructs of this package's
+renderer.
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ FORMULAS: Final = [
     + r"\left(" * 100
     + "x"
     + r"\right)" * 100
-    + "$",  # Chromium's page is gone, and again when it is reloaded
+    + "$",  # crashes the page in Chromium, and again on each reload
     "$" + r"\left(\begin{matrix}\sqrt{" * 60 + "x" + r"}\end{matrix}\right)" * 60 + "$",
     "$" + r"\tiny " * 200 + "x$",
     "$" + r"\color{red}" * 100 + "x$",

@@ -1,4 +1,4 @@
-r"""What is drawn is bounded by what was written: formulas, tables, links and colours, in one block and over a whole answer."""
+r"""The size of rendered output is limited in proportion to the answer: formulas, tables, links and highlighting."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SPARSE_TABLE = AMOUNTS[0]
 MOST_PER_CHARACTER = 60
 ALWAYS = 20_000
 
-# Formulas that people write; none of them is refused.
+# Ordinary formulas, none of which may be rejected.
 ORDINARY = [
     r"\frac{1}{2}+\sqrt[3]{x^{1000}}",
     r"\sum_{i=1}^{1000} x_i = 10^{12}",
@@ -65,7 +65,7 @@ ORDINARY = [
     r"\E\left[\norm{x}\right] \in \R^{10}",
     r"\raise1pt{x^{1000}} \rule{1em}{0.4pt}",
 ]
-# More levels than can be typeset, by all the ways there are to nest.
+# More levels than can be typeset, with every way of nesting.
 DEEP = [
     *(
         f"{command} " * 100 + "x"
@@ -89,7 +89,7 @@ DEEP = [
     "{%}\n" * 100 + "}%{\n" * 99 + "}%{",
     r"\verb|{|" * 100,
 ]
-# Numbers that are counts, wherever they stand, and what multiplies by itself.
+# Counts in every position, and macros that multiply themselves.
 COUNTS = [
     r"\begin{alignat}{99999999}a\end{alignat}",
     r"\begin{alignat*}{ 9999 }a\end{alignat*}",
@@ -130,14 +130,14 @@ LENGTHS = [
 
 @pytest.mark.parametrize("formula", ORDINARY)
 def test_an_ordinary_formula_is_typeset(formula: str) -> None:
-    """Bounds are far from what people write."""
+    """The limits are far above those of real formulas."""
     assert weight_of(formula) is not None
     assert "mathjax_process" in render_markdown(f"$$\n{formula}\n$$")
 
 
 @pytest.mark.parametrize("formula", [*DEEP, *COUNTS, *LENGTHS])
 def test_a_formula_that_would_stop_the_page_is_shown_as_its_source(formula: str) -> None:
-    """In each of our forms, and in the Markdown that goes to others."""
+    """In all our formats, and in the Markdown for other front ends."""
     assert weight_of(formula) is None
     for text in (f"$$\n{formula}\n$$", f"So \\({formula}\\) is."):
         assert "mathjax_process" not in render_markdown(text)
@@ -154,7 +154,7 @@ def test_a_formula_that_would_stop_the_page_is_shown_as_its_source(formula: str)
     argument=st.sampled_from(["", "1pt", "{x}", " ", "[x]", "x"]),
 )
 def test_no_command_that_nobody_knows_nests_without_end(names: list[str], argument: str) -> None:
-    """There is no list of bad commands to be left out of: a command is harmless by name, or it counts as a level."""
+    """There is no list of dangerous commands that could be incomplete: an unlisted command counts as a level."""
     if all(name[1:] in SYMBOLS | TAKERS | MEASURES for name in names):
         return
 
@@ -172,7 +172,7 @@ def test_no_command_that_nobody_knows_nests_without_end(names: list[str], argume
     ],
 )  # fmt: skip
 def test_what_is_no_formula_for_us_becomes_none_for_others_if_it_would_do_harm(text: str) -> None:
-    """Front ends that render our Markdown look for formulas in what it leaves: the marks that begin one are disarmed."""
+    """Other front ends may find formulas in our Markdown, so harmful delimiters are disabled."""
     html = MarkdownIt("commonmark").enable("table").render(neutralise_markdown(text))
 
     outside = re.sub(r"<code>.*?</code>", "", html, flags=re.DOTALL).replace("$x$", "")
@@ -183,19 +183,20 @@ def test_what_is_no_formula_for_us_becomes_none_for_others_if_it_would_do_harm(t
     "text", ["costs $5 and $10", r"costs \$5 and \$10", r"C:\temp and $5, $6", "{a} $5 {b} $6 }"]
 )
 def test_amounts_of_money_stay_as_they_are(text: str) -> None:
-    """Dollars that could do no harm are left alone."""
+    """Harmless dollar signs are not changed."""
     assert neutralise_markdown(text) == text
 
 
 def test_the_work_of_a_formula_is_bounded_also_where_each_part_is_small() -> None:
-    """Many signs, or fewer of them deep down."""
+    """With many characters, or with fewer at a large depth."""
     assert weight_of("x+" * 1_000) is not None
     assert weight_of("x+" * 2_000) is None
     assert weight_of("{" * 50 + "x+" * 500 + "}" * 50) is None
 
 
 def test_the_formulas_of_a_whole_answer_are_bounded_and_a_word_says_so() -> None:
-    """The rest is source: in HTML, in Markdown, in `-f math`, as it grows, over thinking and several texts."""
+    """Further formulas are shown as source: in HTML, in Markdown, in `-f math`, while growing, and across thinking
+    and several texts."""
     formula = "$" + "x+" * 500 + "y$"
     text = f"Here is {formula}.\n\n" * 60
 
@@ -221,7 +222,7 @@ def test_the_formulas_of_a_whole_answer_are_bounded_and_a_word_says_so() -> None
 
 @pytest.mark.parametrize("text", AMOUNTS)
 def test_little_does_not_become_very_much(text: str) -> None:
-    """In every picture that we draw of an answer, and growing."""
+    """In every rendering of an answer, also while it grows."""
     reply = snapshot(("text", text))
     columns = [Column(name="opus", kept_in="out", answer=reply)] * 2
     growing = GrowingMarkdown()
@@ -246,7 +247,7 @@ def test_little_does_not_become_very_much(text: str) -> None:
 
 
 def test_many_small_things_are_bounded_together() -> None:
-    """Sixteen tables, each of them not too bad; and what comes after them is drawn as ever."""
+    """For example sixteen tables of moderate size; the text after them is rendered normally."""
     table = "|a" * 40 + "|\n" + "|-" * 40 + "|\n" + "|\n" * 3 + "\n"
     references = "[x]: https://ok.example/" + "a" * 1_900 + "\n\n" + "[x]\n\ny\n\n" * 500
     for text in (table * 100, references):
@@ -260,7 +261,7 @@ def test_many_small_things_are_bounded_together() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "> ", "  "])
 def test_a_sparse_table_is_shown_as_it_was_written_and_a_word_says_why(prefix: str) -> None:
-    """Nothing of it is lost; others do not fill it up either."""
+    """Its source is complete, and other parsers do not expand it either."""
     lines = SPARSE_TABLE.splitlines()
     text = "\n".join(prefix + line for line in lines)
     text = "-" + text[1:] if prefix == "  " else text
@@ -275,7 +276,7 @@ def test_a_sparse_table_is_shown_as_it_was_written_and_a_word_says_why(prefix: s
 
 
 def test_an_ordinary_table_is_drawn_even_if_rows_are_short() -> None:
-    """Cells that were left out are filled up, as ever."""
+    """Missing cells are filled in."""
     html = render_markdown("| name | value | remark |\n|---|---|---|\n| a |\n| b | 2 |\n" * 1)
 
     assert html.count("<td") == 6
@@ -292,12 +293,12 @@ def test_an_ordinary_table_is_drawn_even_if_rows_are_short() -> None:
     ],
 )
 def test_an_ordinary_answer_of_any_length_is_drawn(text: str) -> None:
-    """The allowance grows with what is written."""
+    """The allowance grows with the length of the answer."""
     assert TOO_LARGE not in render_markdown(text * 2_000)
 
 
 def test_twice_the_answer_is_twice_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tokens of the parser for hostile texts of growing size."""
+    """By the number of tokens for hostile texts of increasing length."""
 
     def tokens(rows: int) -> int:
         text = "|a" * rows + "|\n" + "|-" * rows + "|\n" + "|\n" * rows
@@ -309,7 +310,7 @@ def test_twice_the_answer_is_twice_the_work(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_colours_never_outgrow_the_code_many_times() -> None:
-    """Code whose every character would have a colour is shown without."""
+    """Code in which each character would have its own colour is not highlighted."""
     code = "a=b+" * 500
 
     html = render_markdown(f"```python\n{code}\n```")
@@ -320,7 +321,7 @@ def test_colours_never_outgrow_the_code_many_times() -> None:
 
 @pytest.mark.parametrize("language", sorted(_markdown._LANGUAGES))
 def test_each_language_is_coloured_in_steps_that_look_no_further_than_a_window(language: str) -> None:
-    """A pattern that would search all of the code, again and again, ends at the window's end."""
+    """A pattern that would repeatedly search the whole code ends at the end of the window."""
     lexer = _markdown._lexer(language)
     assert lexer is not None
     code = "word = 1  # of it\n" * 30
@@ -331,7 +332,7 @@ def test_each_language_is_coloured_in_steps_that_look_no_further_than_a_window(l
 
 
 def test_a_lexer_that_takes_too_long_leaves_the_rest_without_colours() -> None:
-    """The clock is the thread's own, so that a busy machine changes nothing; no character is lost."""
+    """CPU time of the thread counts, so the load of the machine does not matter; no character is lost."""
     seconds = iter(range(10_000))
     lexer = _markdown._lexer("python")
     assert lexer is not None
@@ -345,7 +346,7 @@ def test_a_lexer_that_takes_too_long_leaves_the_rest_without_colours() -> None:
 
 
 def test_a_long_cell_of_our_own_tables_does_not_make_all_others_long() -> None:
-    """As text, rows are padded to a width that can be read."""
+    """In plain text, cells are padded to a readable width."""
     rows = [("x" * 10_000, "1"), *[("a", "2")] * 100]
 
     data = render_rows([("", rows)]).data
@@ -366,7 +367,7 @@ def test_a_long_cell_of_our_own_tables_does_not_make_all_others_long() -> None:
     ],
 )
 def test_html_of_a_model_asks_for_no_great_number_of_columns(html: str) -> None:
-    """Counts in attributes and styles are bounded as those in formulas are."""
+    """Counts in attributes and styles are limited, like those in formulas."""
     shown = render_reply(snapshot(("text", html), format="html")).data["text/html"]
 
     assert ">x<" in shown
@@ -374,7 +375,7 @@ def test_html_of_a_model_asks_for_no_great_number_of_columns(html: str) -> None:
 
 
 def test_html_of_a_model_keeps_counts_that_are_small() -> None:
-    """And widths, which are no counts."""
+    """And widths, which are not counts."""
     html = '<table width="100%"><tr><td colspan="3" style="grid-template-columns:repeat(3,200px)">x</td></tr></table>'
 
     shown = render_reply(snapshot(("text", html), format="html")).data["text/html"]
@@ -384,14 +385,14 @@ def test_html_of_a_model_keeps_counts_that_are_small() -> None:
 
 
 def test_a_label_between_the_halves_of_a_command_makes_no_command() -> None:
-    """What we leave out of a formula leaves a blank."""
+    """A label that is removed from a formula leaves a space."""
     html = render_markdown(r"$\hre\label{x}f{javascript:window.pwned=1}{click}$")
 
     assert r"\href" not in html
 
 
 def test_a_stopped_answer_is_bounded_as_well() -> None:
-    """Whatever has come of it."""
+    """At any length."""
     reply = snapshot(("text", SPARSE_TABLE), phase=Phase.CANCELLED)
 
     assert len(render_reply(reply).data["text/html"]) < 10_000

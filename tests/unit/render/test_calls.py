@@ -1,4 +1,4 @@
-"""Tool calls in an answer: a quiet line each, arguments and result folded inside."""
+"""Tool calls in an answer: one dimmed line each, with collapsed arguments and results."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def call(
 
 
 def block(kind: str, text: str = "", **data: Any) -> BlockSnapshot:
-    """Return a complete block with its fields."""
+    """Return a complete block with these fields."""
     return BlockSnapshot(kind=kind, text=text, is_complete=True, data=data or None)
 
 
 def search(content: Any, name: str = "web_search", **arguments: Any) -> list[BlockSnapshot]:
-    """Return a call of a tool of the server, and its result."""
+    """Return a call of a server tool, and its result."""
     return [
         block("server_tool_use", id="s1", name=name, input=arguments),
         block(f"{name}_tool_result", tool_use_id="s1", content=content),
@@ -40,13 +40,13 @@ def search(content: Any, name: str = "web_search", **arguments: Any) -> list[Blo
 
 
 def summary(html: str) -> str:
-    """Return what can be read while all is folded."""
+    """Return the visible text while all folds are collapsed."""
     html = re.sub(r"(</summary>).*?</details>", r"\1", html, flags=re.DOTALL)
     return unescape(re.sub(r"<[^>]*>", "", html))
 
 
 def inside(html: str) -> str:
-    """Return what can be read once it is unfolded."""
+    """Return the visible text once all folds are expanded."""
     return unescape(re.sub(r"<[^>]*>", "", html.partition("</summary>")[2]))
 
 
@@ -72,7 +72,7 @@ def inside(html: str) -> str:
     ],
 )
 def test_a_call_is_one_line_that_tells_how_far_it_is(state: CallState, result: str, line: str) -> None:
-    """Written as Python would write it, with what came of it."""
+    """In Python notation, with its outcome."""
     html = render_calls([call(state, result, port="Brest", day=3)])
 
     assert summary(html) == line
@@ -81,7 +81,7 @@ def test_a_call_is_one_line_that_tells_how_far_it_is(state: CallState, result: s
 
 
 def test_arguments_and_result_are_inside() -> None:
-    """Whole, where the line has them shortened."""
+    """In full, if the line shortens them."""
     port = "Saint-" * 20
     html = render_calls([call(CallState.DONE, "high\nlow", port=port, nested={"a": [1, "ü"]})])
 
@@ -92,12 +92,12 @@ def test_arguments_and_result_are_inside() -> None:
 
 
 def test_a_call_that_is_still_being_written_shows_its_name() -> None:
-    """Its arguments have not all come."""
+    """Its arguments are incomplete."""
     assert summary(render_calls([call(CallState.WRITTEN, is_complete=False)])) == "tide_table(…)"
 
 
 def test_a_call_with_nothing_inside_is_no_fold() -> None:
-    """Nothing to open."""
+    """There is nothing to expand."""
     html = render_calls([call(CallState.RUNNING)])
 
     assert summary(html) == "tide_table() · running…"
@@ -105,7 +105,7 @@ def test_a_call_with_nothing_inside_is_no_fold() -> None:
 
 
 def test_long_data_are_cut_and_say_so() -> None:
-    """A result of a megabyte would be a megabyte of the notebook, twice."""
+    """A result of a megabyte would be stored twice in the notebook."""
     html = render_calls([call(CallState.DONE, "x" * 1_000_000, numbers=list(range(50_000)))])
 
     assert len(html) < 30_000
@@ -113,12 +113,12 @@ def test_long_data_are_cut_and_say_so() -> None:
 
 
 def test_a_result_may_hold_what_is_no_character() -> None:
-    """Names of files that are not in UTF-8 come with halves of characters."""
+    """File names that are not UTF-8 contain lone surrogates."""
     assert "?" in inside(render_calls([call(CallState.DONE, os.fsdecode(b"caf\xe9"), name="\ud83d")]))
 
 
 def test_many_arguments_are_shortened_in_the_line() -> None:
-    """The line stays a line."""
+    """It stays one line."""
     html = render_calls([call(**{f"argument_{n}": n for n in range(100)})])
 
     assert len(summary(html)) < 200
@@ -141,7 +141,7 @@ PAGES = [
 
 
 def test_a_search_tells_what_was_searched_and_links_what_was_found() -> None:
-    """Results as links to the web; anything else is no link."""
+    """Results are links if they are web addresses."""
     html = render_calls(search(PAGES, query="lighthouse keepers"))
 
     assert summary(html) == "searched the web for “lighthouse keepers” · 2 results"
@@ -191,12 +191,12 @@ def test_a_search_tells_what_was_searched_and_links_what_was_found() -> None:
 def test_what_the_server_did_is_said_in_words(
     name: str, arguments: dict[str, Any], content: Any, line: str
 ) -> None:
-    """Also how it failed: a failure comes as an object where results would be a list."""
+    """Including failures, whose results are an object instead of a list."""
     assert summary(render_calls(search(content, name, **arguments))) == line
 
 
 def test_the_output_of_code_is_inside() -> None:
-    """With the code that made it."""
+    """With the code."""
     content = {
         "type": "code_execution_result",
         "stdout": "one\n",
@@ -211,7 +211,7 @@ def test_the_output_of_code_is_inside() -> None:
 
 
 def test_a_search_that_is_under_way_says_so() -> None:
-    """And one that never came to an end says that, once the reply has."""
+    """A search without a result at the end of the reply is described as such."""
     asked = search([], query="x")[:1]
 
     assert summary(render_calls(asked)) == "searching the web for “x”…"
@@ -219,7 +219,7 @@ def test_a_search_that_is_under_way_says_so() -> None:
 
 
 def test_a_result_is_shown_with_its_call_and_only_there() -> None:
-    """They may stand apart: where tools of both sides are called, the result comes with the next round."""
+    """They may be separated: with tools of both sides, the result is in the next round."""
     asked, found = search(PAGES, query="x")
     reply = replace(snapshot(), blocks=(asked, block("text", "a"), found, block("text", "b")))
     html = render_reply(reply).data["text/html"]
@@ -229,7 +229,7 @@ def test_a_result_is_shown_with_its_call_and_only_there() -> None:
 
 
 def test_a_result_whose_call_is_elsewhere_stands_alone() -> None:
-    """Its call may have been in an earlier reply."""
+    """Its call may be in an earlier reply."""
     html = render_calls(search(PAGES)[1:])
 
     assert summary(html) == "web search tool result"
@@ -237,14 +237,14 @@ def test_a_result_whose_call_is_elsewhere_stands_alone() -> None:
 
 
 def test_a_block_of_the_future_shows_its_text_folded() -> None:
-    """Nothing is known of it but its kind."""
+    """Only its kind is known."""
     assert summary(render_calls([block("hologram", "beam")])) == "hologram"
     assert render_calls([block("hologram")]) == ""
 
 
 @pytest.mark.parametrize("payload", HOSTILE)
 def test_calls_and_results_are_untrusted(payload: str) -> None:
-    """Names, arguments, results, titles and addresses come from a model, a server, or a function of the user's."""
+    """Names, arguments, results, titles and URLs come from a model, a server, or a function of the user."""
     page = {"type": "web_search_result", "url": payload, "title": payload, "page_age": payload}
     linked = {**page, "url": f"https://example.org/{payload}"}
     blocks = [

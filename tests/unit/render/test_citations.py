@@ -1,4 +1,4 @@
-"""Citations: small numbers after what is cited, and the sources under the answer."""
+"""Citations: small numbers after cited text, and the sources below the answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from claude_magic.runtime import BlockSnapshot, ReplySnapshot
 
 
 def web(url: str = "https://example.org/a", title: str | None = "Keepers") -> dict[str, Any]:
-    """Return a citation of a page of the web."""
+    """Return a citation of a web page."""
     return {
         "type": "web_search_result_location",
         "url": url,
@@ -52,12 +52,12 @@ def reply(*texts: tuple[str, list[Any]], **changes: Any) -> ReplySnapshot:
 
 
 def html_of(*texts: tuple[str, list[Any]]) -> str:
-    """Return the HTML of such a reply."""
+    """Return the HTML of a reply of text blocks with these citations."""
     return render_reply(reply(*texts)).data["text/html"]
 
 
 def first_paragraph(*texts: tuple[str, list[Any]]) -> str:
-    """Return what can be read in its first paragraph."""
+    """Return the visible text of its first paragraph."""
     return visible(html_of(*texts).partition("</p>")[0])
 
 
@@ -67,13 +67,13 @@ def visible(html: str) -> str:
 
 
 def sources(html: str) -> list[str]:
-    """Return the list under the answer."""
+    """Return the list below the answer."""
     listed = html.partition(">Sources<")[2].partition("</ol>")[0]
     return [visible(item) for item in re.findall(r"<li>(.*?)</li>", listed, re.DOTALL)]
 
 
 def test_a_number_stands_after_what_is_cited() -> None:
-    """It is a link to the page, and names it."""
+    """It is a link to the page, with its title."""
     html = html_of(("The last left ", []), ("in 1989", [web()]), (".", []))
 
     assert "in 1989<sup" in html
@@ -82,7 +82,7 @@ def test_a_number_stands_after_what_is_cited() -> None:
 
 
 def test_sources_are_listed_once_in_the_order_of_first_mention() -> None:
-    """With the server that a title does not tell."""
+    """With the host, unless it equals the title."""
     other = web("https://other.example/b", "Lamps")
     html = html_of(("a", [web()]), (" b", [other, web()]), (" c", [web()]))
 
@@ -91,7 +91,7 @@ def test_sources_are_listed_once_in_the_order_of_first_mention() -> None:
 
 
 def test_a_document_is_named_with_page_and_quote() -> None:
-    """There is no address to look it up at. The API's last page is the one after."""
+    """It has no URL. The API's end page is exclusive."""
     html = html_of(("a", [page(3, 4)]), (" b", [page(5, 8, "q" * 500)]))
 
     assert sources(html)[0] == "Report · page 3 · “The lamp was lit.”"
@@ -121,12 +121,12 @@ def test_a_document_is_named_with_page_and_quote() -> None:
     ],
 )
 def test_a_source_without_a_name_is_a_document(citation: dict[str, Any]) -> None:
-    """Whatever kind of citation it is."""
+    """For any kind of citation."""
     assert sources(html_of(("a", [citation]))) == ["Document · “Light”"]
 
 
 def test_a_search_result_of_the_user_links_to_its_source() -> None:
-    """If that is a page of the web; otherwise it is named."""
+    """If the source is a web page; otherwise it is only named."""
     result = {
         "type": "search_result_location",
         "source": "https://wiki.example/1",
@@ -152,21 +152,21 @@ def test_a_search_result_of_the_user_links_to_its_source() -> None:
     ],
 )
 def test_only_pages_of_the_web_are_linked_to(url: str) -> None:
-    """Anything else is a name."""
+    """Other sources are only named."""
     assert "<a " not in html_of(("a", [web(url, "T")]))
 
 
 @pytest.mark.parametrize("citations", [[None], ["x"], [{}], [{"type": 3, "url": 4, "title": []}]])
 def test_strange_citations_do_not_break_the_answer(citations: list[Any]) -> None:
-    """A newer API may send what nobody here knows."""
+    """A newer API may send unknown kinds."""
     assert visible(html_of(("words", citations))).startswith("words")
 
 
-# Citations cut a text anywhere
+# Citations split a text anywhere
 
 
 def test_a_text_that_citations_cut_is_one_markdown_text() -> None:
-    """Emphasis, lists and tables go on over the cut."""
+    """Emphasis, lists and tables continue across the cut."""
     html = html_of(("one **bo", []), ("ld", [web()]), ("** two\n\n- a", []), ("b\n- c", [web()]))
 
     assert "<strong>bold<sup" in html
@@ -190,7 +190,7 @@ def test_a_text_that_citations_cut_is_one_markdown_text() -> None:
     ],
 )
 def test_a_number_does_not_change_what_it_stands_in(texts: list[tuple[str, int]], expected: str) -> None:
-    """Marks, links, code, headings and tables are read as they would be without it."""
+    """Emphasis, links, code, headings and tables are parsed as without it."""
     html = html_of(*((text, [web()] * cited) for text, cited in texts))
 
     assert visible(html.partition("Sources")[0]) == expected
@@ -208,7 +208,7 @@ def test_a_number_does_not_change_what_it_stands_in(texts: list[tuple[str, int]]
     ],
 )
 def test_where_a_number_would_break_a_block_there_is_none(texts: list[tuple[str, int]]) -> None:
-    """Code, rules and formulas stay whole; the source is listed all the same."""
+    """Code, rules and formulas are not changed; the source is listed nevertheless."""
     cited = html_of(*((text, [web()] * count) for text, count in texts))
     bare = reply(*((text, []) for text, _ in texts))
 
@@ -217,14 +217,14 @@ def test_where_a_number_would_break_a_block_there_is_none(texts: list[tuple[str,
 
 
 def test_a_model_cannot_forge_a_number() -> None:
-    """The marks are noncharacters, and those that a model writes are taken out."""
+    """The marks contain noncharacters, which are removed from the model's text."""
     html = html_of(("real", [web()]), (" forged \ufdd01\ufdd1", []))
 
     assert html.count("<sup") == 1
 
 
 def test_without_citations_a_text_is_left_as_it_is() -> None:
-    """Even where it holds such characters."""
+    """Even if it contains such characters."""
     bundle = render_reply(snapshot(("text", "a\ufdd01\ufdd1b")))
 
     assert "<sup" not in bundle.data["text/html"]
@@ -235,7 +235,7 @@ def test_without_citations_a_text_is_left_as_it_is() -> None:
 
 
 def test_markdown_has_the_numbers_and_the_sources_too() -> None:
-    """For front ends that prefer it; as links that say nothing else."""
+    """As links with escaped labels, for front ends that prefer Markdown."""
     markdown = render_reply(
         reply(("The last left ", []), ("in 1989", [web(title="A [b](c) <d>")]), (".", []))
     ).data["text/markdown"]
@@ -254,7 +254,7 @@ def test_plain_text_is_what_the_model_wrote() -> None:
     ("answer_format", "is_listed"), [("text", True), ("math", True), ("code", False), ("json", False)]
 )
 def test_formats_of_prose_list_the_sources(answer_format: str, is_listed: bool) -> None:
-    """Mere data have none."""
+    """Code and JSON do not."""
     html = render_reply(reply(("a", [web()]), format=answer_format)).data["text/html"]
 
     assert (">Sources<" in html) is is_listed
@@ -262,7 +262,7 @@ def test_formats_of_prose_list_the_sources(answer_format: str, is_listed: bool) 
 
 @pytest.mark.parametrize("payload", HOSTILE)
 def test_citations_are_untrusted(payload: str) -> None:
-    """Titles, addresses and quotes come from pages of the web; and the text around them from a model."""
+    """Titles, URLs and quotes come from web pages, and the text around them from a model."""
     cited = [
         web(payload, payload),
         web("https://e.example/" + payload, payload),
@@ -278,7 +278,7 @@ def test_citations_are_untrusted(payload: str) -> None:
 
 
 def test_many_citations_take_time_in_proportion() -> None:
-    """An answer of research has hundreds."""
+    """An answer of a research task has hundreds."""
     texts = [(f"Sentence {n}.", [web(f"https://example.org/{n}")]) for n in range(2_000)]
 
     assert len(sources(html_of(*texts))) == 2_000

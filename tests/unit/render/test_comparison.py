@@ -1,4 +1,4 @@
-"""Several answers in one picture."""
+"""Renderings of several answers side by side."""
 
 import pytest
 from hostile import HOSTILE
@@ -15,7 +15,7 @@ def column(name, *blocks, **changes):
 
 
 def test_each_column_stands_under_its_model_with_what_it_took():
-    """In the order of the names, in every type."""
+    """In the order of the names, for every MIME type."""
     data = render_comparison(
         [column("sonnet", ("text", "One."), cost=0.01), column("opus", ("text", "**Two.**"), cost=0.02)]
     ).data
@@ -35,7 +35,7 @@ def test_each_column_stands_under_its_model_with_what_it_took():
 
 
 def test_prices_in_two_headings_are_no_formula():
-    """A front end that typesets Markdown sees escaped dollars, and one of HTML is told to leave the heading alone."""
+    """Dollars are escaped in Markdown, and in HTML MathJax ignores the heading."""
     data = render_comparison([column("a", cost=0.01), column("b", cost=0.02)]).data
 
     assert data["text/markdown"].count(r"\$0.01") == data["text/markdown"].count("$0.01") == 1
@@ -43,7 +43,7 @@ def test_prices_in_two_headings_are_no_formula():
 
 
 def test_a_failed_one_says_so_in_its_column_and_where_its_text_is():
-    """The other is as it is without it."""
+    """The other column is not affected."""
     error = OverloadedError("The API is overloaded.", status=529)
     failed = column("opus", ("text", "Half an"), phase=Phase.FAILED, error=error)
 
@@ -56,7 +56,7 @@ def test_a_failed_one_says_so_in_its_column_and_where_its_text_is():
 
 
 def test_a_name_is_text_wherever_it_stands():
-    """It is the user's own, and a saved notebook may be somebody else's."""
+    """The user typed it, but a saved notebook may come from another person."""
     data = render_comparison([column("<img src=x onerror=alert(1)>"), column("a_b_c")]).data
 
     assert "<img" not in data["text/html"]
@@ -65,7 +65,7 @@ def test_a_name_is_text_wherever_it_stands():
 
 @pytest.mark.parametrize("payload", HOSTILE)
 def test_what_a_model_wrote_cannot_leave_its_column(payload):
-    """An answer that closes what it has not opened takes no other column with it."""
+    """An answer with unmatched closing tags does not affect other columns."""
     hostile = column("opus", ("text", f"</div></div></div>\n\n{payload}"))
     quiet = column("sonnet", ("text", "Harmless."))
 

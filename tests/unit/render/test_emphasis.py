@@ -1,4 +1,4 @@
-"""Emphasis beside Chinese, Japanese and Korean characters, here and for front ends that render our Markdown."""
+"""Emphasis next to Chinese, Japanese and Korean characters, here and in Markdown for other front ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from claude_magic.render import GrowingMarkdown, _syntax, neutralise_markdown, r
 from claude_magic.render._markdown import parser
 from claude_magic.runtime import BlockSnapshot
 
-# Markdown, and what of it is strong, emphasised or struck, each with its element.
+# Markdown, and its strong, emphasised or struck parts, each with its element.
 EMPHASIS = {
     "chinese colon": ("**结论：**样本", ["<strong>结论：</strong>"]),
     "chinese stop": ("他说：**你好。**然后走了", ["<strong>你好。</strong>"]),
@@ -57,7 +57,7 @@ EMPHASIS = {
     "in a quotation": ("> **注：**引言", ["<strong>注：</strong>"]),
     "at the end of a line": ("前文**「甲」**\n乙", ["<strong>「甲」</strong>"]),
 }
-# Where there is no emphasis, and none appears.
+# Text without emphasis.
 NONE = [
     "a ** b ** c",
     "\\**结论：**样本",
@@ -79,19 +79,19 @@ LANGUAGES = pytest.mark.parametrize("name", EMPHASIS)
 
 
 def as_others_render(markdown: str) -> str:
-    """Return the HTML of a parser that follows CommonMark to the letter."""
+    """Return the HTML of a parser that follows CommonMark exactly."""
     return MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown)
 
 
 def elements(html: str) -> list[str]:
-    """Return the elements of emphasis in HTML, with what is inside but for what nobody sees."""
+    """Return the emphasis elements in HTML with their content, without invisible characters."""
     plain = unescape(html.replace("\N{WORD JOINER}", ""))
     return re.findall(r"</?(?:strong|em|s)>", plain)
 
 
 @LANGUAGES
 def test_emphasis_beside_wide_punctuation_is_emphasis(name: str) -> None:
-    """As readers of these languages expect, and not stars."""
+    """As readers of these languages expect, and not asterisks."""
     markdown, expected = EMPHASIS[name]
 
     html = unescape(render_markdown(markdown))
@@ -103,7 +103,7 @@ def test_emphasis_beside_wide_punctuation_is_emphasis(name: str) -> None:
 
 @LANGUAGES
 def test_other_parsers_see_the_same_in_our_markdown(name: str) -> None:
-    """`text/markdown` goes to parsers that lack the amendment: a sign that nobody sees makes up for it."""
+    """Other parsers lack the amendment, so `text/markdown` contains an invisible character instead."""
     markdown, expected = EMPHASIS[name]
 
     shared = neutralise_markdown(markdown)
@@ -115,7 +115,7 @@ def test_other_parsers_see_the_same_in_our_markdown(name: str) -> None:
 
 @LANGUAGES
 def test_it_is_emphasis_in_a_saved_reply_in_every_form(name: str) -> None:
-    """HTML, Markdown, and plain text exactly as it was written."""
+    """In HTML and Markdown; the plain text is exactly that of the model."""
     markdown, _ = EMPHASIS[name]
 
     data = render_reply(snapshot(("text", markdown))).data
@@ -126,7 +126,7 @@ def test_it_is_emphasis_in_a_saved_reply_in_every_form(name: str) -> None:
 
 @LANGUAGES
 def test_it_is_emphasis_at_the_end_of_a_growing_answer(name: str) -> None:
-    """Fed by the character, it looks as in one piece."""
+    """Rendered character by character, the result is the same."""
     markdown, _ = EMPHASIS[name]
     growing = GrowingMarkdown()
     for length in range(len(markdown)):
@@ -137,7 +137,7 @@ def test_it_is_emphasis_at_the_end_of_a_growing_answer(name: str) -> None:
 
 @pytest.mark.parametrize("markdown", NONE)
 def test_what_is_no_emphasis_stays_as_it_is(markdown: str) -> None:
-    """Blanks, escapes and code hold it back as ever, and `_` never works within words."""
+    """Spaces and escapes prevent it, code does too, and `_` never works inside words."""
     assert elements(render_markdown(markdown)) == []
     assert neutralise_markdown(markdown).replace("\N{WORD JOINER}", "") == markdown
     assert elements(as_others_render(neutralise_markdown(markdown))) == []
@@ -145,7 +145,7 @@ def test_what_is_no_emphasis_stays_as_it_is(markdown: str) -> None:
 
 @pytest.mark.parametrize("mark", ["**", "*", "~~"])
 def test_a_citation_between_words_and_marks_changes_nothing(mark: str) -> None:
-    """The number that becomes a link later is neither a word nor punctuation."""
+    """The mark that becomes a link later counts neither as a letter nor as punctuation."""
     cited = {"citations": [{"type": "web_search_result_location", "url": "https://e.org", "title": "E"}]}
     blocks = (
         BlockSnapshot(kind="text", text=f"{mark}Note:{mark}", is_complete=True, data=cited),
@@ -161,7 +161,7 @@ def test_a_citation_between_words_and_marks_changes_nothing(mark: str) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_examples_of_commonmark_stay_as_they_are(example: str) -> None:
-    """Here and in the Markdown that others render, where not even a sign is added."""
+    """Here and in Markdown for other parsers, which contains no added characters."""
     assert elements(render_markdown(example)) == elements(as_others_render(example))
     assert "\N{WORD JOINER}" not in neutralise_markdown(example)
 
@@ -177,7 +177,7 @@ def test_the_examples_of_commonmark_stay_as_they_are(example: str) -> None:
     )
 )
 def test_text_in_other_languages_is_parsed_to_the_letter_of_commonmark(text: str) -> None:
-    """Without a character of these languages there is no difference to CommonMark's own rule."""
+    """Without Chinese, Japanese or Korean characters, CommonMark's own rule applies."""
     if any(0x1100 <= ord(sign) < 0x1200 or sign in "₩\u2329\u232a" for sign in text):
         return
     by_the_book = MarkdownIt("commonmark")
@@ -191,7 +191,7 @@ def test_text_in_other_languages_is_parsed_to_the_letter_of_commonmark(text: str
 
 
 def test_a_long_run_of_odd_characters_is_parsed_in_linear_time() -> None:
-    """What stands beside a mark is looked at once: twice the text is twice the work."""
+    """The characters next to a mark are read once: twice the text is twice the work."""
 
     def work(count: int) -> int:
         calls = 0

@@ -1,4 +1,4 @@
-"""The formats of an answer: Markdown aside, what stands in the cell in place of its text."""
+"""The formats of an answer other than Markdown."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def plain(text: str, answer_format: str) -> str:
 
 
 def test_text_is_shown_as_it_is_written() -> None:
-    """No Markdown, no formulas, no HTML; line ends and spaces stay."""
+    """No Markdown, formulas or HTML; line breaks and spaces are kept."""
     html = shown("# *a*\n  <b> $x$ \\(y\\)", "text")
 
     assert visible(html) == "# *a*\n  <b> $x$ \\(y\\)"
@@ -49,7 +49,7 @@ def test_text_is_shown_as_it_is_written() -> None:
 
 
 def test_code_is_only_the_code_in_colour() -> None:
-    """The words around it are gone, the footer is not."""
+    """Without the text around it, but with the footer."""
     reply = snapshot(("thinking", "hm"), ("text", "Sure:\n```python\nx = '<b>'\n```\nBye"), format="code")
     data = render_reply(reply).data
 
@@ -62,12 +62,12 @@ def test_code_is_only_the_code_in_colour() -> None:
 
 
 def test_an_answer_without_code_is_shown_with_a_quiet_note() -> None:
-    """Nothing is lost only because it was not what was hoped for."""
+    """The answer is shown as text."""
     assert visible(shown("I cannot.", "code")) == "I cannot.The answer contains no code."
 
 
 def test_json_is_laid_out() -> None:
-    """Whatever stood around it, and with its characters as they are."""
+    """Without the text around it, and with unescaped characters."""
     html = shown('Sure: {"a": [1, "ü"]}', "json")
 
     assert visible(html) == '{\n  "a": [\n    1,\n    "ü"\n  ]\n}'
@@ -90,19 +90,19 @@ def test_what_is_not_json_is_shown_as_text_and_says_why(answer: str, note: str) 
 
 
 def test_half_an_emoji_in_json_stays_an_escape() -> None:
-    """There is no such character, so nothing could show it."""
+    """A lone surrogate cannot be displayed."""
     assert visible(shown(r'{"a": "\ud83d"}', "json")) == '{\n  "a": "\\ud83d"\n}'
 
 
 def test_json_goes_out_as_html_and_text_only() -> None:
-    """JupyterLab prefers `application/json` to HTML, and would show a bare tree in place of the answer and its footer."""
+    """JupyterLab prefers `application/json` to HTML, and would show only a tree, without the footer."""
     bundle = render_reply(snapshot(("text", "{}"), format="json"))
 
     assert list(bundle.data) == ["text/html", "text/markdown", "text/plain"]
 
 
 def test_html_is_shown_as_what_it_is() -> None:
-    """Elements of content, and styles that change how they look."""
+    """Content elements, and styles that change their appearance."""
     html = shown(
         '<h2 style="color: red; padding:3px">Tides</h2><table><tr><td colspan="2">x</td></tr></table>', "html"
     )
@@ -121,7 +121,7 @@ def test_html_is_shown_as_what_it_is() -> None:
     ],
 )
 def test_html_is_found_in_a_fence_or_bare(answer: str) -> None:
-    """A page shows its body; title and style sheet are not text."""
+    """For a page, its body is shown, without title and stylesheet."""
     html = shown(answer, "html")
 
     assert "<p>x</p>" in html
@@ -134,7 +134,7 @@ def test_an_answer_without_html_is_shown_with_a_quiet_note() -> None:
 
 
 def test_html_cannot_leave_its_place() -> None:
-    """It stands in a box of ours: what is too wide or too high scrolls, what sticks out is not painted."""
+    """It is in a box that scrolls, and in which nothing is painted outside."""
     html = shown('</div></div></details><p style="margin-top:-999px">x</p>', "html")
 
     assert html.startswith('<div class="mathjax_ignore tex2jax_ignore" style="overflow:auto;')
@@ -169,7 +169,7 @@ def test_html_cannot_leave_its_place() -> None:
     ],
 )
 def test_styles_that_reach_out_are_taken_away(style: str) -> None:
-    """And the others of the same element stay, where they can be told apart."""
+    """Other styles of the same element are kept, if they can be separated."""
     html = shown(f'<p style="{style};font-weight:bold">x</p>', "html")
 
     assert re.search(r"<p(?: style=\"(?:font-weight:bold)?\")?>x</p>", html)
@@ -190,12 +190,12 @@ def test_styles_that_reach_out_are_taken_away(style: str) -> None:
     ],
 )
 def test_styles_of_looks_stay(style: str) -> None:
-    """Colours, type, borders, spaces and layout within the box."""
+    """Colours, fonts, borders, spacing, and layout inside the box."""
     assert f'<p style="{style}">' in shown(f'<p style="{style}">x</p>', "html")
 
 
 def test_images_in_html_are_links_unless_the_reader_allowed_them() -> None:
-    """So that looking at an answer tells nobody."""
+    """So that viewing an answer contacts no other host."""
     answer = '<p><img src="https://images.example/cat.png" alt="a cat"> <img src="/x.png"> <img src="data:image/png;base64,AA"></p>'
 
     assert "<img" not in shown(answer, "html")
@@ -205,7 +205,7 @@ def test_images_in_html_are_links_unless_the_reader_allowed_them() -> None:
 
 
 def test_math_typesets_formulas_in_plain_prose() -> None:
-    """No Markdown; amounts of money stay what they are."""
+    """Without Markdown; amounts of money are kept."""
     html = shown("It costs *$5* and $6.\n\nBut $x^2$ is\n\\[ y \\]\nand \\(z\\) \\$7", "math")
 
     assert re.findall(r'_process">(.*?)</span>', html) == [r"\(x^2\)", r"\[y\]", r"\(z\)"]
@@ -219,7 +219,7 @@ def test_a_formula_that_reaches_out_of_itself_is_prose() -> None:
 
 
 def test_environments_are_formulas_too() -> None:
-    """With all their lines, as one."""
+    """All their lines are one formula."""
     answer = "So\n\\begin{align}\na &= b \\\\\n&= c\n\\end{align}\nholds."
 
     assert shown(answer, "math").count("mathjax_process") == 1
@@ -230,7 +230,7 @@ def test_environments_are_formulas_too() -> None:
 
 @pytest.mark.parametrize("answer_format", ["text", "math", "html"])
 def test_thinking_and_calls_stand_above_prose(answer_format: str) -> None:
-    """Folded, as in Markdown."""
+    """Collapsed, as in Markdown."""
     reply = snapshot(("thinking", "hm"), ("tool_use", "{}"), ("text", "<p>x</p>"), format=answer_format)
     html = render_reply(reply).data["text/html"]
 
@@ -239,7 +239,7 @@ def test_thinking_and_calls_stand_above_prose(answer_format: str) -> None:
 
 @pytest.mark.parametrize("answer_format", ["code", "json"])
 def test_data_have_calls_above_them_but_no_thinking(answer_format: str) -> None:
-    """What a tool did to the user's things is never left out; what the model thought is not what was asked for."""
+    """Effects of tools are always shown; thinking was not requested."""
     reply = snapshot(("thinking", "hm"), ("tool_use", '{"a": 1}'), ("text", "{}"), format=answer_format)
 
     assert render_reply(reply).data["text/html"].count("<details") == 1
@@ -250,7 +250,7 @@ def test_data_have_calls_above_them_but_no_thinking(answer_format: str) -> None:
     "answer", ["", " \n", "x", "```", "```json\n", "{", "<", "$", "\\", "a\r\nb", "\ufdd0", "\ud83d"]
 )
 def test_scraps_do_not_break_a_format(answer_format: str, answer: str) -> None:
-    """Answers may be empty, cut, or nothing like what was asked for."""
+    """Answers may be empty, cut off, or in another format than requested."""
     reply = snapshot(("text", answer), format=answer_format)
 
     assert render_reply(reply).data["text/html"]
@@ -258,7 +258,7 @@ def test_scraps_do_not_break_a_format(answer_format: str, answer: str) -> None:
 
 
 class Inspector(HTMLParser):
-    """Collects what in a piece of HTML could act, load, or leave its place."""
+    """Collects everything in HTML that could act, load, or leave its place."""
 
     ACTIVE = re.compile(
         r"script|style|iframe|object|embed|form|input|button|svg|math|link|meta|base|video|audio|source|img|template"
@@ -289,7 +289,7 @@ class Inspector(HTMLParser):
 
 @pytest.mark.parametrize("answer_format", FORMATS)
 def test_a_hostile_answer_is_harmless_in_every_format(answer_format: str) -> None:
-    """Final and growing, bare and in fences."""
+    """Final and growing, with and without fences."""
     for payload in HOSTILE:
         for text in (payload, f"```html\n{payload}\n```", f"<div>{payload}</div>", f'{{"a": "{payload}"}}'):
             reply = snapshot(("text", text), format=answer_format)
@@ -300,7 +300,7 @@ def test_a_hostile_answer_is_harmless_in_every_format(answer_format: str) -> Non
 
 @pytest.mark.parametrize("answer_format", FORMATS)
 def test_text_markdown_of_every_format_holds_no_html(answer_format: str) -> None:
-    """For front ends that prefer it, and render raw HTML."""
+    """For front ends that prefer Markdown and render raw HTML."""
     for payload in HOSTILE:
         markdown = render_reply(snapshot(("text", f"<p>{payload}"), format=answer_format)).data[
             "text/markdown"
@@ -311,7 +311,7 @@ def test_text_markdown_of_every_format_holds_no_html(answer_format: str) -> None
 
 
 def test_looking_at_html_loads_nothing() -> None:
-    """No element and no style that fetches by itself is left."""
+    """No element or style is left that loads by itself."""
     for payload in BEACONS:
         assert not re.search(r"<(img|video|audio|source|link|iframe|object|embed)\b", shown(payload, "html"))
         assert not re.search(r"style=\"[^\"]*evil", shown(payload, "html"))
@@ -334,13 +334,13 @@ def test_looking_at_html_loads_nothing() -> None:
     ],
 )
 def test_a_growing_answer_is_shown_as_far_as_it_has_come(answer_format: str, answer: str, words: str) -> None:
-    """JSON and HTML as source, because half of it is none."""
+    """JSON and HTML as source, because incomplete ones cannot be rendered."""
     assert visible(render_growing(snapshot(("text", answer), format=answer_format))) == words
 
 
 @pytest.mark.parametrize("answer_format", FORMATS)
 def test_a_frame_of_an_answer_twice_as_long_is_about_twice_the_work(answer_format: str) -> None:
-    """So that it can be drawn again a few times a second."""
+    """So that it can be drawn several times per second."""
     paragraph = 'Some words, $x$ and `code`, <b>bold</b> {"a": 1} \\(y\\).\n\n```python\nprint(1)\n```\n\n'
     reply = snapshot(("text", paragraph * 400), format=answer_format)
     half = snapshot(("text", paragraph * 200), format=answer_format)
@@ -356,10 +356,10 @@ def test_a_frame_of_an_answer_twice_as_long_is_about_twice_the_work(answer_forma
 )
 @pytest.mark.parametrize("answer_format", FORMATS)
 def test_no_answer_holds_up_the_picture(unit: str, answer_format: str) -> None:
-    """Marks that open something and never close it do not make the work grow with the square of the length."""
+    """Unclosed delimiters do not cause quadratic work."""
     words = snapshot(
         ("text", "words"), format=answer_format
-    )  # what is imported or made once is no work of theirs
+    )  # excludes the work of imports and of one-time caches
     pictures = [lambda: (render_reply(words), render_growing(words))]
     for length in (2_000, 8_000):
         reply = snapshot(("text", unit * (length // len(unit))), format=answer_format)

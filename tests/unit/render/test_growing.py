@@ -1,4 +1,4 @@
-"""An answer that grows: finished blocks stay, the tail follows, and the work stays in proportion."""
+"""A growing answer: finished blocks do not change, the tail follows, and the work is linear."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from claude_magic.render import MAX_BLOCKS, BlockPlan, GrowingMarkdown, _frame, 
 
 LONG = "\n".join(f"# Part {number}\n\n{ANSWER}" for number in range(60))
 
-# Texts from pieces of Markdown that mean something together, in any order, as a model may put them.
+# Texts composed of pieces of Markdown that affect each other, in any order.
 PIECES = st.sampled_from(
     (
         *(
@@ -53,7 +53,7 @@ TEXTS = st.lists(PIECES, max_size=60).map("".join)
 
 
 def source_of(plan: BlockPlan) -> str:
-    """Return the text that the plan shows."""
+    """Return the text of a plan."""
     return "".join(block.source for block in plan.blocks)
 
 
@@ -70,7 +70,7 @@ def without_wrappers(html: str) -> str:
 @settings(max_examples=300, deadline=None)
 @given(text=TEXTS, steps=st.lists(st.integers(1, 9), min_size=1, max_size=9))
 def test_finished_blocks_never_change_and_nothing_is_lost(text: str, steps: list[int]) -> None:
-    """Whatever is written, in whatever pieces: the blocks hold exactly the text, and a finished one stays as it is."""
+    """For any text in any pieces: the blocks contain exactly the text, and a finished one does not change."""
     growing = GrowingMarkdown()
     finished: tuple[_frame.Block, ...] = ()
     position = turn = 0
@@ -88,7 +88,7 @@ def test_finished_blocks_never_change_and_nothing_is_lost(text: str, steps: list
 @settings(max_examples=300, deadline=None)
 @given(text=TEXTS)
 def test_the_blocks_together_look_like_the_whole(text: str) -> None:
-    """What was cut at block borders reads as if it had not been cut, link definitions aside that come after their use."""
+    """The split at block boundaries is not visible, except for link definitions after their use."""
     growing = GrowingMarkdown()
     for length in range(0, len(text), 3):
         growing.update(text[:length])
@@ -101,7 +101,7 @@ def test_the_blocks_together_look_like_the_whole(text: str) -> None:
 
 @pytest.mark.parametrize("name", CONSTRUCTS)
 def test_each_construct_is_cut_only_where_it_ends(name: str) -> None:
-    """Fed by the character, each construct ends up looking as in one piece."""
+    """Rendered character by character, each construct ends up as if rendered at once."""
     text = f"{'Before. ' * 200}\n\n{CONSTRUCTS[name]}"
     growing = GrowingMarkdown()
     for length in range(len(text)):
@@ -110,7 +110,7 @@ def test_each_construct_is_cut_only_where_it_ends(name: str) -> None:
     plan = growing.update(text, is_final=True)
 
     expected = render_markdown(text)
-    if name == "definition":  # used before it is defined: only the final picture can know
+    if name == "definition":  # used before it is defined: only the final rendering can resolve it
         expected = expected.replace(
             '<a href="https://example.org/1" target="_blank" rel="noopener noreferrer">it</a>', ""
         )
@@ -121,7 +121,7 @@ def test_each_construct_is_cut_only_where_it_ends(name: str) -> None:
 
 @pytest.mark.parametrize("length", [10_000, 50_000, 150_000])
 def test_an_answer_of_any_length_needs_no_more_displays_than_lab_shows(length: int) -> None:
-    """However long the answer, there are at most 35 blocks, tail included; and a long one does use them."""
+    """There are at most 35 blocks including the tail, and a long answer uses most of them."""
     text = (LONG * (length // len(LONG) + 1))[:length]
     growing = GrowingMarkdown()
     for position in range(0, length, max(200, length // 150)):
@@ -142,7 +142,7 @@ def test_an_answer_of_any_length_needs_no_more_displays_than_lab_shows(length: i
     ids=["everything", "one list", "one block of code", "one line", "one table"],
 )
 def test_the_work_is_linear_in_the_length_of_the_answer(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice the answer, in twice the pieces, is no more than about twice the characters rendered."""
+    """Twice the answer in twice the pieces renders at most about twice the characters."""
     rendered: list[int] = []
     monkeypatch.setattr(_frame, "render_fragment", lambda source, env: rendered.append(len(source)) or "")
     monkeypatch.setattr(_frame, "close_open_marks", lambda source, **_: source)
@@ -161,7 +161,7 @@ def test_the_work_is_linear_in_the_length_of_the_answer(text: str, monkeypatch: 
 
 
 def test_a_text_that_is_not_a_continuation_starts_over() -> None:
-    """A retry that answers again is shown as it is, not after what came before."""
+    """The answer of a retry replaces the previous text."""
     growing = GrowingMarkdown()
     growing.update(LONG[:20_000])
 
@@ -172,14 +172,14 @@ def test_a_text_that_is_not_a_continuation_starts_over() -> None:
 
 
 def test_nothing_yet_is_shown_as_nothing() -> None:
-    """An empty text has no block and an empty tail."""
+    """An empty text has no blocks and an empty tail."""
     plan = GrowingMarkdown().update("")
 
     assert (plan.finished, plan.tail.source, plan.tail.html) == ((), "", "")
 
 
 def test_a_definition_reaches_the_blocks_after_it() -> None:
-    """Links by reference work across blocks that were rendered apart."""
+    """Reference links work across separately rendered blocks."""
     growing = GrowingMarkdown()
     text = "[home]: https://example.org\n\n" + "word " * 400 + "\n\n" + "word " * 400 + "\n\n[home] again\n"
     for length in range(0, len(text), 50):
@@ -213,7 +213,7 @@ def test_a_definition_reaches_the_blocks_after_it() -> None:
     ],
 )
 def test_half_written_marks_do_not_flicker(so_far: str, shown: str, not_shown: str) -> None:
-    """What is being written is shown as what it will almost surely be, or held back for a moment."""
+    """Incomplete syntax is shown as what it will most likely become, or held back briefly."""
     html = GrowingMarkdown().update(so_far).tail.html
     visible = html.replace('<div class="mathjax_ignore tex2jax_ignore">', "")
 
@@ -227,7 +227,7 @@ def test_half_written_marks_do_not_flicker(so_far: str, shown: str, not_shown: s
 
 
 def test_the_end_of_the_answer_is_shown_as_it_is() -> None:
-    """Once the text is final nothing is held back or closed for it."""
+    """In the final text nothing is held back or completed."""
     plan = GrowingMarkdown().update("para\n\n**open and [half", is_final=True)
 
     assert "**open and [half" in plan.tail.html
@@ -236,7 +236,7 @@ def test_the_end_of_the_answer_is_shown_as_it_is() -> None:
 @settings(max_examples=200, deadline=None)
 @given(text=TEXTS, steps=st.lists(st.integers(1, 30), min_size=1, max_size=9))
 def test_blocks_only_ever_become_more(text: str, steps: list[int]) -> None:
-    """Each block has a display of its own, and a display once opened cannot be taken away."""
+    """Each block has a separate display, and a display cannot be removed."""
     growing = GrowingMarkdown()
     filler = "Words that fill a paragraph, and another one after it.\n\n" * 30
     count = position = turn = 0
@@ -252,7 +252,7 @@ def test_blocks_only_ever_become_more(text: str, steps: list[int]) -> None:
 
 
 def test_what_is_sent_with_each_frame_stays_short() -> None:
-    """A long answer of short blocks: the tail never holds more than the step at which closed blocks move on."""
+    """For a long answer of short blocks, the tail is never longer than the size at which closed blocks are moved."""
     growing = GrowingMarkdown()
     longest = 0
     text = "A paragraph of some words, with $x^2$ in it.\n\n" * 1000
@@ -267,7 +267,7 @@ SET = "mathjax_process"
 
 
 def test_a_formula_is_shown_as_its_source_until_its_block_is_whole() -> None:
-    """A front end would set it again with each word that follows."""
+    """Otherwise a front end would typeset it again with each new word."""
     growing = GrowingMarkdown()
 
     shown = growing.update("Words before.\n\nThen $x^2$ and $y^2$, and more of")
@@ -279,14 +279,14 @@ def test_a_formula_is_shown_as_its_source_until_its_block_is_whole() -> None:
 
 @pytest.mark.parametrize("block", ["$$\nx = 1\n$$\n", "# A heading with $x$\n"])
 def test_a_block_that_ends_by_itself_does_not_wait_for_the_next_one(block: str) -> None:
-    """Nothing that follows can belong to it."""
+    """Later lines cannot belong to it."""
     plan = GrowingMarkdown(in_pieces=True).update(block)
 
     assert [SET in each.html for each in plan.finished] == [True]
 
 
 def test_in_pieces_each_formula_is_drawn_once() -> None:
-    """What is closed is finished at once, and the tail has none."""
+    """Closed blocks are finished immediately, and the tail contains no formulas."""
     growing = GrowingMarkdown(in_pieces=True)
 
     for position in range(0, len(FORMULAS), 7):
@@ -299,7 +299,7 @@ def test_in_pieces_each_formula_is_drawn_once() -> None:
 
 
 def test_pieces_do_not_become_more_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From a number on they grow."""
+    """From a certain number on, their size grows."""
     monkeypatch.setattr(_frame, "MAX_PIECES", 20)
     growing = GrowingMarkdown(in_pieces=True)
 
@@ -312,7 +312,7 @@ def test_pieces_do_not_become_more_without_end(monkeypatch: pytest.MonkeyPatch) 
 @settings(max_examples=200, deadline=None)
 @given(text=TEXTS, steps=st.lists(st.integers(1, 9), min_size=1, max_size=9))
 def test_pieces_hold_the_text_and_stay_as_they_are(text: str, steps: list[int]) -> None:
-    """As blocks do."""
+    """Like blocks."""
     growing = GrowingMarkdown(in_pieces=True)
     finished: tuple[_frame.Block, ...] = ()
     position = turn = 0

@@ -1,4 +1,4 @@
-"""Characters that cannot be seen or that turn the direction of writing are shown, and those that people need stay."""
+"""Invisible characters and bidirectional controls are shown as escapes, except those that ordinary text needs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ SIGNS = pytest.mark.parametrize("name", HIDDEN)
 
 @SIGNS
 def test_a_hidden_character_is_shown_in_code_and_in_prose(name: str) -> None:
-    """In every picture of an answer, and none is left in it."""
+    """In every rendering of an answer; none is left in it."""
     sign = HIDDEN[name]
     text = f"Take {sign}care, `a {sign}b`:\n\n```python\nx = 1  # {sign}y\n```\n\n- a [l{sign} m](https://e.org 't {sign}')\n\n    indented {sign}code\n"
     reply = snapshot(("text", text))
@@ -111,7 +111,7 @@ def test_a_hidden_character_is_shown_in_code_and_in_prose(name: str) -> None:
 
 @pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\x0b"])
 def test_odd_ends_of_lines_are_shown_in_code_only(sign: str) -> None:
-    """Some languages end a line at them, where others and the reader see none; in prose they are blanks."""
+    """Some languages end a line at them, but other programs and readers see none; in prose they act as spaces."""
     html = render_markdown(f"a{sign}b\n\n```js\n// c{sign}d()\n```")
 
     assert html.count(sign) == 1
@@ -121,7 +121,7 @@ def test_odd_ends_of_lines_are_shown_in_code_only(sign: str) -> None:
 
 @SIGNS
 def test_a_terminal_gets_no_hidden_character(name: str) -> None:
-    """An escape sequence is shown and not obeyed, and so is what turns the direction."""
+    """Escape sequences and bidirectional controls are shown, not interpreted."""
     stream = io.StringIO()
 
     TerminalSurface(stream, AnswerContent(remote_images=False)).finish(
@@ -134,7 +134,7 @@ def test_a_terminal_gets_no_hidden_character(name: str) -> None:
 
 @SIGNS
 def test_code_for_a_new_cell_has_escapes_that_mean_the_same(name: str) -> None:
-    """In a string of Python nothing changes, but that it can be read."""
+    """In a Python string, only the notation changes."""
     sign = HIDDEN[name]
     code = f"x = 'a {sign} b'  # {sign}\n"
 
@@ -147,7 +147,7 @@ def test_code_for_a_new_cell_has_escapes_that_mean_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("text", KEPT)
 def test_what_people_write_is_not_harmed(text: str) -> None:
-    """Emoji, Arabic, Hebrew, Persian, Indic and Thai text, variants of characters, soft hyphens in words."""
+    """Emoji, Arabic, Hebrew, Persian, Indic and Thai text, variation selectors, soft hyphens."""
     assert reveal(text) == text
     assert text in unescape(render_markdown(text)) or "\t" in text
     assert render_reply(snapshot(("text", text))).data["text/plain"] == text
@@ -156,7 +156,7 @@ def test_what_people_write_is_not_harmed(text: str) -> None:
 
 @pytest.mark.parametrize("text", [each for each in KEPT if not re.search("[\u200e\u200f\u2066\u2069]", each)])
 def test_strings_in_code_are_not_harmed_either(text: str) -> None:
-    """But for marks of direction, which no code needs."""
+    """Except for bidirectional controls, which code does not need."""
     assert reveal(f"x = '{text}'", is_code=True) == f"x = '{text}'"
     assert escape_hidden(f"x = '{text}'") == f"x = '{text}'"
 
@@ -176,12 +176,12 @@ def test_strings_in_code_are_not_harmed_either(text: str) -> None:
     ],
 )
 def test_what_is_needed_elsewhere_is_shown_where_it_is_not(text: str, left: int) -> None:
-    """Unclosed or without reason: each of them counts."""
+    """Unclosed or unnecessary ones, each of them."""
     assert len(hidden_in(text)) == left
 
 
 def test_very_many_hidden_characters_are_bounded_by_what_was_written() -> None:
-    """Each becomes a few that can be read."""
+    """Each becomes only a few visible characters."""
     text = "\u202e" * 100_000
 
     assert len(reveal(text)) == 8 * len(text)
@@ -189,7 +189,7 @@ def test_very_many_hidden_characters_are_bounded_by_what_was_written() -> None:
 
 
 def test_a_formula_with_hidden_characters_is_shown_as_source() -> None:
-    """They would turn what stands beside it."""
+    """They could reverse the text next to it."""
     html = render_markdown("$a \u202e b$")
 
     assert "mathjax_process" not in html

@@ -1,4 +1,4 @@
-"""The tree of turns as people see it: which are sent, which are on branches, and never more than one looks at."""
+"""The tree of turns: sent turns, branches, and limits on its size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ask(conversations: Conversations, prompt: str, cell: str | None = None, **ch
 
 
 def tree(conversations: Conversations, thread: str | None = None) -> list[str]:
-    """The questions of the plain text, and the names of threads behind an arrow."""
+    """Return the questions in the plain text, with the names of threads after an arrow."""
     text = render_history(conversations.forest(), thread).data["text/plain"]
     lines = text.replace("\N{NO-BREAK SPACE}", " ").splitlines()[1:-2]
     questions = [line[len("turn  ") :] for line in lines]
@@ -30,7 +30,7 @@ def tree(conversations: Conversations, thread: str | None = None) -> list[str]:
 
 
 def test_no_turns_is_said_in_words() -> None:
-    """Not shown as an empty table."""
+    """Instead of an empty table."""
     bundle = render_history(Conversations().forest())
 
     assert bundle.data["text/plain"] == "No turns yet: the next question starts the conversation."
@@ -38,7 +38,7 @@ def test_no_turns_is_said_in_words() -> None:
 
 
 def test_branches_stand_beside_the_way_to_the_head() -> None:
-    """A previous answer and what came after it, at the turn where they part."""
+    """A previous answer and its continuation, at the turn where the branches part."""
     conversations = Conversations()
     for prompt, cell in (("one", "a"), ("two", "b"), ("three", "c"), ("two again", "b"), ("three", "c")):
         ask(conversations, prompt, cell)
@@ -53,7 +53,7 @@ def test_branches_stand_beside_the_way_to_the_head() -> None:
 
 
 def test_each_turn_has_its_number() -> None:
-    """In the order in which they came, whatever their branches, as `switch` takes them; a number of a turn that is gone stays free."""
+    """In order of creation, on all branches, as `switch` accepts it; numbers of deleted turns are not reused."""
     conversations = Conversations()
     for prompt, cell in (("one", "a"), ("two", "b"), ("two again", "b")):
         ask(conversations, prompt, cell)
@@ -69,7 +69,7 @@ def test_each_turn_has_its_number() -> None:
 
 
 def test_conversations_that_began_anew_are_apart() -> None:
-    """With a line between them."""
+    """With a blank line between them."""
     conversations = Conversations()
     ask(conversations, "one")
     ask(conversations, "two")
@@ -79,7 +79,7 @@ def test_conversations_that_began_anew_are_apart() -> None:
 
 
 def test_one_thread_is_shown_with_what_it_goes_on_from() -> None:
-    """And nothing of the others."""
+    """Without other threads."""
     conversations = Conversations()
     ask(conversations, "one")
     conversations.fork("idea")
@@ -91,7 +91,7 @@ def test_one_thread_is_shown_with_what_it_goes_on_from() -> None:
 
 
 def test_model_tokens_and_broken_answers_are_told() -> None:
-    """And what the marks mean."""
+    """With a legend for the symbols."""
     conversations = Conversations()
     ask(conversations, "one", context_tokens=12_345, is_partial=True)
 
@@ -113,7 +113,7 @@ def test_model_tokens_and_broken_answers_are_told() -> None:
 
 @pytest.mark.parametrize("prompt", ["word " * 1000, "first line\n\n\nsecond line " * 100])
 def test_long_prompts_are_cut_to_one_line(prompt: str) -> None:
-    """Of some 70 characters."""
+    """To about 70 characters."""
     conversations = Conversations()
     ask(conversations, prompt)
 
@@ -124,7 +124,7 @@ def test_long_prompts_are_cut_to_one_line(prompt: str) -> None:
 
 
 def test_a_long_history_shows_its_beginning_and_its_end() -> None:
-    """And says how much is left out."""
+    """With the number of turns left out."""
     conversations = Conversations()
     for number in range(500):
         ask(conversations, f"question {number}", f"cell-{number}")
@@ -139,7 +139,7 @@ def test_a_long_history_shows_its_beginning_and_its_end() -> None:
 
 
 def test_deep_branches_stay_on_the_screen() -> None:
-    """A branch of a branch of a branch is no wider than a few."""
+    """The indentation is limited."""
     conversations = Conversations()
     ask(conversations, "root", "r")
     for number in range(40):
@@ -151,7 +151,7 @@ def test_deep_branches_stay_on_the_screen() -> None:
 
 
 def test_prompts_are_text_and_nothing_else() -> None:
-    """No markup, no links, no formulas."""
+    """No markup, links or formulas."""
     conversations = Conversations()
     ask(conversations, '<img src=x onerror="alert(1)"> <script>x</script> $5 to $6 [x](javascript:1)')
 

@@ -1,4 +1,4 @@
-"""Markdown as models write it, and what a reader sees of it."""
+"""Markdown as models write it, and its rendering."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def body(text: str) -> str:
 
 
 def formulas(text: str) -> list[str]:
-    """Return what would be typeset of `text`."""
+    """Return the formulas of `text` that would be typeset."""
     return [
         unescape(found)
         for found in re.findall(r'_process">(.*?)</(?:span|div)>', render_markdown(text), re.DOTALL)
@@ -45,7 +45,7 @@ def formulas(text: str) -> list[str]:
     ],
 )
 def test_the_usual_constructs_become_plain_html(markdown: str, html: str) -> None:
-    """What Markdown says, in the elements that notebooks style."""
+    """With the elements that notebooks style."""
     assert body(markdown) == html
 
 
@@ -59,7 +59,7 @@ def test_the_usual_constructs_become_plain_html(markdown: str, html: str) -> Non
     ],
 )
 def test_a_bare_address_becomes_a_link_without_the_punctuation_around_it(text: str, address: str) -> None:
-    """Models write addresses bare; what follows them is prose."""
+    """Models often write bare URLs in sentences."""
     assert f'<a href="{address}" target="_blank" rel="noopener noreferrer">{address}</a>' in body(text)
 
 
@@ -93,7 +93,7 @@ def test_a_bare_address_becomes_a_link_without_the_punctuation_around_it(text: s
     ],
 )
 def test_formulas_in_all_the_marks_that_models_use_are_typeset(text: str, expected: list[str]) -> None:
-    """Dollars, brackets and environments, in prose, in blocks, in lists and in tables; no Markdown inside them."""
+    """Dollars, brackets and environments, in text, blocks, lists and tables; they contain no Markdown."""
     assert formulas(text) == expected
 
 
@@ -139,7 +139,7 @@ def test_formulas_in_all_the_marks_that_models_use_are_typeset(text: str, expect
     ],
 )
 def test_money_variables_and_code_are_no_formulas(text: str) -> None:
-    """A dollar that is no mathematics stays a dollar."""
+    """Other dollar signs stay dollar signs."""
     assert formulas(text) == []
 
 
@@ -162,13 +162,13 @@ X = r'<span class="mathjax_process tex2jax_process">\(x\)</span>'
     ],
 )
 def test_what_stands_beside_a_formula_stays_in_its_line(text: str, html: str) -> None:
-    """A browser breaks a line beside a formula as beside a picture: a line began with a comma."""
+    """Browsers may break lines next to a formula as next to an image, and a line would begin with a comma."""
     unbroken = html.replace("<|", '<span style="white-space:nowrap">').replace("|>", "</span>")
     assert body(text) == f"<p>{unbroken}</p>"
 
 
 def test_a_long_formula_may_be_broken_off() -> None:
-    """Else it could be wider than its column; nor does one with a line of its own need it, nor the source of a growing one."""
+    """Otherwise it could be wider than its column. Display formulas and the source of growing ones are not affected."""
     long = f"${'x + ' * 20}y$, and"
 
     assert "nowrap" in render_markdown("$x + y$, and")
@@ -178,7 +178,7 @@ def test_a_long_formula_may_be_broken_off() -> None:
 
 
 def test_mathjax_is_kept_away_from_all_that_our_parser_took_for_text() -> None:
-    """The answer stands where MathJax does not look; each formula alone where it does."""
+    """MathJax ignores the answer except for the formulas."""
     html = render_markdown("$5 and $6, but $x$")
 
     assert html.startswith('<div class="mathjax_ignore tex2jax_ignore">')
@@ -186,7 +186,7 @@ def test_mathjax_is_kept_away_from_all_that_our_parser_took_for_text() -> None:
 
 
 def test_code_is_coloured_in_the_colours_of_the_theme() -> None:
-    """Inline styles on Jupyter's variables, which differ by theme; the text of the code is unchanged."""
+    """With inline styles that use variables of the theme; the text of the code is unchanged."""
     code = "def f(x: int) -> str:\n    return '<b>'  # $x$ & so on\n"
     html = body(f"```python\n{code}```")
 
@@ -200,7 +200,7 @@ def test_code_is_coloured_in_the_colours_of_the_theme() -> None:
 
 @pytest.mark.parametrize("info", ["", "klingon", "python3.11", "{.python .numberLines}", "PYTHON"])
 def test_code_in_a_language_we_do_not_know_is_plain(info: str) -> None:
-    """Whatever the info string says, the code is there; only known names are coloured, in any case."""
+    """Only known languages are highlighted, in any case of letters; the code is always shown."""
     html = body(f"```{info}\nx = 1\n```")
 
     assert ("<span" in html) is (info == "PYTHON")
@@ -208,19 +208,19 @@ def test_code_in_a_language_we_do_not_know_is_plain(info: str) -> None:
 
 
 def test_very_long_code_is_not_coloured() -> None:
-    """Colouring has a bound, so that no block of code holds up the cell."""
+    """So that no code block delays a frame."""
     assert "<span" not in body("```python\n" + "x = 1\n" * 10_000 + "```")
 
 
 def test_table_cells_say_their_alignment() -> None:
-    """Lab aligns tables in HTML output to the right, as data frames want it; ours say what the answer meant."""
+    """JupyterLab right-aligns tables in HTML output, as for data frames, so ours are explicit."""
     html = body("| a | b | c |\n|---|:-:|--:|\n| 1 | 2 | 3 |")
 
     assert re.findall(r'<td style="text-align:(\w+)">', html) == ["left", "center", "right"]
 
 
 def test_a_link_in_a_link_is_not_written() -> None:
-    """A picture in a link, a badge for instance, is the link's text."""
+    """An image inside a link, such as a badge, becomes the text of the link."""
     html = body("[![badge](https://example.org/b.svg)](https://example.org)")
 
     assert html.count("<a ") == 1
@@ -230,7 +230,7 @@ def test_a_link_in_a_link_is_not_written() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="ab \n-*_`~#>|[]()!<&$\\{}1.:/\r\t\x00\u2028é", max_size=80))
 def test_any_text_at_all_can_be_rendered(text: str) -> None:
-    """No input is an error, in any of the three renderings."""
+    """No text raises, in any of the three renderings."""
     render_markdown(text)
     neutralise_markdown(text)
     GrowingMarkdown().update(text)
@@ -238,7 +238,7 @@ def test_any_text_at_all_can_be_rendered(text: str) -> None:
 
 @pytest.mark.parametrize("name", CONSTRUCTS)
 def test_markdown_without_danger_is_handed_on_with_its_meaning(name: str) -> None:
-    """`text/markdown` of an ordinary answer renders to what the answer itself renders to."""
+    """The `text/markdown` of an ordinary answer renders like the answer."""
     plain = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 
     assert plain.render(neutralise_markdown(CONSTRUCTS[name])) == plain.render(CONSTRUCTS[name])
@@ -260,7 +260,7 @@ def test_markdown_without_danger_is_handed_on_with_its_meaning(name: str) -> Non
     ],
 )
 def test_what_is_changed_in_text_markdown_still_reads_the_same(text: str, handed_on: str) -> None:
-    """The change is the smallest that makes it harmless."""
+    """Changes are as small as possible."""
     assert neutralise_markdown(text) == handed_on
 
 
@@ -305,7 +305,7 @@ PATHOLOGICAL: dict[str, Callable[[int], str]] = {
 def test_input_made_to_hurt_costs_in_proportion_to_its_length(
     name: str, render: Callable[[str], object]
 ) -> None:
-    """Four times as much of it is at most about four times the work."""
+    """Four times the length is at most about four times the work."""
     render("warm up $x$ `y`")
     small, large = PATHOLOGICAL[name](500), PATHOLOGICAL[name](2_000)
 
@@ -316,9 +316,9 @@ def test_input_made_to_hurt_costs_in_proportion_to_its_length(
 
 @pytest.mark.parametrize("piece", ["a", "[", "*a ", "\\(", "<a"])
 def test_a_megabyte_in_one_line_is_shown_as_plain_text(piece: str) -> None:
-    """That is no reader's prose: every character is there, and no inline Markdown is looked for."""
+    """All characters are shown, without inline Markdown."""
     text = (piece * (1_000_000 // len(piece))).strip()
 
     is_plain = body(text).replace("\n", "") == f"<p>{escape(text, quote=False)}</p>"
 
-    assert is_plain  # by itself: a comparison would print megabytes
+    assert is_plain  # not in the assert: a failed comparison would print megabytes

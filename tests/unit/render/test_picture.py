@@ -1,4 +1,4 @@
-"""The slots of a growing answer: settled ones stay, new ones come below, and their number is bounded."""
+"""The slots of a growing answer: finished ones do not change, new ones are added below, and their number is limited."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def call(state: CallState | None, result: str = "") -> BlockSnapshot:
 
 
 def test_a_status_line_gives_its_slot_to_the_words() -> None:
-    """Nothing jumps when the first word comes."""
+    """Nothing moves when the first text arrives."""
     picture = LiveFrames()
 
     (waiting,) = picture.slots(snapshot(phase=Phase.SENT), 0.0)
@@ -48,7 +48,7 @@ def test_a_status_line_gives_its_slot_to_the_words() -> None:
 
 
 def test_what_stands_between_texts_has_a_slot_of_its_own() -> None:
-    """Thinking, text, a call, text: in their order, and what has settled does not change."""
+    """Thinking, text, a call, text: in order; finished slots do not change."""
     picture = LiveFrames()
     before = [thinking("Hm."), text("Let me see.")]
 
@@ -65,7 +65,7 @@ def test_what_stands_between_texts_has_a_slot_of_its_own() -> None:
 
 
 def test_a_call_that_is_being_written_is_told_by_the_status_line() -> None:
-    """Its arguments are not there yet."""
+    """Its arguments are incomplete."""
     slots = LiveFrames().slots(snapshot(text("Let me see."), call(None)), 0.0)
 
     assert "writing a call to tide" in slots[-1]
@@ -73,7 +73,7 @@ def test_a_call_that_is_being_written_is_told_by_the_status_line() -> None:
 
 
 def test_slots_never_become_fewer() -> None:
-    """A display that is there cannot be taken away; it is emptied."""
+    """A display cannot be removed, only emptied."""
     picture = LiveFrames()
     many = picture.slots(snapshot(text("One."), call(CallState.RUNNING), text("Two.")), 0.0)
 
@@ -84,7 +84,7 @@ def test_slots_never_become_fewer() -> None:
 
 
 def test_an_answer_of_many_rounds_keeps_to_as_many_slots_as_a_cell_can_show() -> None:
-    """What comes after shares the last one, and nothing is left out."""
+    """Further content shares the last slot, and is complete."""
     blocks = [each for n in range(40) for each in (text(f"Step {n}."), call(CallState.DONE, f"result {n}"))]
 
     slots = LiveFrames().slots(snapshot(*blocks), 0.0)
@@ -94,7 +94,7 @@ def test_an_answer_of_many_rounds_keeps_to_as_many_slots_as_a_cell_can_show() ->
 
 
 def test_formats_other_than_markdown_have_one_slot() -> None:
-    """Drawn again as a whole."""
+    """It is drawn again as a whole."""
     (slot,) = LiveFrames().slots(snapshot(text("# not a heading"), format="text"), 0.0)
 
     assert "<h1" not in slot

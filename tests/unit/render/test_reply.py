@@ -1,4 +1,4 @@
-"""The pictures around an answer: its footer, its thinking, what is waited for, errors, and tables."""
+"""The parts around an answer: footer, thinking, status line, errors, and tables."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def visible(html: str) -> str:
 
 
 def test_a_reply_has_all_its_types() -> None:
-    """HTML for the eye, Markdown for other front ends, and the answer itself as plain text."""
+    """HTML, Markdown for other front ends, and the answer as plain text."""
     bundle = render_reply(snapshot(("text", "**Hi** <b>")))
 
     assert set(bundle.data) == {"text/html", "text/markdown", "text/plain"}
@@ -50,14 +50,14 @@ def test_a_reply_has_all_its_types() -> None:
 
 
 def test_text_blocks_that_citations_split_are_one_text() -> None:
-    """A sentence may be spread over several blocks, in the middle of a word's emphasis."""
+    """A sentence may be split into several blocks, even inside an emphasised word."""
     bundle = render_reply(snapshot(("text", "one **bo"), ("text", "ld** two")))
 
     assert "<p>one <strong>bold</strong> two</p>" in bundle.data["text/html"]
 
 
 def test_blocks_stand_in_the_order_of_the_message() -> None:
-    """Thinking between two texts stands between them; data of a tool is folded in its place."""
+    """Thinking between two texts stays between them; tool data is collapsed in its place."""
     html = render_reply(
         snapshot(
             ("text", "first"), ("thinking", "hmm"), ("text", "second"), ("tool_use", '{"city": "Paris"}')
@@ -70,7 +70,7 @@ def test_blocks_stand_in_the_order_of_the_message() -> None:
 
 
 def test_metadata_tell_the_facts_and_nothing_private() -> None:
-    """Model, request, usage and time as JSON; empty facts are left out."""
+    """Model, request id, usage and time as JSON; empty values are left out."""
     metadata = render_reply(snapshot(("text", "hi"), is_simulated=True)).metadata
 
     assert json.loads(json.dumps(metadata)) == {
@@ -93,7 +93,7 @@ def test_metadata_tell_the_facts_and_nothing_private() -> None:
     ],
 )
 def test_metadata_hold_what_brings_the_turn_back(reply: dict[str, Any], expected: dict[str, str]) -> None:
-    """Where it stands and what was asked; the answer only where the output shows something else."""
+    """Its place and its prompt; the answer only if the output shows something else."""
     text = "```python\nx = 1\n```"
     said = turn("Is sk-ant-api03-" + "x" * 80 + " a key?", text, parent="0")
 
@@ -111,7 +111,7 @@ def test_metadata_hold_what_brings_the_turn_back(reply: dict[str, Any], expected
 
 
 def test_metadata_tell_what_a_notebook_does_not_hold() -> None:
-    """That more than words was sent, or that the conversation began there."""
+    """Whether attachments were sent, and whether a conversation began there."""
     said = turn("Go on", "a", "b", follows="0")
 
     saved = render_reply(snapshot(("text", "a"), ("text", "b"), turn=said)).metadata["claude_magic"]["turn"]
@@ -121,7 +121,7 @@ def test_metadata_tell_what_a_notebook_does_not_hold() -> None:
 
 
 def test_the_metadata_of_a_failure_name_it() -> None:
-    """A saved notebook tells that the answer is not whole, and why."""
+    """A saved notebook shows that the answer is incomplete, and why."""
     metadata = render_reply(
         snapshot(("text", "half"), phase=Phase.FAILED, stop_reason=None, error=ClaudeError("x"))
     ).metadata
@@ -131,7 +131,7 @@ def test_the_metadata_of_a_failure_name_it() -> None:
 
 
 def test_thinking_is_folded_and_rendered() -> None:
-    """One line until it is opened; Markdown and formulas inside."""
+    """Collapsed to one line, with Markdown and formulas inside."""
     html = render_thinking("I **think** $x$")
 
     assert html.startswith("<details")
@@ -150,13 +150,13 @@ def test_thinking_that_was_left_out_leaves_nothing_behind() -> None:
 
 
 def test_the_footer_is_one_quiet_line() -> None:
-    """Model, tokens in and out with separators, seconds."""
+    """Model, input and output tokens with separators, seconds."""
     assert visible(render_footer(snapshot())) == "claude-sonnet-5-5 · 1,234 tokens in · 567 out · 3.2 s"
     assert render_footer_text(snapshot()) == "claude-sonnet-5-5 · 1,234 tokens in · 567 out · 3.2 s"
 
 
 def test_a_footer_is_broken_between_two_facts() -> None:
-    """On a narrow page and in a narrow column no line begins with "s" or with a dot."""
+    """On a narrow page or in a narrow column, no line begins with "s" or a dot."""
     facts = re.sub(r"<[^>]*>", "", render_footer(snapshot()))
 
     assert facts.split(" ") == [
@@ -166,7 +166,7 @@ def test_a_footer_is_broken_between_two_facts() -> None:
 
 
 def test_the_footer_tells_of_the_cache_and_of_the_simulator() -> None:
-    """Cached input counts as input, and an answer that no model gave says so."""
+    """Cached input counts as input, and simulated answers are marked."""
     usage = Usage(
         input_tokens=10, cache_read_input_tokens=2_000, cache_creation_input_tokens=300, output_tokens=5
     )
@@ -185,7 +185,7 @@ def test_the_footer_tells_of_the_cache_and_of_the_simulator() -> None:
     ],
 )
 def test_the_footer_tells_the_price(is_simulated: bool, cost: float, shown: str) -> None:
-    """Between tokens and seconds; of the simulator's answers, what Claude would have cost."""
+    """Between tokens and seconds; for the simulator, the price of the same answer from Claude."""
     assert shown in render_footer_text(snapshot(cost=cost, is_simulated=is_simulated))
 
 
@@ -193,7 +193,7 @@ def test_the_footer_tells_the_price(is_simulated: bool, cost: float, shown: str)
     ("phase", "ending"), [(Phase.CANCELLED, ", stopped"), (Phase.FAILED, ", broke off"), (Phase.COMPLETE, "")]
 )
 def test_an_estimate_is_marked_as_one(phase: Phase, ending: str) -> None:
-    """Tokens and price alike, and in what is saved with the notebook."""
+    """Tokens and price, and the saved metadata."""
     usage = Usage(input_tokens=1234, output_tokens=1).estimated(16_000)
     reply = snapshot(("text", "half"), phase=phase, stop_reason=None, usage=usage, cost=0.16)
 
@@ -208,7 +208,7 @@ def test_an_estimate_is_marked_as_one(phase: Phase, ending: str) -> None:
 
 
 def test_a_sum_with_an_estimate_in_it_is_one() -> None:
-    """Several answers together: known and estimated amounts, of which some have none."""
+    """Several answers with known, estimated and missing prices."""
     estimate = snapshot(cost=0.2, usage=Usage(input_tokens=3).estimated(9), phase=Phase.CANCELLED)
 
     assert describe_total_cost([snapshot(cost=0.1), snapshot(cost=0.1)]) == "$0.20"
@@ -217,7 +217,7 @@ def test_a_sum_with_an_estimate_in_it_is_one() -> None:
 
 
 def test_the_footer_names_all_models_that_are_billed() -> None:
-    """Advice of another model costs, too."""
+    """Advisor models are billed, too."""
     line = BillLine(model="claude-opus-5-5", usage=Usage(), cost=0.1)
     rounds = (Round(model="claude-sonnet-5-5", usage=Usage(), request_id=None, bill=(line,)),)
 
@@ -225,7 +225,7 @@ def test_the_footer_names_all_models_that_are_billed() -> None:
 
 
 def test_amounts_in_dollars_are_no_formula() -> None:
-    """A notebook typesets what stands between two dollar signs, unless it is told not to."""
+    """A notebook would typeset text between two dollar signs."""
     for html in (
         render_footer(snapshot(cost=1.5, notes=("It costs $2.",))),
         render_rows([("Budget", [("left", "$1 of $2")])]).data["text/html"],
@@ -236,7 +236,7 @@ def test_amounts_in_dollars_are_no_formula() -> None:
 
 
 def test_the_footer_tells_no_price_that_is_not_known() -> None:
-    """No guess, and no zero either."""
+    """Neither a guess nor zero."""
     assert "$" not in render_footer_text(snapshot(cost=None))
 
 
@@ -253,7 +253,7 @@ def test_the_footer_tells_no_price_that_is_not_known() -> None:
     ],
 )
 def test_a_stop_other_than_the_normal_one_is_said_in_plain_words(stop_reason: str, words: str) -> None:
-    """The reader learns that the answer is not whole, why, and what to do."""
+    """The text says that the answer is incomplete, why, and what to do."""
     reply = snapshot(("text", "half an"), stop_reason=stop_reason)
 
     assert words in visible(render_footer(reply))
@@ -262,7 +262,7 @@ def test_a_stop_other_than_the_normal_one_is_said_in_plain_words(stop_reason: st
 
 @pytest.mark.parametrize("stop_reason", ["end_turn", "stop_sequence", None])
 def test_a_normal_stop_needs_no_words(stop_reason: str | None) -> None:
-    """Nothing is said of an answer that ended as it should."""
+    """Nothing is said about a normal end."""
     assert len(render_footer_text(snapshot(("text", "whole"), stop_reason=stop_reason)).splitlines()) == 1
 
 
@@ -276,7 +276,7 @@ def test_a_refusal_says_of_what_kind_it_is() -> None:
 
 
 def test_an_interrupted_answer_says_where_the_rest_is() -> None:
-    """The partial answer is not lost, and its footer claims no number of tokens that nobody knows."""
+    """The footer names the expression for the partial answer, and does not guess the number of tokens."""
     text = render_footer_text(snapshot(("text", "half"), phase=Phase.CANCELLED, stop_reason=None))
 
     assert text == (
@@ -285,7 +285,7 @@ def test_an_interrupted_answer_says_where_the_rest_is() -> None:
 
 
 def test_a_failure_in_mid_answer_is_one_line_under_what_had_come() -> None:
-    """What arrived stays readable; the error says what happened."""
+    """The partial text stays readable."""
     error = OverloadedError("Claude is overloaded.", status=529)
     html = render_reply(snapshot(("text", "half"), phase=Phase.FAILED, stop_reason=None, error=error)).data[
         "text/html"
@@ -298,7 +298,7 @@ def test_a_failure_in_mid_answer_is_one_line_under_what_had_come() -> None:
 
 
 def test_what_was_done_differently_is_noted() -> None:
-    """Notes of the runtime stand above the facts."""
+    """Notes of the runtime are above the facts."""
     assert render_footer_text(snapshot(notes=("This model always thinks.",))).startswith(
         "This model always thinks.\n"
     )
@@ -322,12 +322,12 @@ AS_CODE = "run <code>%claude load 'a&lt;b&gt;.json'</code>, or ``as it is``, or 
     ids=["note", "failure", "notice", "complaint", "line", "below nothing", "below a table"],
 )
 def test_what_stands_between_backticks_in_a_sentence_of_ours_is_code(html: str) -> None:
-    """In HTML, wherever one is shown; what is no pair stays as it is."""
+    """In HTML, in all messages; unpaired backticks are unchanged."""
     assert AS_CODE in html
 
 
 def test_backticks_stay_in_plain_text_and_are_code_in_markdown() -> None:
-    """A terminal, a text file and a Markdown view show them as ever."""
+    """A terminal, a text file and a Markdown view show them as usual."""
     note = snapshot(notes=(BACKTICKS,))
 
     assert BACKTICKS in render_footer_text(note)
@@ -338,7 +338,7 @@ def test_backticks_stay_in_plain_text_and_are_code_in_markdown() -> None:
 
 
 def test_the_arguments_of_a_call_are_shown_to_the_letter() -> None:
-    """What a person allows is no sentence of ours."""
+    """An approval question is not a message of the package, so backticks are unchanged."""
     assert "run(x='`rm`')" in render_approval("run(x='`rm`')")
 
 
@@ -394,7 +394,7 @@ def test_the_arguments_of_a_call_are_shown_to_the_letter() -> None:
     ],
 )
 def test_the_status_line_says_what_is_waited_for_and_how_long(changes: dict[str, object], line: str) -> None:
-    """Waiting is never silent."""
+    """Every wait is shown."""
     reply = snapshot(stop_reason=None, **changes)
 
     assert describe_status(reply, now=100.0) == line
@@ -408,7 +408,7 @@ def test_there_is_no_status_line_at_the_end(phase: Phase) -> None:
 
 
 def test_there_is_no_status_line_once_there_are_words() -> None:
-    """The answer speaks for itself."""
+    """The growing text shows the progress."""
     assert (
         render_status_line(snapshot(("text", "Hi"), phase=Phase.STREAMING, stop_reason=None), now=0.0) == ""
     )
@@ -418,7 +418,7 @@ def test_there_is_no_status_line_once_there_are_words() -> None:
 
 
 def test_an_error_is_a_few_lines_coloured_like_ipythons() -> None:
-    """Name in red, then what happened and what to do; no frame of our inside."""
+    """A red name, then the message; no internal frames."""
     error = OverloadedError(
         "Claude is overloaded. " + "Try again later, when others have gone home. " * 3, status=529
     )
@@ -431,12 +431,12 @@ def test_an_error_is_a_few_lines_coloured_like_ipythons() -> None:
 
 
 def test_an_interrupt_is_one_line() -> None:
-    """The user has pressed the button, and needs no explanation."""
+    """The user interrupted, and needs no explanation."""
     assert short_traceback(KeyboardInterrupt(), colors=False) == ["KeyboardInterrupt: interrupted"]
 
 
 def test_rows_are_aligned_in_both_forms() -> None:
-    """One table for all groups; in plain text columns line up across groups, too."""
+    """One table for all groups; in plain text the columns are aligned across groups, too."""
     groups = [("Client", [("url", "https://e.org", "default")]), ("Limiter", [("queue", "<0>")])]
 
     bundle = render_rows(groups)
@@ -447,7 +447,7 @@ def test_rows_are_aligned_in_both_forms() -> None:
 
 
 def test_numbers_stand_at_the_right_under_their_names() -> None:
-    """Amounts can be compared at a glance; what needs saying stands below."""
+    """Amounts are easy to compare; notes are below the table."""
     groups = [("Claude", [("opus", "9"), ("sonnet", "1,234")])]
 
     bundle = render_rows(groups, columns=("model", "tokens"), numbers=(1,), notes=["In USD."])
@@ -458,7 +458,7 @@ def test_numbers_stand_at_the_right_under_their_names() -> None:
 
 
 def test_only_columns_of_prose_wrap_on_a_narrow_page() -> None:
-    """Of dates, names and numbers none is cut in two, and what stands behind a long question stays in sight."""
+    """Dates, names and numbers are not wrapped, and columns after a long question stay visible."""
     rows = [
         (
             "2026-11-27 10:00",
@@ -481,7 +481,7 @@ def test_only_columns_of_prose_wrap_on_a_narrow_page() -> None:
 
 
 def test_pygments_is_imported_only_for_an_answer_with_code_in_it() -> None:
-    """The first answer pays for nothing that it does not need."""
+    """The first answer imports only what it needs."""
     script = (
         "import sys; from claude_magic.render import render_markdown; render_markdown('plain *text*');"
         "assert 'pygments' not in sys.modules; render_markdown('```python\\nx\\n```'); assert 'pygments' in sys.modules"

@@ -1,4 +1,4 @@
-"""A conversation as it is kept for later: all of it, safe, in outputs of moderate size."""
+"""Transcripts of panels: complete, safe, and in outputs of moderate size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONG = "".join(SECTION.replace("@", str(number)) for number in range(900))
 
 
 def test_question_and_answer_stand_in_one_output() -> None:
-    """With the words of both, the names of what was attached, and the footer; as HTML and as Markdown."""
+    """With the texts of both, the names of attachments, and the footer, as HTML and Markdown."""
     exchange = Exchange(
         question="What is *this*?", attached=("data.csv",), answer=snapshot(("text", "A **table**."))
     )
@@ -41,7 +41,7 @@ def test_question_and_answer_stand_in_one_output() -> None:
 
 
 def test_a_long_answer_becomes_several_outputs_that_hold_all_of_it() -> None:
-    """Cut between blocks, each of moderate size; the footer stands at the end only."""
+    """Split between blocks, each of moderate size; the footer is only at the end."""
     bundles = render_transcript(Exchange(question="All?", answer=snapshot(("text", LONG))))
 
     assert len(bundles) > 3
@@ -55,7 +55,7 @@ def test_a_long_answer_becomes_several_outputs_that_hold_all_of_it() -> None:
 
 @pytest.mark.parametrize("text", ["", "one line", "\n\n" + LONG, LONG.replace("\n", "\r\n"), "x" * 40_000])
 def test_pieces_joined_are_the_text(text: str) -> None:
-    """Cutting loses nothing, wherever the blocks begin."""
+    """Splitting loses nothing."""
     pieces = _cut(text)
 
     assert "".join(pieces) == text
@@ -64,7 +64,7 @@ def test_pieces_joined_are_the_text(text: str) -> None:
 
 @pytest.mark.parametrize("payload", HOSTILE)
 def test_a_hostile_question_is_shown_as_text(payload: str) -> None:
-    """What a user pasted may come from anywhere."""
+    """Pasted text may come from anywhere."""
     html = render_question(payload, [payload])
 
     assert set(re.findall(r"<(\w+)", html)) <= {"div", "blockquote", "br"}
@@ -72,12 +72,12 @@ def test_a_hostile_question_is_shown_as_text(payload: str) -> None:
 
 
 def without_styles(html: str) -> str:
-    """Return HTML as a site leaves it that allows neither styles nor classes."""
+    """Return HTML as on a site that allows neither styles nor classes."""
     return re.sub(r' (style|class)="[^"]*"', "", html)
 
 
 def test_a_transcript_reads_well_without_its_styles() -> None:
-    """The question is a quotation that keeps its lines, and the answer stands below it."""
+    """The question is a quotation with its line breaks, and the answer is below it."""
     exchange = Exchange(
         question="Sort this:\nb\na", attached=("poem.txt",), answer=snapshot(("text", "a, b"))
     )
@@ -91,7 +91,8 @@ def test_a_transcript_reads_well_without_its_styles() -> None:
 
 
 def test_turns_before_a_panel_are_folded_under_their_number() -> None:
-    """The last few are there, and a line says how the others are seen; one is a turn, and none is nothing."""
+    """The last few are shown, with a line on how to see the others; "1 turn" is singular, and without turns there is
+    nothing."""
     turns = [turn(f"Question {number}?", f"**Answer {number}.**") for number in range(30)]
 
     html = render_earlier("main", turns)
@@ -117,12 +118,12 @@ def test_hostile_turns_before_a_panel_are_shown_as_text(payload: str) -> None:
 
 
 def test_a_call_that_is_asked_about_keeps_every_blank() -> None:
-    """What is allowed must be seen as it is: lines and blanks of an argument count."""
+    """The user must see exactly what is allowed, including white space in arguments."""
     assert "white-space:pre-wrap" in render_approval("write(text='a\n    b')")
 
 
 def test_an_answer_that_failed_tells_why() -> None:
-    """A transcript is complete: what broke off is in it, with its reason."""
+    """A transcript includes incomplete answers, with the reason."""
     answer = snapshot(("text", "Half of"), phase=Phase.CANCELLED, stop_reason=None)
 
     (bundle,) = render_transcript(Exchange(question="Go on.", answer=answer))
@@ -132,7 +133,7 @@ def test_an_answer_that_failed_tells_why() -> None:
 
 
 def test_the_last_picture_keeps_the_blocks_that_were_shown() -> None:
-    """At the end of an answer only its tail is sent once more."""
+    """At the end of an answer, only its tail is sent again."""
     picture = LiveFrames()
     shown: list[str] = []
     for length in range(0, len(LONG), 2_000):

@@ -1,4 +1,4 @@
-"""What a model wrote is untrusted: nothing of it runs, loads or restyles, in any form that we hand out."""
+"""Text of a model is untrusted: it runs, loads or restyles nothing, in any rendering."""
 
 from __future__ import annotations
 
@@ -83,13 +83,14 @@ TEX_THAT_REACHES_OUT = re.compile(
 
 
 class Inspector(HTMLParser):
-    """Collects whatever in a piece of HTML is not on the short list of harmless things.
+    """Collects everything in HTML that is not on a short list of harmless things.
 
-    A front end typesets formulas wherever it finds one, so each has to stand where that is meant, or where it is not done.
+    Front ends typeset all formulas that they find, so each must be marked as a formula, or be where formulas are
+    ignored.
 
     Attributes:
-        findings: What is not harmless.
-        prose: What can be read, but for code.
+        findings: Everything that is not harmless.
+        prose: The visible text without code.
     """
 
     def __init__(self, html: str) -> None:
@@ -144,13 +145,13 @@ class Inspector(HTMLParser):
 
 @pytest.mark.parametrize("payload", HOSTILE)
 def test_a_hostile_answer_becomes_harmless_html(payload: str) -> None:
-    """Only elements, attributes and addresses of the short list are left."""
+    """Only the elements, attributes and URLs of the short list are left."""
     assert Inspector(render_markdown(payload)).findings == []
 
 
 @pytest.mark.parametrize("payload", HOSTILE)
 def test_a_hostile_answer_is_harmless_at_every_length_while_it_grows(payload: str) -> None:
-    """Half a payload is no way around: each frame of the growing picture is clean, and so is the end."""
+    """Incomplete payloads do not bypass it: each frame is clean, and so is the final output."""
     growing = GrowingMarkdown()
     seen: set[str] = set()
     frames = 200 if len(payload) < 2_000 else 40
@@ -164,7 +165,7 @@ def test_a_hostile_answer_is_harmless_at_every_length_while_it_grows(payload: st
 
 @pytest.mark.parametrize("kind", ["text", "thinking", "tool_use", "never_heard_of_it"])
 def test_every_kind_of_block_is_untrusted(kind: str) -> None:
-    """Thinking, tool input and blocks of the future are as hostile as text."""
+    """Thinking, tool input and unknown blocks are treated like text."""
     blocks = [(kind, payload) for payload in HOSTILE]
 
     assert Inspector(render_reply(snapshot(*blocks)).data["text/html"]).findings == []
@@ -173,7 +174,7 @@ def test_every_kind_of_block_is_untrusted(kind: str) -> None:
 
 @pytest.mark.parametrize("payload", [*HOSTILE, *TEX])
 def test_what_stands_around_an_answer_is_untrusted(payload: str) -> None:
-    """Calls and their results, sources, errors, notes, names: no markup, and no formula either."""
+    """Calls and results, sources, errors, notes and names: neither markup nor formulas."""
     call = CallSnapshot(name=payload, arguments={payload: payload}, state=CallState.FAILED, result=payload)
     source = {"url": payload, "title": payload, "cited_text": payload, "document_title": payload}
     linked = {"url": f"https://ok.example/{payload}", "title": payload}
@@ -232,7 +233,7 @@ def test_what_stands_around_an_answer_is_untrusted(payload: str) -> None:
 
 
 def test_what_the_server_says_in_a_footer_is_untrusted() -> None:
-    """The model's name and the explanation of a refusal come over the wire too."""
+    """The model's name and the explanation of a refusal come from the server."""
     hostile = "<img src=x onerror=window.pwned=1>"
     shown = snapshot(
         ("text", "no"),
@@ -246,7 +247,7 @@ def test_what_the_server_says_in_a_footer_is_untrusted() -> None:
 
 @pytest.mark.parametrize("payload", HOSTILE)
 def test_the_sanitiser_alone_would_do(payload: str) -> None:
-    """Even if our renderer let raw HTML through, the last step takes out what is not ours."""
+    """Even if the renderer passed raw HTML through, the sanitiser would remove it."""
     raw = MarkdownIt("commonmark").render(payload)
 
     findings = [
@@ -257,20 +258,20 @@ def test_the_sanitiser_alone_would_do(payload: str) -> None:
 
 @pytest.mark.parametrize("payload", HOSTILE)
 def test_text_markdown_holds_no_html_and_no_live_link(payload: str) -> None:
-    """A front end that renders raw HTML in Markdown finds none in ours."""
+    """Front ends that render raw HTML in Markdown find none."""
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(neutralise_markdown(payload))
 
     assert [found for found in Inspector(html).findings if not is_markdowns_own(found)] == []
 
 
 def is_markdowns_own(finding: str) -> bool:
-    """The language of a block of code, and the marks of formulas."""
+    """Return whether a finding is only the language of a code block, or the mark of a formula."""
     return re.fullmatch(r"<code class='language-[\w+#.\-]+'>|formula .*", finding, re.DOTALL) is not None
 
 
 @pytest.mark.parametrize("payload", [*FORMULAS, *TEX])
 def test_text_markdown_holds_no_formula_that_reaches_out_of_itself(payload: str) -> None:
-    """Whatever a front end takes for a formula: the commands are broken wherever they do not stand in code."""
+    """Whatever a front end treats as a formula, unsafe commands outside of code are disabled."""
     html = MarkdownIt("commonmark").render(neutralise_markdown(payload))
 
     assert not TEX_COMMAND.search(Inspector(html).prose)
@@ -278,12 +279,12 @@ def test_text_markdown_holds_no_formula_that_reaches_out_of_itself(payload: str)
 
 @pytest.mark.parametrize("payload", BEACONS)
 def test_looking_at_an_answer_loads_nothing(payload: str) -> None:
-    """No element that loads by itself is left, so nobody learns that the answer was read."""
+    """No element that loads by itself is left, so no server learns that the answer was viewed."""
     assert not re.search(r"<(img|video|audio|source|link|iframe|object|embed)\b", render_markdown(payload))
 
 
 def test_images_are_loaded_only_where_the_reader_allowed_it() -> None:
-    """With `remote_images`, http and https images are shown; nothing else is."""
+    """With `remote_images`, only http and https images are loaded."""
     answer = "![cat](https://images.example/cat.png) ![d](data:image/png;base64,AA==) ![r](/local.png)"
 
     assert '<img src="https://images.example/cat.png" alt="cat">' in render_markdown(
@@ -295,13 +296,13 @@ def test_images_are_loaded_only_where_the_reader_allowed_it() -> None:
 
 @pytest.mark.parametrize("payload", FORMULAS)
 def test_a_formula_that_reaches_out_of_itself_is_shown_as_its_source(payload: str) -> None:
-    """Links, styles, ids, macros, monstrous nesting and lengths never reach the typesetter."""
+    """Links, styles, ids, macros, extreme nesting and lengths never reach MathJax."""
     for formula in re.findall(r'_process">(.*?)</(?:span|div)>', render_markdown(payload), re.DOTALL):
         assert not TEX_THAT_REACHES_OUT.search(formula)
 
 
 def test_links_name_no_referrer_and_open_elsewhere() -> None:
-    """A link of an answer opens a new tab which knows nothing of the notebook."""
+    """Links open in a new tab, without a reference to the notebook."""
     html = render_markdown("[x](https://example.org 'title')")
 
     assert 'target="_blank"' in html

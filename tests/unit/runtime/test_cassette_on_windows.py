@@ -20,7 +20,7 @@ if sys.platform != "win32":
 
 
 class _Msvcrt(types.ModuleType):
-    """`msvcrt`, with the locks of this system in the place of those of Windows; these, too, are of a handle, not of a process."""
+    """`msvcrt` with the locks of this system, which also belong to a file handle, not to a process."""
 
     LK_NBLCK, LK_UNLCK = 2, 0
 
@@ -60,7 +60,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, _Msvcrt]:
 
 
 def test_one_holds_it_and_the_next_waits(windows: tuple[Any, _Msvcrt], tmp_path: Path) -> None:
-    """Promise: always the same byte is locked, and given back, also after an error inside."""
+    """Promise: always the same byte is locked, and it is unlocked even after an error."""
     module, msvcrt = windows
     path, order = tmp_path / "c.jsonl", list[str]()
 
@@ -71,7 +71,7 @@ def test_one_holds_it_and_the_next_waits(windows: tuple[Any, _Msvcrt], tmp_path:
     with module._locked(path):
         waiting = threading.Thread(target=wait)
         waiting.start()
-        while len(msvcrt.places) < 3:  # the other one has looked twice
+        while len(msvcrt.places) < 3:  # the other one has tried twice
             pass
         order.append("first")
     waiting.join()
@@ -102,7 +102,7 @@ def test_a_lock_that_is_held_too_long_is_an_error(
 def test_what_is_wrong_with_the_disk_is_not_taken_for_another_process(
     windows: tuple[Any, _Msvcrt], tmp_path: Path
 ) -> None:
-    """Promise: it is said at once, not after half a minute of waiting."""
+    """Promise: the error is reported immediately, not after a wait of half a minute."""
     module, msvcrt = windows
     msvcrt.failure = errno.EIO
 

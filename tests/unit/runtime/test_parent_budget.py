@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
-    """Give the ancestors this budget; return a list that grows with each search."""
+    """Return a function that gives the ancestors a budget, and returns a list that grows with each search."""
 
     def have(budget: ParentBudget | None) -> list[int]:
         seen: list[int] = []

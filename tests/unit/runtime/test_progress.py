@@ -226,7 +226,7 @@ def test_the_end_shows_what_the_message_holds(progress: Fed) -> None:
 
 
 def test_a_final_reply_does_not_change_any_more(progress: Fed, clock: Clock) -> None:
-    """Late events, a second ending and the clock leave it as it is."""
+    """Late events, a second end and the clock do not change it."""
     progress.end_round(Message(content=[TextBlock(type="text", text="done")]))
     progress.complete()
     final = progress.snapshot()

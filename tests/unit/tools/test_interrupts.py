@@ -1,4 +1,7 @@
-"""Ctrl-C at the moment when a read or a wait begins: Python alone hears it only after the next key, or at the end of the wait."""
+"""Ctrl-C just before a read or a wait.
+
+Python alone would notice it only after the next key, or at the end of the wait.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,7 @@ def read_too_late() -> Iterator[Read]:
 
 
 def test_ctrl_c_before_the_read_is_heard(read_too_late: Read) -> None:
-    """Without a key; the handler and the wake-up file descriptor are as before, and no thread is left."""
+    """Without a key; signal handler and wake-up file descriptor are restored, and no thread is left."""
     before = signal.getsignal(signal.SIGINT), threading.active_count()
 
     with pytest.raises(KeyboardInterrupt), interrupts_heard():

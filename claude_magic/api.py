@@ -338,7 +338,7 @@ class Claude:
             is_reported = False
             while not waiting.wait(None if is_reported else _PAUSE_CHECK_INTERVAL):
                 is_reported = is_reported or _report_pause(reply)
-        self.runtime.tell_news()
+        self.runtime.print_pending_notes()
         return reply.result()
 
     @_spelled_out(AskOptions)
@@ -367,7 +367,7 @@ class Claude:
             raise
         finally:
             pause_watch.cancel()
-            self.runtime.tell_news()
+            self.runtime.print_pending_notes()
 
     @_spelled_out(AskOptions)
     @short_errors
@@ -686,7 +686,7 @@ class Claude:
                 raise _stopped(run) from None
             finally:
                 surface.finish(run.snapshot())
-            self.runtime.tell_news()
+            self.runtime.print_pending_notes()
             return run.result()
         finally:
             plan.close()
@@ -704,7 +704,7 @@ def _schema_of(kind: Any) -> OutputSchema | None:
 def _stopped(run: MapRun) -> KeyboardInterrupt:
     """Return the exception for an interrupted map; its `result` has the answers so far."""
     kept = "The answers so far:" if run.again is None else "What was answered is kept:"
-    stopped = KeyboardInterrupt(f"the map was stopped. {kept} {run.way_on()}")
+    stopped = KeyboardInterrupt(f"the map was stopped. {kept} {run.how_to_continue()}")
     stopped.result = run.so_far()  # type: ignore[attr-defined]
     return stopped
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 from ..client import ConfigurationError
 from ..display import FrontEnd, fit_lines
 from ..render import (
-    A_WHILE,
     IN_CASSETTE,
+    REMARK_DELAY,
     Bundle,
     Row,
     counted,
@@ -231,7 +231,7 @@ class MapSurface:
             bar.bar_format = _WAITING_FORMAT if snapshot.waiting else None
             self._refresh(bar)
             self._show_first(snapshot)
-            if not self.is_live and not self._has_shown_hint and snapshot.elapsed >= A_WHILE:
+            if not self.is_live and not self._has_shown_hint and snapshot.elapsed >= REMARK_DELAY:
                 self._has_shown_hint = True
                 bar.write(self._how_to_stop("Ctrl-C stops it"), file=sys.stderr)
         elif snapshot.batches != self._seen and snapshot.waiting and not self._draws and not self._is_quiet:

@@ -114,7 +114,7 @@ class Mapper:
             return plan.answers()
         finally:
             plan.close()
-            runtime.tell_news()
+            runtime.print_pending_notes()
 
     def _build(self, rows: Any, answers: _Answers) -> Any:
         """Return a table of the input's kind, with the columns and types of `meta`. A value that does not fit its column is an error of its row."""

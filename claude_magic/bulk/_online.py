@@ -271,7 +271,7 @@ class OnlineEngine:
             self._jobs.appendleft(job)
             if self._in_flight:
                 self.concurrency.cap(self._in_flight)
-            elif error.is_passing:
+            elif error.is_temporary:
                 await asyncio.sleep(_BUDGET_INTERVAL)
                 return True
             else:

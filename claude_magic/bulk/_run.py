@@ -401,7 +401,7 @@ class MapRun:
             self._phase = Phase.STREAMING
         self._notify()
 
-    def way_on(self, line: str = "the same line") -> str:
+    def how_to_continue(self, line: str = "the same line") -> str:
         """Return how to continue after a stop, as the rest of a sentence. `line` names the line or cell to run again."""
         batches = self._task.results.batches
         if self.again is None:
@@ -425,7 +425,7 @@ class MapRun:
             f"{snapshot.known + snapshot.answered - unkept:,} of {snapshot.requests:,} requests are answered"
         )
         error = MapStoppedError(
-            f"{why} {answered}{'' if self.again is None else ' and kept'}; {self.way_on()}"
+            f"{why} {answered}{'' if self.again is None else ' and kept'}; {self.how_to_continue()}"
             + (
                 f" {counted(unkept, 'answer')} could not be kept, and only the result has them."
                 if unkept

@@ -248,12 +248,12 @@ def _class_of(status: int, reading: _Reading) -> type[APIError]:
     if 400 <= status < 500:
         if reading.error_type == "billing_error":
             return BillingError
-        if reading.is_page and not _is_passing(status):
+        if reading.is_page and not _is_temporary(status):
             return UnknownStatusError
     return _CLASS_BY_STATUS.get(status, UnknownStatusError)
 
 
-def _is_passing(status: int) -> bool:
+def _is_temporary(status: int) -> bool:
     """Return whether a status means that the same request may succeed later, or (413) explains what is wrong with it."""
     return status in _ALSO_TRANSIENT or status in (413, 429) or status >= 500
 
@@ -319,7 +319,7 @@ def _hint_for(error_class: type[APIError], status: int | None, reading: _Reading
         return _REDIRECT_HINT
     by_status = _HINT_BY_STATUS.get(status or _status_of(reading), "")
     if reading.is_page and not by_status:
-        return _PASSING_PAGE_HINT if _is_passing(status or 0) else _FINAL_PAGE_HINT
+        return _PASSING_PAGE_HINT if _is_temporary(status or 0) else _FINAL_PAGE_HINT
     if error_class is ForbiddenError and reading.error_type is None:
         return _UNEXPLAINED_403_HINT
     hint = error_class.hint or by_status

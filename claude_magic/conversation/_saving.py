@@ -299,7 +299,7 @@ class SavedAnswer:
         source: The source of its cell.
         cell: The id of its cell; "" if it has none.
         index: The index of its cell, counted from 0.
-        is_beside: Whether it is one of several answers to a question, but not the first.
+        is_side_branch: Whether it is one of several answers to a question, but not the first.
     """
 
     facts: Mapping[str, Any]
@@ -308,7 +308,7 @@ class SavedAnswer:
     source: str
     cell: str
     index: int
-    is_beside: bool
+    is_side_branch: bool
 
     @property
     def thread(self) -> str:
@@ -406,13 +406,13 @@ def restore(
         if not answer.text.strip():
             continue
         thread = threads.setdefault(answer.thread, Thread())
-        if not answer.is_beside:
+        if not answer.is_side_branch:
             place = _place(answer, thread, turns)
         turn = _restored(answer, prompt, place)
         turns[turn.id] = known[turn.id] if _is_unchanged(known.get(turn.id), turn) else turn
         edited += answer.is_edited
         more += answer.turn.get("more") is True
-        if not answer.is_beside:
+        if not answer.is_side_branch:
             thread.head = turn.id
             if turn.cell is not None:
                 thread.cells[turn.cell] = turn.id
@@ -457,7 +457,7 @@ def _answers_of(cell: Any, index: int) -> Iterator[SavedAnswer]:
             if isinstance(turn, dict) and _text_in(turn, "id"):
                 if isinstance(turn.get("start"), int):
                     shown = _shown_in_pieces(cell, turn)
-                is_beside = number > 0 and "comparison" in facts
+                is_side_branch = number > 0 and "comparison" in facts
                 yield SavedAnswer(
                     facts=each,
                     turn=turn,
@@ -465,7 +465,7 @@ def _answers_of(cell: Any, index: int) -> Iterator[SavedAnswer]:
                     source=source,
                     cell=cell_id,
                     index=index,
-                    is_beside=is_beside,
+                    is_side_branch=is_side_branch,
                 )
 
 

@@ -89,7 +89,7 @@ class Place:
         left_behind: The number of later turns that remain on the branch of the cell's previous answer.
         left_aside: The number of turns on the path to the head, but not on the path to this place (on an older branch).
         left_head: The number of the thread's last turn if turns are left behind or aside; else 0.
-        is_beside: Whether the turn is kept on a branch of its own, from which the thread does not continue.
+        is_side_branch: Whether the turn is kept on a branch of its own, from which the thread does not continue.
     """
 
     thread: str
@@ -99,7 +99,7 @@ class Place:
     left_behind: int = 0
     left_aside: int = 0
     left_head: int = 0
-    is_beside: bool = False
+    is_side_branch: bool = False
 
 
 def _blocks(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -249,7 +249,7 @@ def new_turn_id() -> str:
     return uuid.uuid4().hex[:12]
 
 
-def fit_beside(forest: Forest, existing_turns: Mapping[str, Turn]) -> Forest:
+def with_unique_ids(forest: Forest, existing_turns: Mapping[str, Turn]) -> Forest:
     """Return the forest with new ids where needed, so that adding it replaces no existing turn.
 
     A turn with an existing id is the same turn, unless the file was edited. Then it and the turns after it get new ids.
@@ -353,7 +353,7 @@ class Conversations:
         thread: str | None = None,
         cell: str | None = None,
         start_new: bool = False,
-        is_beside: bool = False,
+        is_side_branch: bool = False,
     ) -> Place:
         """Return the place of the next turn. Nothing is changed.
 
@@ -361,14 +361,14 @@ class Conversations:
             thread: The thread; None for the main one.
             cell: The key of the cell that asks, or None.
             start_new: Whether to begin at the root.
-            is_beside: Whether to keep the turn on its own branch: the cell asks another question in the same place.
+            is_side_branch: Whether to keep the turn on its own branch: the cell asks another question in the same place.
         """
         name = thread or MAIN_THREAD
         with self._lock:
             known = self._threads.get(name) or Thread()
             place = find_place(self._turns, known, name=name, cell=cell, start_new=start_new)
-            if is_beside:
-                return replace(place, is_beside=True, left_behind=0, left_aside=0)
+            if is_side_branch:
+                return replace(place, is_side_branch=True, left_behind=0, left_aside=0)
             if place.left_behind or place.left_aside:
                 return replace(place, left_head=self._numbers.get(known.head or "", 0))
             return place
@@ -405,7 +405,7 @@ class Conversations:
         context_tokens: int = 0,
         name: str | None = None,
     ) -> Turn:
-        """Add a turn at a place and return it. It becomes the head of the thread, unless `place.is_beside` is set.
+        """Add a turn at a place and return it. It becomes the head of the thread, unless `place.is_side_branch` is set.
 
         The arguments are the attributes of `Turn`, and `name`. If given, the id is derived from the name, so that it is
         the same in each run of a notebook.
@@ -433,7 +433,7 @@ class Conversations:
             self._turns[turn.id] = turn
             self._assign_number(turn.id)
             thread = self._threads.setdefault(place.thread, Thread())
-            if not place.is_beside:
+            if not place.is_side_branch:
                 self._move_head(thread, turn.id)
                 if turn.cell is not None:
                     take_cell(thread, turn.cell, turn.id)
@@ -600,7 +600,7 @@ class Conversations:
                 continues at the end of the thread.
         """
         with self._lock:
-            forest = fit_beside(forest, self._turns)
+            forest = with_unique_ids(forest, self._turns)
             self._turns.update(forest.turns)
             for turn_id in forest.turns:
                 self._assign_number(turn_id)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..context import last_reply_in
 from ..render import Bundle, render_notice
-from ..tools import interrupts_heard
+from ..tools import interruptible_read
 
 if TYPE_CHECKING:
     from ipywidgets import Widget
@@ -155,7 +155,7 @@ def route_to_subshell(*widgets: Widget) -> None:
 
 def _is_confirmed(question: str) -> bool:
     try:
-        with interrupts_heard():
+        with interruptible_read():
             return input(question).strip().casefold() in ("y", "yes")
     except EOFError:  # Ctrl-D
         return False

@@ -15,8 +15,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from ..render import (
-    A_WHILE,
     LAST,
+    REMARK_DELAY,
     Bundle,
     Column,
     LiveFrames,
@@ -428,7 +428,7 @@ class OutputSurface:
             return None
         if self._widgets is None:
             elapsed = max(column.answer.elapsed for column in self._content.columns(snapshot))
-            if elapsed < A_WHILE or not self._shown or start_widgets_import().is_alive():
+            if elapsed < REMARK_DELAY or not self._shown or start_widgets_import().is_alive():
                 return None
             self._widgets = self._in_widgets()
         if not self._widgets.has_page:

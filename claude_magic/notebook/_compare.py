@@ -101,7 +101,7 @@ def _start(line: Line, question: Question, cell: Cell) -> Comparison:
 def _on_own_branch(question: Question) -> Question:
     where = question.where
     return dataclasses.replace(
-        question, where=None if where is None else dataclasses.replace(where, is_beside=True)
+        question, where=None if where is None else dataclasses.replace(where, is_side_branch=True)
     )
 
 

@@ -206,7 +206,7 @@ class Interaction:
         """Return the question for a state after the first, which is asked when the cell has ended or other cells may have asked."""
         where = question.where
         if where is not None:
-            where = dataclasses.replace(where, is_beside=self._is_continued(where))
+            where = dataclasses.replace(where, is_side_branch=self._is_continued(where))
         return dataclasses.replace(question, where=where, outlives_cell=True, origin=self._origin)
 
     def _is_continued(self, where: Where) -> bool:

@@ -63,7 +63,7 @@ async def map_rows(line: Line, cell: Cell) -> Any:
     if options.background:
         cell.front_end.say(WAITED)
     if is_interrupted or run.phase is Phase.CANCELLED:
-        raise KeyboardInterrupt(_STOPPED + run.way_on("the cell"))
+        raise KeyboardInterrupt(_STOPPED + run.how_to_continue("the cell"))
     run.check()
     return run if options.background else result
 

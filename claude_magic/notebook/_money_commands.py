@@ -64,7 +64,7 @@ def budget(cell: Cell, arguments: Mapping[str, str]) -> None:
     is_shared = ledger.is_shared or cell.settings.limiter is not None
     if is_shared:
         with contextlib.suppress(ClaudeError, TimeoutError):
-            cell.runtime.submit(ledger.look).result(_LOOK_TIMEOUT)
+            cell.runtime.submit(ledger.refresh).result(_LOOK_TIMEOUT)
     cell.front_end.show(render_budget(ledger, is_shared=is_shared))
 
 

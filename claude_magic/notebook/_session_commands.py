@@ -27,7 +27,7 @@ from ..conversation import (
 from ..display import new_cell
 from ..render import Bundle, Row, describe_cost, describe_status, excerpt, render_history, render_rows
 from ..runtime import Job, Phase, ReplySnapshot, RuntimeStatus, format_usd
-from ..tools import interrupts_heard
+from ..tools import interruptible_read
 from ._commands import THIS_NOTEBOOK
 from ._history import notebook_path
 from ._line import prompt_of
@@ -382,7 +382,7 @@ def login(cell: Cell, _arguments: Mapping[str, str]) -> None:
     """
     runtime = cell.runtime
     try:
-        with interrupts_heard():
+        with interruptible_read():
             key = getpass.getpass("Anthropic API key (stays in this kernel's memory): ")
     except NotImplementedError:  # raised by a kernel whose front end cannot ask for input
         raise UsageError(

@@ -28,7 +28,7 @@ from ipywidgets import (
 from ..client import BucketState, ClaudeError, ConfigurationError
 from ..context import Collected, attach, content_of, interpolate, join, names_of, notes_on, refusal
 from ..display import route_to_subshell
-from ..render import render_complaint, render_line
+from ..render import render_error, render_line
 from ..runtime import EFFORTS, SHORT_NAMES, Question, Settings
 
 
@@ -265,10 +265,10 @@ class Note(HTML):
     def report(self, error: Exception) -> None:
         """Show an error until the next sentence: the message of a `ClaudeError`, and any other error as a bug."""
         if isinstance(error, ClaudeError):
-            self.value = render_complaint(error.message)
+            self.value = render_error(error.message)
             return
         logger.error("A panel failed.", exc_info=error)
-        self.value = render_complaint(
+        self.value = render_error(
             f"That did not work, because of a bug in claude_magic ({type(error).__name__}: {error}). Please report it."
         )
 

@@ -14,7 +14,7 @@ from ipywidgets import HTML, VBox
 from ..client import BucketState, ConfigurationError, PaceState, ServerLimit, distinct_limits, model_class
 from ..display import Ticker
 from ..display.widgets import close_all, in_words
-from ..render import describe_pace, describe_status, render_complaint
+from ..render import describe_pace, describe_status, render_error
 from ..runtime import ModelLimits, Refusal, Reply, Runtime, get_runtime
 
 _MINUTE: Final = 60.0
@@ -208,7 +208,7 @@ def draw_gauge(reading: GaugeReading) -> str:
 
 def draw_problem(sentence: str) -> str:
     """Return HTML with the reason why there is nothing to show."""
-    return _region(render_complaint(sentence))
+    return _region(render_error(sentence))
 
 
 def _region(html: str) -> str:

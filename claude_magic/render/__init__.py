@@ -3,8 +3,8 @@
 from ._answer import excerpt, render_calls, render_thinking
 from ._formats import render_growing
 from ._frame import (
-    A_WHILE,
     MAX_BLOCKS,
+    REMARK_DELAY,
     BlockPlan,
     GrowingMarkdown,
     LiveFrames,
@@ -30,8 +30,8 @@ from ._reply import (
     render_column_heading,
     render_columns,
     render_comparison,
-    render_complaint,
     render_earlier,
+    render_error,
     render_footer,
     render_footer_text,
     render_notice,

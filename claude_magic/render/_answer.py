@@ -515,7 +515,7 @@ def render_answer(snapshot: ReplySnapshot, *, remote_images: bool = False) -> Bo
     if snapshot.format == "md":
         return _markdown_answer(snapshot, citations, remote_images=remote_images)
     body = render_body(snapshot.text, snapshot.format, remote_images=remote_images)
-    before = "".join(_aside(snapshot))
+    before = "".join(_parts_above(snapshot))
     sources = "" if snapshot.format in _JUST_DATA else sanitise(citations.render_sources())
     return Body(before + body.html + sources, body.markdown, body.plain)
 
@@ -542,7 +542,7 @@ def _parts(snapshot: ReplySnapshot, citations: Citations, *, remote_images: bool
             yield render_run(run, snapshot.blocks, allowance, is_final=True)
 
 
-def _aside(snapshot: ReplySnapshot) -> Iterator[str]:
+def _parts_above(snapshot: ReplySnapshot) -> Iterator[str]:
     """Yield the HTML above an answer that is not Markdown: calls, and thinking unless the format is code or JSON."""
     left_out = ("text", "thinking") if snapshot.format in _JUST_DATA else ("text",)
     for run in runs_of(snapshot):

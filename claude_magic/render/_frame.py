@@ -310,7 +310,7 @@ MAX_SLOTS = MAX_BLOCKS + 5
 last slot contains everything beyond the limit."""
 
 
-A_WHILE = 1.0
+REMARK_DELAY = 1.0
 """Seconds after which a growing answer gets a Stop button, or a remark on how to stop it."""
 
 
@@ -319,7 +319,7 @@ class LiveFrames:
 
     Args:
         remote_images: Load images from other hosts.
-        remark: How to stop the answer; shown below an answer that takes longer than `A_WHILE`.
+        remark: How to stop the answer; shown below an answer that takes longer than `REMARK_DELAY`.
         in_pieces: Whether each block of the text gets a separate slot once it is complete. The number of slots is then
             unlimited.
     """
@@ -342,7 +342,7 @@ class LiveFrames:
         slots = [*self._answer(snapshot, is_final=False)]
         # A call that waits or runs has a status line of its own.
         if snapshot.phase is not Phase.CALLING:
-            remark = self._remark if snapshot.elapsed >= A_WHILE else ""
+            remark = self._remark if snapshot.elapsed >= REMARK_DELAY else ""
             if status := render_status_line(snapshot, now, remark=remark):
                 slots.append(status)
         if len(slots) > MAX_SLOTS and not self._in_pieces:

@@ -40,7 +40,7 @@ from ._sanitise import (
     without_math,
 )
 from ._syntax import install_syntax, with_newlines, without_labels
-from ._tex import TOO_LARGE, TOO_MANY_FORMULAS, Allowance, disarmed
+from ._tex import TOO_LARGE, TOO_MANY_FORMULAS, Allowance, with_unsafe_commands_disabled
 
 if TYPE_CHECKING:
     from pygments.lexer import Lexer
@@ -537,7 +537,7 @@ def link_in_markdown(url: str, label: str) -> str:
 def escape_markdown(text: str) -> str:
     """Return `text` on one line, with Markdown syntax escaped."""
     return (
-        _MARKDOWN_MARKS.sub(r"\\\1", disarmed(" ".join(reveal(text).split())))
+        _MARKDOWN_MARKS.sub(r"\\\1", with_unsafe_commands_disabled(" ".join(reveal(text).split())))
         .replace(r"\<", "&lt;")
         .replace(r"\&", "&amp;")
     )

@@ -23,8 +23,8 @@ from ..context import fence_around
 from ..schema import reveal
 from ._markdown import MarkdownBlock, new_env, split_blocks
 from ._sanitise import SAFE_SCHEMES
-from ._syntax import find_formula, with_newlines, with_unseen_signs
-from ._tex import UNSEEN, Allowance, is_too_much, is_unsafe_command
+from ._syntax import find_formula, with_invisible_marks, with_newlines
+from ._tex import WORD_JOINER, Allowance, is_too_much, is_unsafe_command
 
 _TAG_START: Final = re.compile(r"<(?=[A-Za-z/!?])")
 _HARMLESS_TAG: Final = re.compile(r"<(?:br ?/?|(?:https?://|mailto:)[^\s<>\"'`]*)>", re.IGNORECASE)
@@ -128,7 +128,7 @@ def _prose(lines: list[str], allowance: Allowance) -> list[str]:
     return [_Prose("\n".join(lines), allowance).neutralised()] if lines else []
 
 
-def _wild_paragraphs(text: str) -> list[tuple[int, int]]:
+def _expensive_paragraphs(text: str) -> list[tuple[int, int]]:
     """Return the start and end of each paragraph that would be too expensive if parsed as a formula."""
     ends = [*(blank.start() for blank in _BLANK_LINE.finditer(text)), len(text)]
     starts = [0, *ends[:-1]]
@@ -145,7 +145,7 @@ class _Prose:
     def __init__(self, text: str, allowance: Allowance) -> None:
         self._text = text
         self._allowance = allowance
-        self._wild = _wild_paragraphs(text)
+        self._wild = _expensive_paragraphs(text)
         self._memory: dict[str, Any] = {}
         self._ticks: defaultdict[int, list[int]] = defaultdict(list)
         for run in re.finditer("`+", text):
@@ -168,9 +168,9 @@ class _Prose:
             case "\\" if self._text.startswith("<", after):
                 return "&lt;", after + 1
             case "\\":
-                return self._formula(start) or self._lone_mark(start) or self._backslash(start)
+                return self._formula(start) or self._stray_delimiter(start) or self._backslash(start)
             case "$":
-                return self._formula(start) or self._lone_mark(start) or self._plain(start, after)
+                return self._formula(start) or self._stray_delimiter(start) or self._plain(start, after)
             case "<":
                 kept = _HARMLESS_TAG.match(self._text, start)
                 if kept or not _TAG_START.match(self._text, start):
@@ -181,7 +181,7 @@ class _Prose:
             case "](" | "]:":
                 return (mark if self._is_harmless(after) else f"]\\{mark[1]}"), after
             case _ if mark[0] in "*~":
-                return with_unseen_signs(self._text, start, after), after
+                return with_invisible_marks(self._text, start, after), after
             case _:
                 return self._code(start, after)
 
@@ -192,7 +192,7 @@ class _Prose:
         # Markdown turns two backslashes into one, so MathJax would see a command.
         after = start + (2 if self._text.startswith("\\\\", start) else 1)
         if is_unsafe_command(self._text, after - 1):
-            return self._text[start:after] + UNSEEN, after
+            return self._text[start:after] + WORD_JOINER, after
         return self._plain(start, start + 2)
 
     def _formula(self, start: int) -> tuple[str, int] | None:
@@ -203,16 +203,16 @@ class _Prose:
             return f"`` {_without_active_tags(found.source.replace('`', chr(39)))} ``", found.end
         return _spaced(self._text[start : found.end]), found.end
 
-    def _lone_mark(self, start: int) -> tuple[str, int] | None:
+    def _stray_delimiter(self, start: int) -> tuple[str, int] | None:
         """Return an escaped delimiter if it would start a harmful formula only in other parsers; else None."""
         mark = _LONE_MARK.match(self._text, start)
-        if mark is None or not self._is_wild(start):
+        if mark is None or not self._is_in_expensive_paragraph(start):
             return None
         if mark[0] == r"\begin":
-            return f"\\{UNSEEN}begin", mark.end()
+            return f"\\{WORD_JOINER}begin", mark.end()
         return f"`{mark[0].removeprefix(chr(92))}`", mark.end()
 
-    def _is_wild(self, position: int) -> bool:
+    def _is_in_expensive_paragraph(self, position: int) -> bool:
         index = bisect_right(self._wild, (position, len(self._text))) - 1
         return index >= 0 and position < self._wild[index][1]
 

@@ -282,7 +282,7 @@ def render_approval(text: str) -> str:
     return without_math(styled(APPROVAL, text))
 
 
-def render_complaint(text: str) -> str:
+def render_error(text: str) -> str:
     """Return an error message as HTML."""
     return without_math(sentence(FAILURE, text))
 

@@ -26,7 +26,7 @@ from markdown_it.token import Token
 from typing_extensions import override
 
 from ._sanitise import UNBROKEN
-from ._tex import MAX_FORMULA_CHARS, UNSEEN
+from ._tex import MAX_FORMULA_CHARS, WORD_JOINER
 
 if TYPE_CHECKING:
     from markdown_it.utils import EnvType
@@ -108,7 +108,7 @@ class _State(StateInline):
         )
 
 
-def with_unseen_signs(text: str, start: int, end: int) -> str:
+def with_invisible_marks(text: str, start: int, end: int) -> str:
     """Return emphasis marks, with invisible characters where other parsers would treat them differently.
 
     Args:
@@ -120,9 +120,9 @@ def with_unseen_signs(text: str, start: int, end: int) -> str:
     # Next to a character that is not punctuation, the neighbour of a run needs the invisible character too.
     is_opening, is_closing = any(run.lacks_opening for run in runs), any(run.lacks_closing for run in runs)
     return "".join(
-        (UNSEEN if is_closing and run.closes else "")
+        (WORD_JOINER if is_closing and run.closes else "")
         + run.marks
-        + (UNSEEN if is_opening and run.opens and not (is_closing and run.closes) else "")
+        + (WORD_JOINER if is_opening and run.opens and not (is_closing and run.closes) else "")
         for run in runs
     )
 
@@ -192,7 +192,7 @@ def _before(text: str, start: int) -> _Character:
             break
         start = opening
     sign = text[start - 1] if start else " "
-    if start > 1 and _picks_shape(sign) and _is_cjk(text[start - 2]):
+    if start > 1 and _is_variation_selector(sign) and _is_cjk(text[start - 2]):
         sign = text[start - 2]
     return _Character(sign)
 
@@ -227,7 +227,7 @@ def _is_cjk(sign: str) -> bool:
     return east_asian_width(sign) in "WFH" and code not in _EMOJI and not is_symbol
 
 
-def _picks_shape(sign: str) -> bool:
+def _is_variation_selector(sign: str) -> bool:
     """Return whether a character is a variation selector."""
     return "\ufe00" <= sign <= "\ufe0f" or "\U000e0100" <= sign <= "\U000e01ef"
 

@@ -79,7 +79,7 @@ _SYMBOL_NAMES: Final = """
 SYMBOLS: Final = frozenset(_SYMBOL_NAMES.split())
 """Symbols, functions, spaces and fonts. They take no argument and read no number."""
 
-_TAKER_NAMES: Final = """
+_ARGUMENT_COMMAND_NAMES: Final = """
     Aboxed acute AXC Axiom AxiomC bar Bbb bcancel binom boldsymbol boxed Bra bra Braket braket breve buildrel cancel
     cancelto ce cellcolor centernot centerOver cfrac check clap colorbox columncolor cramped crampedclap crampedllap
     crampedrlap crampedsubstack dbinom ddddot dddot ddot dfrac dot empheqbigl empheqbigr empheql empheqr enclose eqref
@@ -97,7 +97,7 @@ _TAKER_NAMES: Final = """
     xLeftrightharpoons xleftrightharpoons xlongequal xmapsto xmathstrut xRightarrow xrightarrow xrightharpoondown
     xrightharpoonup xRightleftharpoons xrightleftharpoons xtofrom xtwoheadleftarrow xtwoheadrightarrow
 """
-TAKERS: Final = frozenset(_TAKER_NAMES.split())
+ARGUMENT_COMMANDS: Final = frozenset(_ARGUMENT_COMMAND_NAMES.split())
 """Commands that take arguments in braces, draw each argument once, and read no number in them."""
 
 _SWITCH_NAMES: Final = """
@@ -141,7 +141,7 @@ _COST_OF_A_SWITCH: Final = 5
 # Maximum number of characters between a command and a group that still counts as its argument.
 _MAX_BARE_ARGUMENTS: Final = 4
 
-UNSEEN: Final = "\N{WORD JOINER}"
+WORD_JOINER: Final = "\N{WORD JOINER}"
 """An invisible character. After the backslash of a command, it disables the command."""
 
 # Commands that link, load, style, set ids, or change macros and counters for every other formula on the page.
@@ -263,7 +263,7 @@ class _Scan:
                 self._step(token)
                 self._add_cost(1)
         if self._groups:
-            self._be_unsound()
+            self._reject_unbalanced()
 
     def _step(self, token: re.Match[str]) -> None:
         is_taken, self._is_taken = self._is_taken, False
@@ -302,10 +302,10 @@ class _Scan:
         elif name == "right":
             self._close(r"\right")
         elif name in ("begin", "end", "verb"):  # without a name in braces, or around anything
-            self._be_unsound()
+            self._reject_unbalanced()
         elif name in SYMBOLS:
             self._bare()
-        elif name in TAKERS:
+        elif name in ARGUMENT_COMMANDS:
             self._bare()
             self._deepen(1 if is_taken else 0)
             self._is_taken = True
@@ -382,7 +382,7 @@ class _Scan:
 
     def _close(self, end: str) -> None:
         if not self._groups or self._groups[-1].end != end:
-            self._be_unsound()
+            self._reject_unbalanced()
             return
         group = self._groups.pop()
         self._depth, self._weight = group.outer_depth, group.outer_weight
@@ -396,7 +396,7 @@ class _Scan:
         if self._depth > _MAX_DEPTH:
             raise _TooMuchError
 
-    def _be_unsound(self) -> None:
+    def _reject_unbalanced(self) -> None:
         """Reject a formula with an unmatched delimiter; in running text, ignore it."""
         if self._is_formula:
             raise _TooMuchError
@@ -445,9 +445,9 @@ def is_unsafe_command(text: str, start: int) -> bool:
     return bool(_UNSAFE_COMMAND.match(text, start))
 
 
-def disarmed(text: str) -> str:
+def with_unsafe_commands_disabled(text: str) -> str:
     """Return `text` with an invisible character in each unsafe command, which disables the command."""
-    return _UNSAFE_COMMAND.sub(lambda command: f"\\{UNSEEN}{command[0][1:]}", text)
+    return _UNSAFE_COMMAND.sub(lambda command: f"\\{WORD_JOINER}{command[0][1:]}", text)
 
 
 # Limits the size of a rendered answer, in proportion to the length of its text.

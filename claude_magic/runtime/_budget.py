@@ -199,10 +199,10 @@ class BudgetExceededError(ConfigurationError):
     """Raised when a request could cost more than the rest of the budget. Nothing was sent.
 
     Attributes:
-        is_passing: Whether the request would fit without the reservations of other processes.
+        is_temporary: Whether the request would fit without the reservations of other processes.
     """
 
-    is_passing = False
+    is_temporary = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,13 +188,13 @@ class Ledger:
         self._shared.set(budget)
         self._share()
 
-    async def look(self, client: ClaudeClient) -> None:
+    async def refresh(self, client: ClaudeClient) -> None:
         """Send a budget that was set to the processes that share the limiter of a client, and fetch their accounts.
 
         Raises:
             ConfigurationError: The limiter's server cannot be used as configured.
         """
-        await self._shared.look(client)
+        await self._shared.refresh(client)
 
     async def report_last(self) -> None:
         """Report the amounts that the processes that share the budget have not received yet."""

@@ -44,7 +44,7 @@ class ModelFacts:
         price: Row of the price list.
         thinking: Accepted types of the `thinking` field.
         long_prompts: A prompt length in tokens, and the price of requests with longer prompts; None if it is the same.
-        quiet_up_to_high: Whether `disabled` is accepted only up to effort high.
+        disabled_up_to_high: Whether `disabled` is accepted only up to effort high.
         max_output_tokens: Largest `max_tokens`.
         context_window: Size of the context window in tokens.
         cache_minimum_tokens: Shortest prefix that is cached; shorter ones are silently not cached.
@@ -59,7 +59,7 @@ class ModelFacts:
     price: Price
     thinking: frozenset[ThinkingType]
     long_prompts: tuple[int, Price] | None = None
-    quiet_up_to_high: bool = False
+    disabled_up_to_high: bool = False
     max_output_tokens: int = 128_000
     context_window: int = 1_000_000
     cache_minimum_tokens: int = 512
@@ -97,7 +97,7 @@ MODELS: Final[Mapping[str, ModelFacts]] = {
         Price(0.10, 0.50, 0.125, 0.20, 0.01),
         _OPTIONAL,
         long_prompts=(100_000, Price(0.50, 2.50, 0.625, 1.00, 0.05)),
-        quiet_up_to_high=True,
+        disabled_up_to_high=True,
         binds_thinking=True,
     ),
     "claude-sonnet-5-5": ModelFacts(
@@ -108,7 +108,7 @@ MODELS: Final[Mapping[str, ModelFacts]] = {
     ),
     "claude-fable-5-1": ModelFacts("fable", "2026-09-01", _FABLE_5_1, _ALWAYS, binds_thinking=True),
     "claude-mythos-5-1": ModelFacts("mythos", "2026-09-01", _FABLE_5_1, _ALWAYS, binds_thinking=True),
-    "claude-opus-5": ModelFacts("opus", "2026-07-24", _OPUS_4_AND_5, _OPTIONAL, quiet_up_to_high=True),
+    "claude-opus-5": ModelFacts("opus", "2026-07-24", _OPUS_4_AND_5, _OPTIONAL, disabled_up_to_high=True),
     "claude-sonnet-5": ModelFacts(
         "sonnet", "2026-06-30", Price(2, 10, 2.5, 4, 0.20), _OPTIONAL, cache_minimum_tokens=1024
     ),

@@ -374,7 +374,7 @@ class Reply:
             TimeoutError: The reply has not ended within `timeout`.
             KeyboardInterrupt: The wait was interrupted.
         """
-        if not self.done() and isinstance(self._tools, LoopExecutor) and self._tools.is_held_up_here():
+        if not self.done() and isinstance(self._tools, LoopExecutor) and self._tools.would_deadlock_here():
             raise ConfigurationError(_WOULD_BLOCK_LOOP)
         if not self.done() and not wait_interruptibly(self, timeout):
             raise TimeoutError(

@@ -37,14 +37,14 @@ class Where:
         thread: The thread; None for the main one.
         cell: The id of the asking cell, so that running it again replaces its answer; None if unknown.
         is_new: Start a new conversation.
-        is_beside: Keep the answer on a separate branch, from which the conversation does not continue, because the cell
+        is_side_branch: Keep the answer on a separate branch, from which the conversation does not continue, because the cell
             asks another question at the same position.
     """
 
     thread: str | None = None
     cell: str | None = None
     is_new: bool = False
-    is_beside: bool = False
+    is_side_branch: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,7 +350,7 @@ def _no_thinking(settings: ResolvedSettings, facts: ModelFacts, notes: list[str]
     if "disabled" not in facts.thinking:
         notes.append(f"{model} always thinks, so its thinking is hidden instead of switched off.")
         return _ADAPTIVE["hide"]
-    if facts.quiet_up_to_high and effort in ("xhigh", "max"):
+    if facts.disabled_up_to_high and effort in ("xhigh", "max"):
         notes.append(
             f"{model} always thinks at effort {effort}, so its thinking is hidden instead of switched off."
         )

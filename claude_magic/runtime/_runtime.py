@@ -203,7 +203,7 @@ class Runtime:
     def _turns_before(self, plan: TurnPlan) -> tuple[Reply, ...]:
         """Return the answers that a turn must wait for because it continues from them: those in flight in its thread.
 
-        Turns on a separate branch (`is_beside`) do not count. While a user's function runs as a tool, the result is empty,
+        Turns on a separate branch (`is_side_branch`) do not count. While a user's function runs as a tool, the result is empty,
         because that function may have asked the question.
         """
         if plan.place is None:
@@ -213,7 +213,7 @@ class Runtime:
             for reply, other in tuple(self._in_flight.items())
             if other.place is not None
             and other.thread == plan.thread
-            and not (other.place.is_beside or reply.done())
+            and not (other.place.is_side_branch or reply.done())
         ]
         return () if any(reply.phase is Phase.CALLING for reply in before) else tuple(before)
 
@@ -347,7 +347,7 @@ class Runtime:
         """Send the budget to the processes that share the limiter, if it is shared."""
         with contextlib.suppress(ClaudeError):  # the next request reports the same error
             if self.settings().values.limiter is not None:
-                self.submit(self.ledger.look)
+                self.submit(self.ledger.refresh)
 
     def check_health(self) -> concurrent.futures.Future[Health]:
         """Check whether the server can be reached and accepts the key. Never billed."""
@@ -439,7 +439,7 @@ class Runtime:
         else:
             self._pending_notes.append(sentence)
 
-    def tell_news(self) -> None:
+    def print_pending_notes(self) -> None:
         """Print pending sentences to stderr. Call it on the waiting thread: output of other threads appears elsewhere."""
         while self._pending_notes:
             print(self._pending_notes.popleft(), file=sys.stderr, flush=True)

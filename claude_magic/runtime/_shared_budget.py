@@ -86,7 +86,7 @@ class SharedBudget:
                     await self._call(False)
                     self.is_joined = True
 
-    async def look(self, client: ClaudeClient) -> None:
+    async def refresh(self, client: ClaudeClient) -> None:
         """Fetch the accounts of the other processes."""
         await self.join(client)
         if self.is_joined:
@@ -124,7 +124,7 @@ class SharedBudget:
                 check_budget(worst, account, self._amount, what)
             except BudgetExceededError as error:
                 reserved = self._others[is_simulated].reserved
-                error.is_passing = fits(
+                error.is_temporary = fits(
                     worst, replace(account, reserved=account.reserved - reserved), self._amount
                 )
                 raise

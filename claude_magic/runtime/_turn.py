@@ -298,7 +298,7 @@ class TurnPlanner:
         if where is None:
             return None
         return self._conversations.place(
-            thread=where.thread, cell=where.cell, start_new=where.is_new, is_beside=where.is_beside
+            thread=where.thread, cell=where.cell, start_new=where.is_new, is_side_branch=where.is_side_branch
         )
 
     def _plan(

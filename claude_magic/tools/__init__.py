@@ -3,7 +3,7 @@
 from ._call import NOBODY, REFUSED, CallReading, CallState, ToolCall, ToolExecutor, ToolResult, visible
 from ._executors import Approval, LoopExecutor, TypedApproval, WaitingExecutor
 from ._nested_loop import (
-    interrupts_heard,
+    interruptible_read,
     interrupts_raised,
     interrupts_raised_between_cells,
     loop_kept_awake,

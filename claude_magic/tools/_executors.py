@@ -20,7 +20,7 @@ from ._nested_loop import (
     Interruptible,
     Interrupts,
     NestedLoopError,
-    interrupts_heard,
+    interruptible_read,
     interrupts_raised,
     run_to_end,
     running_loop,
@@ -67,7 +67,7 @@ class LoopExecutor:
         self._interrupt = interrupt
         self._interrupts = interrupts
 
-    def is_held_up_here(self) -> bool:
+    def would_deadlock_here(self) -> bool:
         """Return whether blocking this thread would prevent the calls from running."""
         return running_loop() is self._loop
 
@@ -290,7 +290,7 @@ class TypedApproval(Approval):
         if self.is_all_allowed:
             return ""
         try:
-            with interrupts_heard():
+            with interruptible_read():
                 meaning = self._typed(call)
         except (RuntimeError, EOFError, OSError):  # kernels and terminals without input
             return NOBODY

@@ -48,7 +48,7 @@ def interrupts_raised_between_cells() -> contextlib.AbstractContextManager[None]
 
 
 @contextlib.contextmanager
-def interrupts_heard() -> Iterator[None]:
+def interruptible_read() -> Iterator[None]:
     """Make Ctrl-C raise KeyboardInterrupt in a read from a terminal, even at the moment when the read begins.
 
     Python runs signal handlers between bytecodes, and after a system call that a signal has interrupted. A signal that arrives

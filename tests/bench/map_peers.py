@@ -100,10 +100,10 @@ def measure(url: str) -> list[Figure]:
             if (seconds := seconds_of(name, python, url)) is not None:
                 best[name] = min(seconds, best.get(name, seconds))
     ours = ROWS / best.pop("claude_magic")
-    return [_beside(name, ours, ROWS / seconds) for name, seconds in best.items()]
+    return [figure_of(name, ours, ROWS / seconds) for name, seconds in best.items()]
 
 
-def _beside(name: str, ours: float, peer: float) -> Figure:
+def figure_of(name: str, ours: float, peer: float) -> Figure:
     return Figure(
         name=f"map of {ROWS:,} rows, from the first row to the result (requests/s)",
         ours=ours,

@@ -24,7 +24,7 @@ NAME_OF_FOCUSED = (
 
 
 @pytest.fixture
-def asking(notebook: Callable[..., NotebookPage]) -> Callable[..., NotebookPage]:
+def open_asking_notebook(notebook: Callable[..., NotebookPage]) -> Callable[..., NotebookPage]:
     """Return a function that opens a notebook whose cell asks for approval, followed by these cells.
 
     The others have run or are running.
@@ -48,7 +48,7 @@ def calls(*ports: str, text: str = "I look it up.") -> Behaviour:
     return reply(content=[{"type": "text", "text": text}, *blocks], stop_reason="tool_use")
 
 
-def held(gate: Gate, behaviour: Behaviour) -> Behaviour:
+def hold_before_text(gate: Gate, behaviour: Behaviour) -> Behaviour:
     """Return the same answer, which waits at the gate before its first text."""
 
     def behave(post: Post) -> Steps:
@@ -78,11 +78,11 @@ def assert_one_output(page: NotebookPage) -> None:
 
 @pytest.mark.parametrize(("theme", "width"), [("Light", 1600), ("Dark High Contrast", 600)])
 def test_a_button_lets_a_tool_run_while_its_cell_runs(
-    asking: Callable[..., NotebookPage], sim: Simulator, theme: str, width: int
+    open_asking_notebook: Callable[..., NotebookPage], sim: Simulator, theme: str, width: int
 ) -> None:
     """The call is shown above the buttons. A long call must be shown to its end before it can be allowed."""
     sim.script(calls("Brest, " * 800), reply("High water is at 04:12."))
-    page = asking(theme=theme, width=width)
+    page = open_asking_notebook(theme=theme, width=width)
     name = f"approval-{theme.lower().replace(' ', '-')}-{width}"
 
     more = question(page).get_by_role("button", name="Show more")
@@ -102,15 +102,15 @@ def test_a_button_lets_a_tool_run_while_its_cell_runs(
 
 
 def test_the_keyboard_decides_one_call_after_the_other(
-    asking: Callable[..., NotebookPage], sim: Simulator
+    open_asking_notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
     """A question does not take the focus from another field.
 
     Tab reaches it before Stop, and after a decision reaches the next question.
     """
     gate = Gate()
-    sim.script(held(gate, calls("Brest", "Oslo")), reply("High water is at 04:12."))
-    page = asking("")
+    sim.script(hold_before_text(gate, calls("Brest", "Oslo")), reply("High water is at 04:12."))
+    page = open_asking_notebook("")
     editor = page.cell(3).locator(".cm-content").first
     editor.click()
     gate.open()
@@ -137,10 +137,12 @@ def test_the_keyboard_decides_one_call_after_the_other(
     assert_one_output(page)
 
 
-def test_a_page_that_is_loaded_again_asks_again(asking: Callable[..., NotebookPage], sim: Simulator) -> None:
+def test_a_page_that_is_loaded_again_asks_again(
+    open_asking_notebook: Callable[..., NotebookPage], sim: Simulator
+) -> None:
     """The question is part of the widget's state. Here a background answer asks, whose cell has ended."""
     sim.script(reply("I look", stop_reason="max_tokens"), calls("Brest", "Oslo"), reply("At 04:12."))
-    page = asking("%claude --bg continue")
+    page = open_asking_notebook("%claude --bg continue")
     page.wait_for_cell(ASKED_FROM)
     page.run_cell(3)
     rest = page.output(3)

@@ -88,10 +88,10 @@ def places(page: NotebookPage) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize(
-    ("width", "theme", "is_beside"), [(1600, "Light", True), (1300, "Dark", True), (600, "Light", False)]
+    ("width", "theme", "is_side_branch"), [(1600, "Light", True), (1300, "Dark", True), (600, "Light", False)]
 )
 def test_answers_grow_side_by_side_where_there_is_room(
-    notebook: Callable[..., NotebookPage], sim: Simulator, width: int, theme: str, is_beside: bool
+    notebook: Callable[..., NotebookPage], sim: Simulator, width: int, theme: str, is_side_branch: bool
 ) -> None:
     """The final output has the same layout, without a widget, and is not wider than the page.
 
@@ -117,9 +117,9 @@ def test_answers_grow_side_by_side_where_there_is_room(
     page.screenshot(f"compare-{theme.lower()}-{width}", page.cell(1))
 
     for one, other in (growing, places(page)):
-        assert (abs(one["y"] - other["y"]) < 2) is is_beside
-        assert (other["x"] - one["x"] > 100) is is_beside
-    assert (abs(tops[0] - tops[1]) < 2) is is_beside
+        assert (abs(one["y"] - other["y"]) < 2) is is_side_branch
+        assert (other["x"] - one["x"] > 100) is is_side_branch
+    assert (abs(tops[0] - tops[1]) < 2) is is_side_branch
     overflow = page.output(1).evaluate("node => node.scrollWidth - node.clientWidth")
     assert overflow <= 1
     (output,) = page.saved().cells[1].outputs

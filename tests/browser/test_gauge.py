@@ -39,7 +39,7 @@ def sim() -> Iterator[Simulator]:
         yield simulator
 
 
-def enough(theme: str, width: int) -> str:
+def stop_file(theme: str, width: int) -> str:
     """The name of the file that ends the busy cell."""
     return f"enough-{theme}-{width}"
 
@@ -53,7 +53,7 @@ def gauge_page(
 
     def show(theme: str, width: int) -> tuple[NotebookPage, Locator]:
         sim.clear()
-        compute = COMPUTE_UNTIL_FILE.format(enough(theme, width))
+        compute = COMPUTE_UNTIL_FILE.format(stop_file(theme, width))
         sources = (LOAD, "%claude limits --live", ASK_MANY + compute, STOP)
         cells = [nbformat.v4.new_code_cell(source) for source in sources]
         path = folder.write_notebook(f"gauge-{theme}-{width}.ipynb", cells)
@@ -89,7 +89,7 @@ def test_the_gauge_moves_while_the_kernel_computes_and_rests_afterwards(
     looks = page.output(1).evaluate(LOOKS)
     assert looks["excess"] <= 1
     assert looks["contrast"] >= 4.0
-    (folder.root / enough(theme, width)).touch()
+    (folder.root / stop_file(theme, width)).touch()
     page.wait_for_cell(2)
     page.run_cell(3)
     expect(gauge).not_to_contain_text("Waiting")

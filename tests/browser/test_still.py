@@ -76,7 +76,7 @@ RESTART = (
 )
 
 
-def held(gate: Gate) -> Behaviour:
+def mostly_sent(gate: Gate) -> Behaviour:
     """Return a stream that waits at the gate after most of its events."""
 
     def behave(post: Post) -> Steps:
@@ -91,11 +91,11 @@ def held(gate: Gate) -> Behaviour:
     return behave
 
 
-def broken_behind(gate: Gate) -> Behaviour:
+def break_after_gate(gate: Gate) -> Behaviour:
     """Return a stream that breaks off once the gate is open."""
 
     def behave(post: Post) -> Steps:
-        for step in held(gate)(post):
+        for step in mostly_sent(gate)(post):
             yield step
             if isinstance(step, Hold):
                 yield HangUp("reset")
@@ -104,7 +104,7 @@ def broken_behind(gate: Gate) -> Behaviour:
     return behave
 
 
-def at_the_end(gate: Gate, behaviour: Behaviour) -> Behaviour:
+def hold_at_end(gate: Gate, behaviour: Behaviour) -> Behaviour:
     """Return a stream like `behaviour` that waits at the gate before its end."""
 
     def behave(post: Post) -> Steps:
@@ -120,7 +120,7 @@ def stop_of(page: NotebookPage) -> Locator:
     return page.output(1).get_by_role("button", name="Stop")
 
 
-def half_way(
+def scroll_into_growing_answer(
     page: NotebookPage, words: str, *, shows: str = SHOWN_LATE, waits_for_formulas: bool = True
 ) -> float:
     """Start the cell, wait for most of its answer and for Stop, and scroll into it.
@@ -151,10 +151,10 @@ def test_what_a_reader_looks_at_stays_in_its_place(
 ) -> None:
     """For every way in which an answer can end. The saved file has the one output, and the error if the cell failed."""
     gate = Gate()
-    sim.script(broken_behind(gate) if ending == "error" else held(gate))
+    sim.script(break_after_gate(gate) if ending == "error" else mostly_sent(gate))
     page = notebook("%%claude\nExplain the mean.", width=width)
 
-    before = half_way(page, "Part 6")
+    before = scroll_into_growing_answer(page, "Part 6")
     expect(stop_of(page)).to_be_in_viewport(ratio=1)
     page.screenshot(f"still-{ending}-{width}-before")
     if ending == "stop":
@@ -180,7 +180,7 @@ def test_a_heading_behind_the_thinking_stays_in_its_place(
 ) -> None:
     """The text begins with it, while it grows and at its end."""
     gate = Gate()
-    sim.script(at_the_end(gate, reply(chunks=PIECES[:30], thinking="What is a mean?")))
+    sim.script(hold_at_end(gate, reply(chunks=PIECES[:30], thinking="What is a mean?")))
     page = notebook("%%claude\nExplain the mean.")
     page.start_cell(1)
     stop_of(page).wait_for()
@@ -197,13 +197,13 @@ def test_a_cell_with_scrolled_outputs_has_one_scroll_area(
 ) -> None:
     """Stop stays visible there too, and the visible content keeps its position."""
     gate = Gate()
-    sim.script(held(gate))
+    sim.script(mostly_sent(gate))
     page = notebook("%%claude\nExplain the mean.", theme="Dark", width=700)
     page.page.evaluate(
         "() => { const n = window.jupyterapp.shell.currentWidget.content; n.activeCellIndex = 1; }"
     )
     page.execute("notebook:enable-output-scrolling")
-    before = half_way(page, "Part 6")
+    before = scroll_into_growing_answer(page, "Part 6")
     stop = stop_of(page)
     expect(stop).to_be_in_viewport(ratio=1)
     areas = page.output(1).evaluate(SCROLL_AREAS)
@@ -222,10 +222,10 @@ def test_answers_side_by_side_stay_in_their_place(
 ) -> None:
     """One output replaces them, as with a single answer."""
     gate = Gate()
-    sim.script(held(gate), held(gate))
+    sim.script(mostly_sent(gate), mostly_sent(gate))
     page = notebook("%%claude --compare sonnet,opus\nExplain the mean.", width=1600)
 
-    before = half_way(page, "Part 6")
+    before = scroll_into_growing_answer(page, "Part 6")
     expect(stop_of(page)).to_be_in_viewport(ratio=1)
     page.screenshot("still-compare-before")
     gate.open()
@@ -243,10 +243,10 @@ def test_a_background_answer_stays_in_its_place(
 ) -> None:
     """Its cell has ended long before."""
     gate = Gate()
-    sim.script(held(gate))
+    sim.script(mostly_sent(gate))
     page = notebook("%%claude --bg\nExplain the mean.")
 
-    before = half_way(page, "Part 6")
+    before = scroll_into_growing_answer(page, "Part 6")
     expect(stop_of(page)).to_be_in_viewport(ratio=1)
     gate.open()
     expect(page.output(1)).to_contain_text("That was the last one.")
@@ -266,11 +266,11 @@ def test_an_answer_whose_tool_was_allowed_stays_in_its_place(
     so_far, rest = TEXT[: TEXT.index("## Part 7")], TEXT[TEXT.index("## Part 7") :]
     call = {"type": "tool_use", "id": "toolu_1", "name": "spread", "input": {"values": "1, 2, 4"}}
     first = reply(content=[{"type": "text", "text": so_far}, call], stop_reason="tool_use")
-    sim.script(at_the_end(asks, first), at_the_end(gate, reply(rest)))
+    sim.script(hold_at_end(asks, first), hold_at_end(gate, reply(rest)))
     page = notebook("%%claude --tools spread\nExplain the mean.", SPREAD, "1 + 1", theme="Dark", width=600)
     page.run_cell(2)
 
-    before = half_way(page, "Part 4", shows="Part 6")
+    before = scroll_into_growing_answer(page, "Part 4", shows="Part 6")
     asks.open()
     allow = page.output(1).get_by_role("button", name="Allow", exact=True)
     allow.wait_for()
@@ -300,7 +300,7 @@ def test_each_formula_is_set_once(notebook: Callable[..., NotebookPage], sim: Si
 
     def behave(post: Post) -> Steps:
         # The first text, and some time until the widget exists: the count starts then.
-        for number, step in enumerate(held(gate)(post)):
+        for number, step in enumerate(mostly_sent(gate)(post)):
             if number == 4:
                 yield Hold(first)
             yield step
@@ -332,11 +332,11 @@ def test_formulas_that_are_set_late_move_nothing(
     The source may be higher or lower than the typeset formula.
     """
     gate = Gate()
-    sim.script(held(gate))
+    sim.script(mostly_sent(gate))
     page = notebook("%%claude\nExplain the mean.", width=700)
     page.page.evaluate(BE_BUSY)
 
-    before = half_way(page, "Part 6", waits_for_formulas=False)
+    before = scroll_into_growing_answer(page, "Part 6", waits_for_formulas=False)
     gate.open()
     page.wait_for_cell(1)
     in_the_end = top_of(page, "Part 6")
@@ -356,7 +356,7 @@ def test_a_page_that_is_loaded_again_goes_on_and_keeps_what_has_come(
     """It does not receive the final output: the answer stays in the widget, or, if the kernel is gone, as HTML in
     the file."""
     gate = Gate()
-    sim.script(held(gate))
+    sim.script(mostly_sent(gate))
     page = notebook("%%claude --bg\nExplain the mean.")
     page.start_cell(1)
     expect(page.output(1).get_by_text(SHOWN_LATE, exact=True).first).to_be_attached()

@@ -21,7 +21,7 @@ def background(kernel):
     return run
 
 
-def settled(run, text):
+def wait_for_answer(run, text):
     """Read messages until the cell contains a complete answer with this text."""
     return run.until(lambda each: [text] == [output["data"].get("text/plain") for output in each.outputs])
 
@@ -41,7 +41,7 @@ def test_the_answer_streams_into_its_cell_while_another_computes(kernel, sim, ba
     assert not busy.is_idle
     computation.end()
     busy.finish()
-    settled(run, "".join(PARAGRAPHS))
+    wait_for_answer(run, "".join(PARAGRAPHS))
     (output,) = run.outputs
     assert set(output["data"]) == {"text/html", "text/markdown", "text/plain"}
     assert busy.outputs == []
@@ -74,7 +74,7 @@ def test_an_interrupted_cell_leaves_background_answers_alone(kernel, sim, backgr
     gate.open()
 
     assert busy.error["ename"] == "KeyboardInterrupt"
-    settled(run, TEXT)
+    wait_for_answer(run, TEXT)
 
 
 def test_a_failed_job_says_so_where_it_was_started_and_in_jobs(kernel, sim, background):
@@ -174,7 +174,7 @@ def test_a_cell_that_is_run_again_stops_what_it_had_on_its_way(kernel, sim, back
     previous = kernel.value("[globals().__setitem__('previous', one), one.phase.value][1]")
 
     run = background(f"%%claude {options} --no-history -o two\nhi", cell_id="again")
-    settled(run, "Second answer.")
+    wait_for_answer(run, "Second answer.")
     gate.open()
 
     assert previous == "'streaming'"

@@ -39,7 +39,7 @@ def asked(sim):
     return [seen for seen in sim.requests if seen.path == "/v1/messages"]
 
 
-def said(request):
+def contents_of(request):
     return [message["content"] for message in request.body["messages"]]
 
 
@@ -98,9 +98,9 @@ def test_the_conversation_goes_on_from_the_first_and_keeps_the_other(kernel, sim
         kernel.run(COMPARE, cell_id="compare")
         kernel.run("%%claude\nAnd then?", cell_id="next")
         *compared, following = asked(sim)
-        assert [said(each)[0] for each in compared] == ["Hello."] * 2
-        assert [len(said(each)) for each in compared] == [3, 3]
-        next_turns.append(text_of(said(following)))
+        assert [contents_of(each)[0] for each in compared] == ["Hello."] * 2
+        assert [len(contents_of(each)) for each in compared] == [3, 3]
+        next_turns.append(text_of(contents_of(following)))
 
     assert next_turns[0] == next_turns[1]
     assert ARMEN in next_turns[0]
@@ -118,8 +118,8 @@ def test_the_slower_first_one_is_still_the_one_that_goes_on(kernel, sim, answers
     run.finish()
     kernel.run("%claude And then?")
 
-    assert ARMEN in text_of(said(asked(sim)[-1]))
-    assert "Eckmühl" not in text_of(said(asked(sim)[-1]))
+    assert ARMEN in text_of(contents_of(asked(sim)[-1]))
+    assert "Eckmühl" not in text_of(contents_of(asked(sim)[-1]))
 
 
 def test_all_wait_for_an_answer_that_they_go_on_from(kernel, sim):
@@ -138,7 +138,7 @@ def test_all_wait_for_an_answer_that_they_go_on_from(kernel, sim):
     run.finish()
 
     assert run.status == "ok"
-    assert all("In the background." in text_of(said(each)) for each in asked(sim)[-2:])
+    assert all("In the background." in text_of(contents_of(each)) for each in asked(sim)[-2:])
 
 
 def test_values_and_attachments_go_to_all(kernel, sim, answers):
@@ -150,8 +150,8 @@ def test_values_and_attachments_go_to_all(kernel, sim, answers):
 
     one, other = asked(sim)
     assert one.body["messages"] == other.body["messages"]
-    assert "The lamp is new." in text_of(said(one))
-    assert "Lighthouses of Brest?" in text_of(said(one))
+    assert "The lamp is new." in text_of(contents_of(one))
+    assert "Lighthouses of Brest?" in text_of(contents_of(one))
 
 
 def test_one_that_fails_does_not_take_the_other_with_it(kernel, answers):

@@ -34,7 +34,7 @@ def sim() -> Iterator[Simulator]:
         yield simulator
 
 
-def drawn(run: Run) -> list[str]:
+def gauge_frames(run: Run) -> list[str]:
     """Return the frames of the gauge among the messages of a run."""
     states = [content["data"].get("state", {}) for content in run.contents("comm_msg", "comm_open")]
     return [state["value"] for state in states if "Limits of requests" in str(state.get("value"))]
@@ -47,7 +47,7 @@ def test_the_gauge_tells_who_waits_and_why_while_the_kernel_computes(kernel: Ker
 
     (display,) = shown.contents("display_data")
     assert "application/vnd.jupyter.widget-view+json" in display["data"]
-    pictures = drawn(busy)
+    pictures = gauge_frames(busy)
     assert len(pictures) >= 3
     assert any(
         "Question 3" in picture and "the server&#x27;s limit of requests" in picture for picture in pictures

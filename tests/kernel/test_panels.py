@@ -176,7 +176,7 @@ VERDICTS = "panel._exchanges.children[-1].children[2].children[1].children"
 
 
 @pytest.fixture
-def unasked(kernel: Kernel) -> Run:
+def panel_without_approval(kernel: Kernel) -> Run:
     """The run of a cell that shows a panel whose tools run without approval."""
     kernel.run(TOOLS % ', approve="never"')
     return kernel.run("panel")
@@ -195,14 +195,16 @@ def test_tools_run_between_cells_on_the_thread_of_the_cells(
     assert "at Brest" in str(sim.requests[-1].body["messages"][-1]["content"])
 
 
-def test_what_a_tool_prints_goes_to_the_cell_of_the_panel(kernel: Kernel, unasked: Run) -> None:
+def test_what_a_tool_prints_goes_to_the_cell_of_the_panel(
+    kernel: Kernel, panel_without_approval: Run
+) -> None:
     """Not to the last cell, if the kernel can distinguish them."""
     follows = "__import__('claude_magic.display').display.FrontEnd(get_ipython()).follows_context"
     if kernel.value(follows) != "True":
         pytest.skip("This kernel prints into whichever cell was run last.")
     asking = kernel.run("panel.ask('Use tide_table for port \"Brest\"');")
     wait_until(kernel, "panel.replies[-1].done()")
-    unasked.until(lambda run: "looking up Brest" in run.stdout)
+    panel_without_approval.until(lambda run: "looking up Brest" in run.stdout)
 
     asking.messages.extend(kernel.take(asking.msg_id))
     assert asking.stdout == ""

@@ -52,7 +52,7 @@ def notebook(start_kernel, sim, tmp_path):
     return Notebook(start_kernel, tmp_path / "talk.ipynb")
 
 
-def said(sim):
+def sent_texts(sim):
     """Return the texts of the last request, oldest first."""
     texts = []
     for message in sim.requests[-1].body["messages"]:
@@ -61,7 +61,7 @@ def said(sim):
     return texts
 
 
-def told(run):
+def plain_outputs(run):
     return [output["data"]["text/plain"] for output in run.outputs if "data" in output]
 
 
@@ -78,18 +78,20 @@ def test_the_first_question_after_a_restart_says_that_the_answers_above_are_not_
         "<code>%claude load notebook</code> brings them back."
     )
     assert note in first.frames[-1]
-    assert said(sim) == ["What is my name?"]
+    assert sent_texts(sim) == ["What is my name?"]
     assert "from before this kernel" not in notebook.run(d="%%claude\nAnd now?").frames[-1]
 
-    loaded = told(notebook.run(e="%claude load notebook"))
+    loaded = plain_outputs(notebook.run(e="%claude load notebook"))
     assert loaded[0].startswith("Loaded from talk.ipynb, as saved at ")
     assert loaded[0].endswith(": 2 turns in main. main continues after “A number?”.")
     assert loaded[1:] == ["main ended at turn 2 before: %claude switch 2 goes back there."]
 
     notebook.run(c="What is my name?")
-    assert said(sim) == ["My name is Ada", "Hello Ada.", "A number?", "1729.", "What is my name?"]
+    assert sent_texts(sim) == ["My name is Ada", "Hello Ada.", "A number?", "1729.", "What is my name?"]
     notebook.run(b="Another number?")
-    assert said(sim) == ["My name is Ada", "Hello Ada.", "Another number?"], "cells ask in their places again"
+    assert sent_texts(sim) == ["My name is Ada", "Hello Ada.", "Another number?"], (
+        "cells ask in their places again"
+    )
     assert all(request.status == 200 for request in sim.requests)
 
 
@@ -137,7 +139,7 @@ def test_an_unsaved_notebook_is_told_in_words(notebook, sim, start_kernel):
     notebook.run(b="Hello")
     notebook.save()
     other = start_kernel()
-    assert "1 turn in main" in told(other.run(f"%claude load {notebook.path}"))[0]
+    assert "1 turn in main" in plain_outputs(other.run(f"%claude load {notebook.path}"))[0]
 
 
 def test_a_notebook_that_got_another_name_is_found_by_its_cell(notebook, sim, tmp_path):
@@ -149,7 +151,7 @@ def test_a_notebook_that_got_another_name_is_found_by_its_cell(notebook, sim, tm
     notebook.restart()
     notebook.kernel.run(f"%cd -q {tmp_path}")
 
-    assert "Loaded from renamed.ipynb" in told(notebook.run(x="%claude load notebook"))[0]
+    assert "Loaded from renamed.ipynb" in plain_outputs(notebook.run(x="%claude load notebook"))[0]
 
 
 def test_what_the_user_has_changed_is_taken_as_it_stands_or_left_out(notebook, sim):
@@ -163,10 +165,10 @@ def test_what_the_user_has_changed_is_taken_as_it_stands_or_left_out(notebook, s
     notebook.save("e", "a", "b", "c", "d")
     notebook.restart()
 
-    loaded = told(notebook.run(x="%claude load notebook"))
+    loaded = plain_outputs(notebook.run(x="%claude load notebook"))
     notebook.run(f="%claude Go on")
 
-    assert said(sim) == [
+    assert sent_texts(sim) == [
         *(
             "Question e",
             "Answer e.",
@@ -201,7 +203,7 @@ def test_threads_forks_and_beginnings_come_back(notebook, sim):
 
     def asked(**cells):
         notebook.run(**cells)
-        return said(sim)[::2]
+        return sent_texts(sim)[::2]
 
     assert asked(y="%%claude --thread idea\nGo on") == ["One", "Two", "Go on"]
     assert asked(z="%%claude --thread sea\nGo on") == ["Four", "Go on"]
@@ -214,9 +216,9 @@ def test_answers_of_several_models_come_back_beside_each_other(notebook, sim):
     notebook.save()
     notebook.restart()
 
-    assert "3 turns in main" in told(notebook.run(x="%claude load notebook"))[0]
+    assert "3 turns in main" in plain_outputs(notebook.run(x="%claude load notebook"))[0]
     notebook.run(c="%claude switch 3", d="Go on")
-    assert said(sim)[::2] == ["One", "Two", "Go on"]
+    assert sent_texts(sim)[::2] == ["One", "Two", "Go on"]
     assert "claude-opus" in notebook.kernel.value(
         "[*claude.runtime.conversations.forest().turns.values()][2].model"
     )
@@ -239,9 +241,9 @@ def test_a_panel_comes_back_from_its_transcript(notebook, sim):
     notebook.restart()
 
     assert saved.count("A paragraph of the *long* answer.") == 1_000 * copies
-    assert "2 turns in side" in told(notebook.run(x="%claude load notebook"))[0]
+    assert "2 turns in side" in plain_outputs(notebook.run(x="%claude load notebook"))[0]
     notebook.run(c="%%claude --thread side\nGo on")
-    assert said(sim) == ["Aside?", "In the panel.", "And?", long, "Go on"]
+    assert sent_texts(sim) == ["Aside?", "In the panel.", "And?", long, "Go on"]
 
 
 def test_a_new_panel_does_not_go_on_with_the_thread_of_one_that_is_gone(notebook, sim):
@@ -253,9 +255,9 @@ def test_a_new_panel_does_not_go_on_with_the_thread_of_one_that_is_gone(notebook
     notebook.save()
     notebook.restart()
 
-    assert "1 turn in panel-1" in told(notebook.run(x="%claude load notebook"))[0]
+    assert "1 turn in panel-1" in plain_outputs(notebook.run(x="%claude load notebook"))[0]
     notebook.kernel.run("from claude_magic import PromptPanel; await PromptPanel().ask('New')", cell_id="r")
-    assert said(sim) == ["New"]
+    assert sent_texts(sim) == ["New"]
 
 
 def test_a_background_answer_comes_back(notebook, sim):
@@ -270,7 +272,7 @@ def test_a_background_answer_comes_back(notebook, sim):
     notebook.restart()
 
     notebook.run(x="%claude load notebook", b="Go on")
-    assert said(sim)[0] == "Take your time"
+    assert sent_texts(sim)[0] == "Take your time"
 
 
 def test_a_partial_answer_comes_back_as_one_that_can_be_continued(notebook, sim):
@@ -281,7 +283,7 @@ def test_a_partial_answer_comes_back_as_one_that_can_be_continued(notebook, sim)
     notebook.restart()
     notebook.run(x="%claude load notebook", d="Go on")
 
-    assert said(sim) == ["Tell me", "Half an", "continue", " answer.", "Whole?", "Yes.", "Go on"]
+    assert sent_texts(sim) == ["Tell me", "Half an", "continue", " answer.", "Whole?", "Yes.", "Go on"]
 
 
 def test_what_is_saved_is_small_and_holds_no_secret(notebook, sim):
@@ -297,7 +299,7 @@ def test_what_is_saved_is_small_and_holds_no_secret(notebook, sim):
     assert KEY not in saved[1]
     notebook.save()
     notebook.restart()
-    loaded = told(notebook.run(x="%claude load notebook"))
+    loaded = plain_outputs(notebook.run(x="%claude load notebook"))
     assert loaded[1].startswith("1 question had more than words (attachments, values, calls of tools)")
 
 

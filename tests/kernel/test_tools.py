@@ -400,7 +400,7 @@ def click(kernel, run, label):
 
 
 @pytest.fixture
-def impatient(kernel):
+def no_page_timeout(kernel):
     """Sets the time for a page to report the widget to zero."""
     module = "__import__('claude_magic.display.widgets').display.widgets"
     kernel.run(f"{module}.PAGE_TIMEOUT = 0.0")
@@ -409,15 +409,15 @@ def impatient(kernel):
 
 
 @runs_clicks
-def test_where_no_page_has_the_widget_buttons_stand_below_the_answer(impatient):
+def test_where_no_page_has_the_widget_buttons_stand_below_the_answer(no_page_timeout):
     """For example if the front end lacks the widget's extension. The final output replaces answer and buttons."""
-    run = impatient.start(ASK, **PERSON | {"has_page": False}).until(
+    run = no_page_timeout.start(ASK, **PERSON | {"has_page": False}).until(
         lambda each: "Allow all" in buttons(each)
     )
     run.until(lambda each: "widget-view" in str(each.contents("display_data")))
     shown = run.contents("display_data", "update_display_data")
 
-    click(impatient, run, "Allow")
+    click(no_page_timeout, run, "Allow")
     run.finish()
 
     asked = next(place for place, content in enumerate(shown) if "widget-view" in str(content))

@@ -274,7 +274,7 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def paused(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def pause_server(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the server ask every client to wait for 100 s."""
     monkeypatch.setenv("CLAUDE_MAGIC_MAX_RETRIES", "0")
     sim.script(status(429, retry_after=100))
@@ -284,7 +284,7 @@ def paused(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["ask", "ask_async"])
 def test_asking_reports_on_stderr_why_it_waits(
-    is_async: bool, paused: None, sim: Simulator, capfd: pytest.CaptureFixture[str]
+    is_async: bool, pause_server: None, sim: Simulator, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Promise: no silent minutes in a script: one line says what the server asked, and that stopping is safe."""
     failures: list[BaseException] = []

@@ -70,7 +70,7 @@ def spent() -> float:
     return get_runtime().ledger.account(is_simulated=True).committed
 
 
-def told(text: str) -> Behaviour:
+def answer_with(text: str) -> Behaviour:
     """Answer with a text."""
     return reply(text)
 
@@ -100,7 +100,7 @@ def test_a_table_comes_back_with_the_answers_beside_it() -> None:
 
 
 def test_a_schema_makes_a_column_of_each_field(sim: Simulator) -> None:
-    sim.script(told(GOOD))
+    sim.script(answer_with(GOOD))
 
     out = claude.map("Rate {{ text }}", pd.DataFrame({"text": ["fine"]}), schema=Label)
 
@@ -118,7 +118,7 @@ def test_a_schema_may_be_a_description() -> None:
 @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table])
 def test_a_number_beyond_64_bits_loses_no_answer(sim: Simulator, make: Callable[[Any], Any]) -> None:
     """No pandas column can store it as a number next to a null."""
-    sim.script(told(json.dumps({"n": 2**70})))
+    sim.script(answer_with(json.dumps({"n": 2**70})))
 
     out = claude.map("Count {{ text }}", make({"text": ["stars", None]}), schema="n int")
 
@@ -157,7 +157,7 @@ def test_a_list_a_dict_and_a_generator() -> None:
 
 
 def test_objects_for_a_list_with_a_schema(sim: Simulator) -> None:
-    sim.script(told(GOOD))
+    sim.script(answer_with(GOOD))
 
     assert claude.map("Rate {{ item }}", ["fine"], schema=Label) == [Label(label="good", score=0.75)]
 
@@ -385,7 +385,7 @@ def test_a_copy_cannot_be_retried() -> None:
 
 
 def test_an_answer_that_does_not_fit_is_asked_once_more_with_the_complaint(sim: Simulator) -> None:
-    sim.script(told('{"label": "ugly", "score": 1}'), told(GOOD))
+    sim.script(answer_with('{"label": "ugly", "score": 1}'), answer_with(GOOD))
 
     out = claude.map("Rate {{ text }}", pd.DataFrame({"text": ["fine"]}), schema=Label)
 
@@ -398,7 +398,7 @@ def test_an_answer_that_does_not_fit_is_asked_once_more_with_the_complaint(sim: 
 def test_one_that_never_fits_is_an_error_of_its_row_and_paid_for_once(sim: Simulator) -> None:
     """Running the line again does not pay for it again; `retry` does."""
     frame = pd.DataFrame({"text": ["fine"]})
-    sim.script(told("no"), told("no"))
+    sim.script(answer_with("no"), answer_with("no"))
 
     out = claude.map("Rate {{ text }}", frame, schema=Label)
     assert "does not fit the schema, even when asked again" in out.loc[0, "error"]
@@ -408,7 +408,7 @@ def test_one_that_never_fits_is_an_error_of_its_row_and_paid_for_once(sim: Simul
     assert len(sim.requests) == 2
     assert again.loc[0, "error"] == out.loc[0, "error"]
 
-    sim.script(told(GOOD))
+    sim.script(answer_with(GOOD))
     assert claude.retry(again).loc[0, "label"] == "good"
     assert claude.map("Rate {{ text }}", frame, schema=Label).loc[0, "label"] == "good"
     assert len(sim.requests) == 3
@@ -537,7 +537,7 @@ def test_a_stopped_map_says_which_line_asks_only_the_rest(
     sim: Simulator, options: dict[str, Any], way: str, again: int
 ) -> None:
     """Without a journal, running the same line pays for all rows again."""
-    sim.script(told("one"), status(402))
+    sim.script(answer_with("one"), status(402))
     with pytest.raises(MapStoppedError, match=way) as stopped:
         claude.map("Say {{ item }}", range(3), concurrency=1, **options)
     sim.clear()
@@ -599,7 +599,7 @@ def test_max_cost_is_checked_before_and_kept(sim: Simulator) -> None:
         claude.map("Say {{ item }}", range(1_000))
     assert sim.requests == []
 
-    sim.script(*[told("word " * 600)] * 100)
+    sim.script(*[answer_with("word " * 600)] * 100)
     with pytest.raises(MapStoppedError, match="the next row could pass it"):
         claude.map("Say {{ item }}", range(100), max_cost=0.25, concurrency=2)
     assert 0.2 < spent() - before <= 0.25
@@ -628,7 +628,7 @@ def test_interrupting_it_keeps_what_there_is(sim: Simulator) -> None:
 def test_interrupted_without_a_journal_the_error_has_what_there_is(sim: Simulator) -> None:
     """These answers were paid for, and are stored nowhere else."""
     gate = Gate()
-    sim.script(told("one"), told("two"), hold(gate))
+    sim.script(answer_with("one"), answer_with("two"), hold(gate))
 
     def interrupt() -> None:
         while len(sim.requests) < 3:
@@ -649,7 +649,7 @@ def test_interrupted_without_a_journal_the_error_has_what_there_is(sim: Simulato
 
 def test_cancelling_the_task_that_awaits_it_stops_it_and_keeps_what_there_is(sim: Simulator) -> None:
     gate = Gate()
-    sim.script(told("one"), told("two"), hold(gate))
+    sim.script(answer_with("one"), answer_with("two"), hold(gate))
 
     async def main() -> None:
         task = asyncio.create_task(claude.map_async("Say {{ item }}", range(5), concurrency=1))
@@ -1015,7 +1015,7 @@ def test_what_a_full_disk_does_not_take_is_in_the_result(
 ) -> None:
     """These answers were paid for, and are stored nowhere else; so are those of requests in flight."""
     gate = Gate()
-    sim.script(told("one"), hold(gate))
+    sim.script(answer_with("one"), hold(gate))
 
     def add(self: Journal, answers: Any, run: int) -> None:
         gate.open()

@@ -729,7 +729,7 @@ def test_batches_of_others_from_before_are_no_candidates(sim: Simulator, clock: 
     assert clock.moved < HOUR
 
 
-def at_once(sim: Simulator, eventually: Eventually) -> list[Any]:
+def run_twice_concurrently(sim: Simulator, eventually: Eventually) -> list[Any]:
     """Run the line twice; both runs wait for the batch at the same time."""
     gate = Gate()
     sim.script_batch_calls("retrieve", hold(gate), hold(gate))
@@ -749,7 +749,7 @@ def at_once(sim: Simulator, eventually: Eventually) -> list[Any]:
 
 
 def test_two_runs_of_the_same_line_at_once_send_one_batch(sim: Simulator, eventually: Eventually) -> None:
-    for out in at_once(sim, eventually):
+    for out in run_twice_concurrently(sim, eventually):
         assert out["answer"].tolist() == RIGHT
     assert posts(sim) == 1
 
@@ -758,7 +758,7 @@ def test_a_second_kernel_waits_for_the_batch_that_the_first_is_sending(
     sim: Simulator, clock: Clock, tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate()
-    sim.script_batch_calls("create", accept_heard(gate))
+    sim.script_batch_calls("create", create_after_gate(gate))
     sleep, slept = clock.sleep, threading.Event()
 
     async def wait(seconds: float) -> None:
@@ -790,7 +790,7 @@ def test_rows_without_an_answer_are_so_in_the_run_that_did_not_fetch_them(
     sim.script_batch(BatchScript(expired=[1]))
     before, reserved_before = spent(), reserved()
 
-    for out in at_once(sim, eventually):
+    for out in run_twice_concurrently(sim, eventually):
         assert out["answer"].isna().tolist() == [False, True, False, False]
         assert "asks it" in out["error"][1]
     assert len(sim.batches) == 1
@@ -819,7 +819,7 @@ def test_a_run_that_looks_at_the_moment_of_the_merge_books_nothing_again(
     monkeypatch.setattr(_batches.BatchEngine, "_unwatch", leave_and_tell)
     before, reserved_before = spent(), reserved()
 
-    for out in at_once(sim, eventually):
+    for out in run_twice_concurrently(sim, eventually):
         assert out["answer"].tolist() == RIGHT
 
     [note] = notes()
@@ -836,7 +836,7 @@ def test_results_that_are_not_there_yet_are_waited_for(sim: Simulator, clock: Cl
     assert posts(sim) == 1
 
 
-def accept_heard(gate: Gate) -> Any:
+def create_after_gate(gate: Gate) -> Any:
     """Create the batch once a gate is open."""
 
     def behave(post: Any) -> Any:
@@ -933,7 +933,7 @@ def test_a_batch_that_is_refused_leaves_its_rows_free(code: int, sim: Simulator)
 
 
 @pytest.fixture
-def most_bytes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+def set_max_body_size(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Make the server reject larger batches, as a proxy in front of it would."""
 
     def set_most(size: int) -> None:
@@ -942,23 +942,23 @@ def most_bytes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return set_most
 
 
-def held(sim: Simulator) -> list[int]:
+def rows_per_batch(sim: Simulator) -> list[int]:
     """Return the number of rows of each batch, in order of arrival."""
     return [len(batch.custom_ids) for batch in sim.batches]
 
 
 def test_a_batch_that_is_too_large_is_sent_in_halves(
-    most_bytes: Callable[[int], None], sim: Simulator
+    set_max_body_size: Callable[[int], None], sim: Simulator
 ) -> None:
     """Promise: each row is in one batch; a rejected batch is neither reserved nor counted against `max_cost`."""
     rows = pd.DataFrame({"text": [f"{number} " + "x" * 500 for number in range(8)]})
-    most_bytes(2_500)
+    set_max_body_size(2_500)
     before = reserved()
 
     out = ask(rows, max_cost=0.7)
 
     assert out["error"].isna().all()
-    assert held(sim) == [2, 2, 2, 2]
+    assert rows_per_batch(sim) == [2, 2, 2, 2]
     assert posts(sim) == 7
     assert reserved() == pytest.approx(before)
     assert [note.state for note in notes()].count("merged") == 4
@@ -967,23 +967,23 @@ def test_a_batch_that_is_too_large_is_sent_in_halves(
 
 
 def test_what_a_server_takes_is_learnt(
-    most_bytes: Callable[[int], None], sim: Simulator, monkeypatch: pytest.MonkeyPatch
+    set_max_body_size: Callable[[int], None], sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise: later batches are small enough from the start."""
     monkeypatch.setattr(_batches, "MAX_BATCH_REQUESTS", 4)
-    most_bytes(2_500)
+    set_max_body_size(2_500)
 
     ask(pd.DataFrame({"text": [f"{number:02} " + "x" * 500 for number in range(12)]}))
 
-    assert set(held(sim)) == {2}
+    assert set(rows_per_batch(sim)) == {2}
     assert posts(sim) == 7
 
 
 def test_a_row_that_is_too_large_by_itself_is_an_error_of_that_row(
-    most_bytes: Callable[[int], None], sim: Simulator
+    set_max_body_size: Callable[[int], None], sim: Simulator
 ) -> None:
     """Promise: the others are answered, and running the same line sends this one again."""
-    most_bytes(6_000)
+    set_max_body_size(6_000)
     rows = pd.DataFrame({"text": ["one", "x" * 9_000, "three", "four"]})
 
     out = ask(rows)
@@ -993,14 +993,14 @@ def test_a_row_that_is_too_large_by_itself_is_an_error_of_that_row(
     assert "413" in out["error"][1]
     assert out["answer"].tolist()[2:] == ["three", "four"]
     before = posts(sim)
-    most_bytes(60_000)
+    set_max_body_size(60_000)
     assert ask(rows)["error"].isna().all()
     assert posts(sim) == before + 1
 
 
-def test_a_server_that_takes_no_row_ends_it(most_bytes: Callable[[int], None], sim: Simulator) -> None:
+def test_a_server_that_takes_no_row_ends_it(set_max_body_size: Callable[[int], None], sim: Simulator) -> None:
     """Promise: not all of a hundred rows are tried."""
-    most_bytes(10)
+    set_max_body_size(10)
 
     with pytest.raises(MapStoppedError, match="413"):
         ask([f"row {number}" for number in range(100)])
@@ -1009,7 +1009,7 @@ def test_a_server_that_takes_no_row_ends_it(most_bytes: Callable[[int], None], s
     assert sim.batches == []
 
 
-def as_usual(post: Post) -> Any:
+def respond_normally(post: Post) -> Any:
     """Respond to a batch endpoint without a script."""
     answer = post.answer()
     yield from json_steps(200, answer.message, {**post.headers, **answer.headers})
@@ -1024,7 +1024,7 @@ def test_halves_are_paid_once_whenever_the_kernel_is_killed(
     refused = [status(413)]
     if moment == "between":
         sim.script_batch_calls("create", *refused)
-        sim.script_batch_calls("list", as_usual, as_usual, slow_headers(HOUR))
+        sim.script_batch_calls("list", respond_normally, respond_normally, slow_headers(HOUR))
     elif moment == "unheard":
         sim.script_batch_calls("create", *refused, accept_unheard(gate=gate))
     else:
@@ -1041,7 +1041,7 @@ def test_halves_are_paid_once_whenever_the_kernel_is_killed(
     out = ask()
 
     assert out["answer"].tolist() == RIGHT
-    assert held(sim) == [2, 2]
+    assert rows_per_batch(sim) == [2, 2]
     rows = [name.rpartition("_")[2] for batch in sim.batches for name in batch.custom_ids]
     assert len(set(rows)) == len(rows) == 4
 

@@ -378,7 +378,7 @@ def test_what_others_have_spent_is_there_when_it_is_looked_at(
     deadline = time.monotonic() + 20
     while other.ledger.account().spent < 0.25:
         assert time.monotonic() < deadline
-        other.submit(other.ledger.look).result()
+        other.submit(other.ledger.refresh).result()
 
     assert other.ledger.budget == 100.0
 
@@ -389,7 +389,7 @@ def test_a_kernel_that_has_asked_nothing_shows_the_budget_of_all(
     """Promise: the budget does not seem to be missing, and is not replaced by another one."""
     _, one, other = kernels
     one.ledger.set_budget(100.0)
-    one.submit(one.ledger.look).result()
+    one.submit(one.ledger.refresh).result()
     shown: list[Any] = []
     values = other.settings().values
     cell: Any = SimpleNamespace(runtime=other, settings=values, front_end=SimpleNamespace(show=shown.append))
@@ -416,7 +416,7 @@ def test_what_a_process_that_has_ended_had_reserved_is_free(
     one.submit(spend).result()
     one.close()
 
-    other.submit(other.ledger.look).result()
+    other.submit(other.ledger.refresh).result()
     for is_simulated in (False, True):
         account = other.ledger.account(is_simulated=is_simulated)
         assert (account.spent, account.reserved, account.unconfirmed) == (0.25, 0.0, 0.0)
@@ -456,7 +456,7 @@ def test_a_limiter_that_is_away_is_said_once_where_it_is_read(
             replies = [runtime.start(Question(prompt="Hello", origin=origin)) for _ in range(2)]
             notes = [note for reply in replies for note in reply.result().snapshot().notes]
             assert runtime.status().notes[-1].startswith("The limiter at unix://")
-            runtime.tell_news()
+            runtime.print_pending_notes()
         finally:
             runtime.close()
 

@@ -68,7 +68,7 @@ def test_a_reply_holds_text_message_usage_and_where_it_came_from(runtime: Runtim
     assert answer.done()
 
 
-def some_of(text: str, **usage: int) -> Behaviour:
+def partial_stream(text: str, **usage: int) -> Behaviour:
     """A stream that reports its input tokens, sends this text, and then stops without an end."""
     message = {"id": "msg_1", "type": "message", "role": "assistant", "model": SONNET, "content": []}
     start = {
@@ -81,7 +81,7 @@ def some_of(text: str, **usage: int) -> Behaviour:
 
 
 CUT = {
-    "cut": some_of("tide " * 2000),
+    "cut": partial_stream("tide " * 2000),
     "reset": reset_mid_stream(after_events=400, text="tide " * 2000),
     "closed": close_mid_stream(after_events=400, text="tide " * 2000),
     "error": error_event(after_deltas=400, text="tide " * 2000),

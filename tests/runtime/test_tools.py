@@ -51,7 +51,7 @@ def states(reply: Reply) -> list[CallState]:
     return [block.call.state for block in reply.snapshot().blocks if block.call is not None]
 
 
-def go_on(runtime: Runtime, sim: Simulator) -> RecordedRequest:
+def ask_next(runtime: Runtime, sim: Simulator) -> RecordedRequest:
     """Ask the next question of the conversation. Return the request."""
     runtime.start(Question(prompt="Go on.", where=Where())).result(TIMEOUT)
     return sim.requests[-1]
@@ -201,7 +201,7 @@ def test_ctrl_c_ends_the_answer_and_leaves_a_valid_history(
     assert reply.phase is Phase.CANCELLED
     assert states(reply) == [CallState.INTERRUPTED]
     assert signal.getsignal(signal.SIGINT) is handler
-    assert go_on(runtime, sim).status == 200
+    assert ask_next(runtime, sim).status == 200
     assert [result["is_error"] for result in results(sim)] == [True]
 
 
@@ -226,7 +226,7 @@ def test_calls_of_one_reply_run_in_its_order_and_are_all_answered(runtime: Runti
         reply.result(TIMEOUT)
 
     assert ran == ["tide_table", "wind_at"]
-    assert go_on(runtime, sim).status == 200
+    assert ask_next(runtime, sim).status == 200
     assert [result.get("is_error", False) for result in results(sim)] == [False, True, True]
 
 
@@ -254,7 +254,7 @@ def test_two_calls_of_one_id_get_each_its_own_result(
     assert [result["content"] for result in results(sim)] == [REFUSED, "Cork: 04:12"]
     assert states(answer) == [CallState.REFUSED, CallState.DONE]
     assert len({result["tool_use_id"] for result in results(sim)}) == 2
-    assert go_on(runtime, sim).status == 200
+    assert ask_next(runtime, sim).status == 200
 
 
 def test_an_id_that_comes_again_in_a_later_round_is_another_call(runtime: Runtime, sim: Simulator) -> None:
@@ -269,7 +269,7 @@ def test_an_id_that_comes_again_in_a_later_round_is_another_call(runtime: Runtim
     assert told == ["Brest: 04:12", "Cork: 04:12", "Dover: 04:12"]
     assert [result["content"] for result in results(sim)] == told
     assert len({result["tool_use_id"] for result in results(sim)}) == 3
-    assert go_on(runtime, sim).status == 200
+    assert ask_next(runtime, sim).status == 200
 
 
 def test_a_cut_second_round_keeps_what_the_tools_gave(runtime: Runtime, sim: Simulator) -> None:
@@ -287,7 +287,7 @@ def test_a_cut_second_round_keeps_what_the_tools_gave(runtime: Runtime, sim: Sim
     forget()
     gate.open()
 
-    assert go_on(runtime, sim).status == 200
+    assert ask_next(runtime, sim).status == 200
     assert [result["content"] for result in results(sim)] == ["04:12"]
 
 
@@ -301,7 +301,7 @@ def test_a_failed_second_round_leaves_a_valid_history(runtime: Runtime, sim: Sim
     with pytest.raises(ClaudeError):
         runtime.start(question(waiting(tide_table))).result(TIMEOUT)
 
-    assert go_on(runtime, sim).status == 200
+    assert ask_next(runtime, sim).status == 200
 
 
 def test_a_model_that_never_stops_calling_is_stopped(runtime: Runtime, sim: Simulator) -> None:
@@ -313,7 +313,7 @@ def test_a_model_that_never_stops_calling_is_stopped(runtime: Runtime, sim: Simu
     assert len(sim.requests) == MAX_TOOL_ROUNDS + 1
     assert any("rounds of tool calls" in note for note in reply.snapshot().notes)
     sim.clear()
-    assert go_on(runtime, sim).status == 200
+    assert ask_next(runtime, sim).status == 200
 
 
 def test_an_awaited_answer_runs_tools_on_its_loop_and_in_its_context(
@@ -386,4 +386,4 @@ def test_cancelling_an_answer_cancels_the_tool_that_runs(runtime: Runtime, sim: 
 
     assert ended == ["cancelled"]
     assert states(reply) == [CallState.INTERRUPTED]
-    assert go_on(runtime, sim).status == 200
+    assert ask_next(runtime, sim).status == 200

@@ -25,7 +25,13 @@ from claude_magic.client import (
     batch_params,
     may_be_created,
 )
-from claude_magic.simulator import BatchScript, Simulator, accept_unheard, drop_before_headers, status
+from claude_magic.simulator import (
+    BatchScript,
+    Simulator,
+    accept_unheard,
+    drop_before_headers,
+    status,
+)
 
 KEY = "sk-ant-test-0123456789abcdef"
 

@@ -78,7 +78,7 @@ def ask(api, body):
     return parse_events(response.text)
 
 
-def spoken(events):
+def text_in(events):
     return "".join(
         event["delta"].get("text", "") for event in events if event["type"] == "content_block_delta"
     )
@@ -88,7 +88,7 @@ def test_a_question_of_the_client_is_answered(api):
     """Text that the client adds is not part of the question. The edits are reported at the end."""
     events = ask(api, asked("What is 17 * 23?"))
 
-    assert "391" in spoken(events)
+    assert "391" in text_in(events)
     (closing,) = [event for event in events if event["type"] == "message_delta"]
     assert closing["context_management"] == {"applied_edits": []}
     assert "context_management" not in events[0]["message"]

@@ -28,7 +28,7 @@ def answer(number: int, text: str = "yes", problem: str | None = None) -> Answer
     return Answer(number.to_bytes(16, "big"), text, problem, "claude-sonnet-5-5", "req_1", 10, 2, 0.5, False)
 
 
-def begun(journal: Journal, *numbers: int) -> int:
+def start_run(journal: Journal, *numbers: int) -> int:
     """Start a run over the rows of these numbers, and return its number."""
     keys = b"".join(answer(number).key for number in numbers)
     return journal.begin_run(
@@ -49,7 +49,7 @@ def journal(path: Path) -> Iterator[Journal]:
 
 
 def test_answer_is_found_by_key_after_reopening(journal: Journal, path: Path) -> None:
-    journal.add([answer(1), answer(2, "no", "cut")], begun(journal, 1, 2))
+    journal.add([answer(1), answer(2, "no", "cut")], start_run(journal, 1, 2))
     journal.close()
 
     again = Journal(path)
@@ -64,7 +64,7 @@ def test_answer_is_found_by_key_after_reopening(journal: Journal, path: Path) ->
 def test_find_accepts_many_keys(journal: Journal) -> None:
     """More than SQLite accepts in one query."""
     answers = [answer(number) for number in range(1_200)]
-    journal.add(answers, begun(journal, 1))
+    journal.add(answers, start_run(journal, 1))
 
     assert len(journal.find([each.key for each in answers])) == 1_200
 
@@ -75,20 +75,20 @@ def test_any_number_of_answers_is_written_at_once(journal: Journal, count: int) 
     journal._database.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
     answers = [answer(number, f"answer {number}", "cut" if number % 3 else None) for number in range(count)]
 
-    journal.add(answers, begun(journal, *range(count)))
+    journal.add(answers, start_run(journal, *range(count)))
 
     assert [*journal.find([each.key for each in answers]).values()] == answers
 
 
 def test_last_of_several_answers_to_a_request_is_kept(journal: Journal) -> None:
-    journal.add([answer(1, "first"), answer(2), answer(1, "second")], begun(journal, 1, 2))
+    journal.add([answer(1, "first"), answer(2), answer(1, "second")], start_run(journal, 1, 2))
 
     assert journal.find([answer(1).key])[answer(1).key].text == "second"
 
 
 def test_later_answer_replaces_an_earlier_one(journal: Journal) -> None:
     """`retry` relies on this."""
-    run = begun(journal, 1)
+    run = start_run(journal, 1)
     journal.add([answer(1, "", "cut")], run)
     journal.add([answer(1, "whole")], run)
 
@@ -119,7 +119,7 @@ def test_two_journals_write_concurrently(journal: Journal, path: Path) -> None:
     other = Journal(path)
 
     def write(to: Journal, first: int) -> None:
-        run = begun(to, first)
+        run = start_run(to, first)
         for number in range(first, first + 50):
             to.add([answer(number)], run)
 
@@ -166,7 +166,7 @@ def test_newer_journal_is_unchanged(journal: Journal, path: Path) -> None:
 
 
 def test_locked_journal_raises(journal: Journal, path: Path) -> None:
-    run = begun(journal, 1)
+    run = start_run(journal, 1)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     impatient = Journal(path, lock_timeout=0.01)
@@ -189,7 +189,7 @@ def test_folder_that_cannot_be_created_raises(tmp_path: Path) -> None:
 
 
 def test_full_disk_keeps_earlier_answers(journal: Journal, path: Path) -> None:
-    run = begun(journal, 1)
+    run = start_run(journal, 1)
     journal.add([answer(1)], run)
     (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
     journal._database.execute(f"PRAGMA max_page_count = {pages}")
@@ -206,7 +206,7 @@ def test_full_disk_keeps_earlier_answers(journal: Journal, path: Path) -> None:
 @pytest.mark.parametrize("stands", ["nothing", "another"])
 def test_answers_are_not_written_to_a_deleted_file(stands: str, journal: Journal, path: Path) -> None:
     """As after `git clean`: the answers would be lost, and paid for twice."""
-    run = begun(journal, 1, 2)
+    run = start_run(journal, 1, 2)
     journal.add([answer(1)], run)
     for file in path.parent.glob(f"{path.name}*"):
         file.rename(path.parent / f"moved-{file.name}")
@@ -281,10 +281,10 @@ def test_journals_created_concurrently_accept_each_other(path: Path, monkeypatch
 
 
 def test_runs_are_listed_with_their_cost(journal: Journal) -> None:
-    first = begun(journal, 1, 2)
+    first = start_run(journal, 1, 2)
     journal.add([answer(1), answer(2)], first)
     journal.end_run(first, state="done", failed=0)
-    begun(journal, 1, 2, 3)
+    start_run(journal, 1, 2, 3)
 
     one, two = Runs(journal).all()
 
@@ -294,7 +294,7 @@ def test_runs_are_listed_with_their_cost(journal: Journal) -> None:
 
 def test_runs_are_compared_by_their_requests(journal: Journal) -> None:
     """Whatever the order of the rows."""
-    first, second = begun(journal, 1, 2, 3, 3), begun(journal, 9, 1, 2, 3)
+    first, second = start_run(journal, 1, 2, 3, 3), start_run(journal, 9, 1, 2, 3)
 
     difference = Runs(journal).compare(first, second)
 
@@ -321,19 +321,19 @@ def test_pruning_reports_count_and_size() -> None:
 
 def test_comparing_an_unknown_run_raises(journal: Journal) -> None:
     with pytest.raises(JournalError, match="There is no run 7"):
-        Runs(journal).compare(begun(journal, 1), 7)
+        Runs(journal).compare(start_run(journal, 1), 7)
 
 
 def test_runs_over_the_same_rows_share_one_key_list(journal: Journal) -> None:
     """Resuming a map ten times does not fill the disk with keys."""
     for _ in range(3):
-        begun(journal, 1, 2)
+        start_run(journal, 1, 2)
 
     assert journal._database.execute("SELECT count(*) FROM lists").fetchone() == (1,)
 
 
 def test_pruning_deletes_old_answers(journal: Journal) -> None:
-    run = begun(journal, 1)
+    run = start_run(journal, 1)
     journal.add([answer(number, "long" * 1_000) for number in range(100)], run)
     journal.end_run(run, state="done", failed=0)
 
@@ -347,7 +347,7 @@ def test_pruning_deletes_old_answers(journal: Journal) -> None:
 
 def test_pruning_keeps_a_run_in_progress(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its later cost is still listed. A killed run is kept for two days."""
-    run = begun(journal, 1, 2)
+    run = start_run(journal, 1, 2)
     journal.add([answer(1)], run)
 
     assert Runs(journal).prune(None)[0] == 1
@@ -355,7 +355,7 @@ def test_pruning_keeps_a_run_in_progress(journal: Journal, monkeypatch: pytest.M
     journal.end_run(run, state="done", failed=0)
     assert [(each.id, each.state, each.answers) for each in Runs(journal).all()] == [(run, "done", 1)]
 
-    begun(journal, 3)
+    start_run(journal, 3)
     later = time.time() + 3 * 86_400
     monkeypatch.setattr(time, "time", lambda: later)
     Runs(journal).prune(None)

@@ -16,12 +16,12 @@ def ask(
     *,
     thread: str | None = None,
     start_new: bool = False,
-    is_beside: bool = False,
+    is_side_branch: bool = False,
     thinks: bool = False,
     binding: str = PLAIN,
 ) -> Turn:
     """Ask and answer in a cell."""
-    place = conversations.place(thread=thread, cell=cell, start_new=start_new, is_beside=is_beside)
+    place = conversations.place(thread=thread, cell=cell, start_new=start_new, is_side_branch=is_side_branch)
     content: list[dict[str, Any]] = [{"type": "text", "text": f"answer to {prompt}"}]
     if thinks:
         content.insert(0, {"type": "thinking", "thinking": "", "signature": "x"})

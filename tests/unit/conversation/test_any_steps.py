@@ -41,7 +41,7 @@ def take(conversations: Conversations, step: tuple[Any, ...], prompt: str) -> li
         with contextlib.suppress(ConfigurationError):
             conversations.fork("fork", thread=thread)
     else:
-        flags = {"start_new": what == "new", "is_beside": what == "beside"}
+        flags = {"start_new": what == "new", "is_side_branch": what == "beside"}
         return [ask(conversations, prompt, detail, thread=thread, **flags)]
     return []
 

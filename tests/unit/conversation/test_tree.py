@@ -151,18 +151,18 @@ def test_no_turn_continues_from_one_beside_the_conversation() -> None:
     ask(conversations, "a", "a")
     for run in ("1", "2"):
         places = [
-            conversations.place(cell="b", is_beside=True),
+            conversations.place(cell="b", is_side_branch=True),
             conversations.place(cell="b"),
         ]
         assert {place.parent for place in places} == {conversations.forest().threads["main"].cells["a"]}
-        beside = ask(conversations, f"beside {run}", "b", is_beside=True)
+        beside = ask(conversations, f"beside {run}", "b", is_side_branch=True)
         ask(conversations, f"b {run}", "b")
         ask(conversations, f"c {run}", "c")
 
     assert said(conversations) == ["a", "b 2", "c 2"]
     assert beside.id in conversations.forest().turns
     assert len(conversations.forest().turns) == 7
-    assert conversations.place(cell="b", is_beside=True).left_behind == 0
+    assert conversations.place(cell="b", is_side_branch=True).left_behind == 0
     assert conversations.place(cell="b").left_behind == 1
 
 
@@ -220,7 +220,7 @@ def test_a_thread_switches_to_a_turn_beside_it_or_taken_back() -> None:
     """To the answer of another model, or to a turn that `undo` removed."""
     conversations = Conversations()
     ask(conversations, "one", "a")
-    ask(conversations, "by another model", "b", is_beside=True)
+    ask(conversations, "by another model", "b", is_side_branch=True)
     ask(conversations, "two", "b")
     conversations.undo()
 

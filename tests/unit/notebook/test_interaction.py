@@ -192,8 +192,8 @@ def test_later_states_outlive_the_cell_and_are_asked_at_its_place(world):
     world.move_to(9)
 
     assert [question.outlives_cell for question in world.sent] == [False, True, True, True]
-    assert [question.where.is_beside for question in world.sent] == [False, False, True, True]
-    assert {dataclasses.replace(question.where, is_beside=False) for question in world.sent} == {
+    assert [question.where.is_side_branch for question in world.sent] == [False, False, True, True]
+    assert {dataclasses.replace(question.where, is_side_branch=False) for question in world.sent} == {
         Where(cell="cell")
     }
 

@@ -55,7 +55,7 @@ def reading(**fields: Any) -> GaugeReading:
     return GaugeReading(**{"limiter": FULL, **nothing, **fields})
 
 
-def told(*limits: LimitReading, pace: PaceState | None = None) -> ClassReading:
+def class_reading(*limits: LimitReading, pace: PaceState | None = None) -> ClassReading:
     return ClassReading(name="claude-x", received_at=0.0, limits=limits, pace=pace)
 
 
@@ -126,12 +126,12 @@ def test_models_of_one_class_stand_together(sim: Simulator) -> None:
             },
             False,
         ),
-        ({"classes": (told(LimitReading(kind="requests", limit=60, left=60.0)),)}, True),
-        ({"classes": (told(LimitReading(kind="requests", limit=60, left=59.0)),)}, False),
+        ({"classes": (class_reading(LimitReading(kind="requests", limit=60, left=60.0)),)}, True),
+        ({"classes": (class_reading(LimitReading(kind="requests", limit=60, left=59.0)),)}, False),
         (
             {
                 "classes": (
-                    told(
+                    class_reading(
                         pace=PaceState(
                             model_class="claude-x", limits=(), waiting=0, under_way=0, paused_for=9.0
                         )
@@ -160,7 +160,7 @@ def test_the_picture_says_everything_in_words() -> None:
     html = draw_gauge(
         reading(
             limiter=limiter,
-            classes=(told(LimitReading(kind="input tokens", limit=60_000, left=1500.4), pace=pace),),
+            classes=(class_reading(LimitReading(kind="input tokens", limit=60_000, left=1500.4), pace=pace),),
             in_flight=4,
             waiting=(
                 WaitingReading(
@@ -213,7 +213,7 @@ def test_nothing_that_anybody_wrote_becomes_html() -> None:
 @pytest.mark.parametrize("level", [-50.0, 0.0, 1e300])
 def test_a_bar_is_never_shorter_than_nothing_or_longer_than_all(level: float) -> None:
     """This covers a bucket in debt and implausible reports of the server."""
-    html = draw_gauge(reading(classes=(told(LimitReading(kind="requests", limit=10, left=level)),)))
+    html = draw_gauge(reading(classes=(class_reading(LimitReading(kind="requests", limit=10, left=level)),)))
 
     widths = [float(width) for width in re.findall(r"width:([\d.]+)%", html)]
     assert all(0 <= width <= 100 for width in widths)

@@ -28,9 +28,9 @@ from claude_magic.render import (
 )
 from claude_magic.render._markdown import parser
 from claude_magic.render._tex import (
+    ARGUMENT_COMMANDS,
     MEASURES,
     SYMBOLS,
-    TAKERS,
     TOO_LARGE,
     TOO_MANY_FORMULAS,
     weight_of,
@@ -155,7 +155,7 @@ def test_a_formula_that_would_stop_the_page_is_shown_as_its_source(formula: str)
 )
 def test_no_command_that_nobody_knows_nests_without_end(names: list[str], argument: str) -> None:
     """There is no list of dangerous commands that could be incomplete: an unlisted command counts as a level."""
-    if all(name[1:] in SYMBOLS | TAKERS | MEASURES for name in names):
+    if all(name[1:] in SYMBOLS | ARGUMENT_COMMANDS | MEASURES for name in names):
         return
 
     assert weight_of((" ".join(names) + argument) * 80 + "x") is None

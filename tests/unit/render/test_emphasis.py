@@ -78,7 +78,7 @@ _(bar)_.|**foo bar**|** foo bar**|a**"foo"**|foo**bar**|__ foo bar__|a__"foo"__|
 LANGUAGES = pytest.mark.parametrize("name", EMPHASIS)
 
 
-def as_others_render(markdown: str) -> str:
+def render_by_commonmark(markdown: str) -> str:
     """Return the HTML of a parser that follows CommonMark exactly."""
     return MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown)
 
@@ -108,7 +108,7 @@ def test_other_parsers_see_the_same_in_our_markdown(name: str) -> None:
 
     shared = neutralise_markdown(markdown)
 
-    html = unescape(as_others_render(shared)).replace("\N{WORD JOINER}", "")
+    html = unescape(render_by_commonmark(shared)).replace("\N{WORD JOINER}", "")
     assert [part for part in expected if part not in html] == []
     assert shared.replace("\N{WORD JOINER}", "") == markdown
 
@@ -120,7 +120,7 @@ def test_it_is_emphasis_in_a_saved_reply_in_every_form(name: str) -> None:
 
     data = render_reply(snapshot(("text", markdown))).data
 
-    assert elements(data["text/html"]) == elements(as_others_render(data["text/markdown"])) != []
+    assert elements(data["text/html"]) == elements(render_by_commonmark(data["text/markdown"])) != []
     assert data["text/plain"] == markdown
 
 
@@ -140,7 +140,7 @@ def test_what_is_no_emphasis_stays_as_it_is(markdown: str) -> None:
     """Spaces and escapes prevent it, code does too, and `_` never works inside words."""
     assert elements(render_markdown(markdown)) == []
     assert neutralise_markdown(markdown).replace("\N{WORD JOINER}", "") == markdown
-    assert elements(as_others_render(neutralise_markdown(markdown))) == []
+    assert elements(render_by_commonmark(neutralise_markdown(markdown))) == []
 
 
 @pytest.mark.parametrize("mark", ["**", "*", "~~"])
@@ -156,13 +156,13 @@ def test_a_citation_between_words_and_marks_changes_nothing(mark: str) -> None:
     data = render_reply(replace(snapshot(), blocks=blocks)).data
 
     assert len(elements(data["text/html"])) == 4
-    assert len(elements(as_others_render(data["text/markdown"]))) == 4
+    assert len(elements(render_by_commonmark(data["text/markdown"]))) == 4
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_examples_of_commonmark_stay_as_they_are(example: str) -> None:
     """Here and in Markdown for other parsers, which contains no added characters."""
-    assert elements(render_markdown(example)) == elements(as_others_render(example))
+    assert elements(render_markdown(example)) == elements(render_by_commonmark(example))
     assert "\N{WORD JOINER}" not in neutralise_markdown(example)
 
 

@@ -57,7 +57,7 @@ def source_of(plan: BlockPlan) -> str:
     return "".join(block.source for block in plan.blocks)
 
 
-def picture_of(plan: BlockPlan) -> str:
+def html_of(plan: BlockPlan) -> str:
     """Return the HTML of all blocks as one, without the wrappers."""
     return without_wrappers("".join(block.html for block in plan.blocks))
 
@@ -96,7 +96,7 @@ def test_the_blocks_together_look_like_the_whole(text: str) -> None:
     plan = growing.update(text, is_final=True)
 
     if "]:" not in text:
-        assert picture_of(plan) == without_wrappers(render_markdown(text))
+        assert html_of(plan) == without_wrappers(render_markdown(text))
 
 
 @pytest.mark.parametrize("name", CONSTRUCTS)
@@ -114,9 +114,9 @@ def test_each_construct_is_cut_only_where_it_ends(name: str) -> None:
         expected = expected.replace(
             '<a href="https://example.org/1" target="_blank" rel="noopener noreferrer">it</a>', ""
         )
-        assert without_wrappers(expected).endswith(picture_of(plan)[-80:])
+        assert without_wrappers(expected).endswith(html_of(plan)[-80:])
     else:
-        assert picture_of(plan) == without_wrappers(expected)
+        assert html_of(plan) == without_wrappers(expected)
 
 
 @pytest.mark.parametrize("length", [10_000, 50_000, 150_000])
@@ -326,4 +326,4 @@ def test_pieces_hold_the_text_and_stay_as_they_are(text: str, steps: list[int]) 
         assert plan.finished[: len(finished)] == finished
         finished = plan.finished
     if "]:" not in text:
-        assert picture_of(growing.update(text, is_final=True)) == without_wrappers(render_markdown(text))
+        assert html_of(growing.update(text, is_final=True)) == without_wrappers(render_markdown(text))

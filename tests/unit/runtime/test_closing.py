@@ -19,13 +19,13 @@ def text(words: str) -> dict[str, Any]:
     return {"type": "text", "text": words}
 
 
-def said(*blocks: dict[str, Any]) -> dict[str, Any]:
+def assistant_turn(*blocks: dict[str, Any]) -> dict[str, Any]:
     return {"role": "assistant", "content": list(blocks)}
 
 
 def test_a_whole_turn_is_kept_as_it_is() -> None:
     """Thinking with its signature included."""
-    turn = [ASK, said(THINKING, text("Twelve metres."))]
+    turn = [ASK, assistant_turn(THINKING, text("Twelve metres."))]
 
     assert closed_turn(turn, "cut") == turn
 
@@ -33,15 +33,15 @@ def test_a_whole_turn_is_kept_as_it_is() -> None:
 def test_a_question_without_an_answer_is_not_kept() -> None:
     """A question with a blank answer is not kept either: the API rejects both."""
     assert closed_turn([ASK], "cut") is None
-    assert closed_turn([ASK, said()], "cut") is None
-    assert closed_turn([ASK, said(THINKING)], "cut") is None
+    assert closed_turn([ASK, assistant_turn()], "cut") is None
+    assert closed_turn([ASK, assistant_turn(THINKING)], "cut") is None
 
 
 def test_calls_that_nobody_answered_are_answered_with_an_error() -> None:
     """All of them, because one missing result makes the whole history invalid."""
     second = {**CALL, "id": "toolu_2"}
 
-    kept = closed_turn([ASK, said(text("Let me see."), CALL, second)], "never run")
+    kept = closed_turn([ASK, assistant_turn(text("Let me see."), CALL, second)], "never run")
 
     assert kept is not None
     assert kept[-1] == {
@@ -59,22 +59,22 @@ def test_results_stay_though_the_answer_to_them_never_came() -> None:
         "role": "user",
         "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "12 m"}],
     }
-    turn = [ASK, said(CALL), results]
+    turn = [ASK, assistant_turn(CALL), results]
 
     assert closed_turn(turn, "cut") == turn
-    assert closed_turn([*turn, said(THINKING)], "cut") == turn
+    assert closed_turn([*turn, assistant_turn(THINKING)], "cut") == turn
 
 
 def test_a_search_that_the_server_never_ended_is_left_out() -> None:
     """Its result would have come with the next part of a paused answer."""
-    kept = closed_turn([ASK, said(text("Searching."), SEARCH)], "cut")
+    kept = closed_turn([ASK, assistant_turn(text("Searching."), SEARCH)], "cut")
 
-    assert kept == [ASK, said(text("Searching."))]
+    assert kept == [ASK, assistant_turn(text("Searching."))]
 
 
 def test_a_search_whose_result_came_after_a_pause_is_kept() -> None:
     """It is sent back unchanged, like every reply that is not the last."""
-    turn = [ASK, said(SEARCH), said(FOUND, text("Twelve."))]
+    turn = [ASK, assistant_turn(SEARCH), assistant_turn(FOUND, text("Twelve."))]
 
     assert closed_turn(turn, "cut") == turn
 
@@ -83,7 +83,7 @@ def test_blank_text_does_not_go_back() -> None:
     """The server may send it, but does not accept it."""
     message = Message(content=[text(""), CALL, text(" \n")])
 
-    assert returned(message) == said(CALL)
+    assert returned(message) == assistant_turn(CALL)
 
 
 def test_of_a_reply_that_broke_off_goes_back_what_came_whole() -> None:
@@ -91,7 +91,7 @@ def test_of_a_reply_that_broke_off_goes_back_what_came_whole() -> None:
     half = parse_block(CALL, is_complete=False)
     message = Message(content=[THINKING, text("It is"), THINKING, half])
 
-    assert closed_reply(message) == said(THINKING, text("It is"))
+    assert closed_reply(message) == assistant_turn(THINKING, text("It is"))
     assert closed_reply(Message(content=[half])) is None
 
 
@@ -122,7 +122,7 @@ def test_a_call_without_an_id_gets_one_and_one_without_a_name_is_no_call() -> No
     message = with_distinct_calls(Message(content=[{**CALL, "id": None}, missing, nameless]), set())
 
     first, second = ({**CALL, "id": name} for name in ("toolu_1", "toolu_2"))
-    assert returned(message) == said(first, second)
+    assert returned(message) == assistant_turn(first, second)
     closed = closed_turn([ASK, returned(message)], "cut")
     assert closed is not None
     assert [result["tool_use_id"] for result in closed[-1]["content"]] == ["toolu_1", "toolu_2"]
@@ -130,7 +130,7 @@ def test_a_call_without_an_id_gets_one_and_one_without_a_name_is_no_call() -> No
 
 def test_the_ids_of_earlier_calls_are_read_from_the_history() -> None:
     """Server tool calls do not count, because the client does not answer them."""
-    assert call_ids([ASK, said(text("Well."), CALL, SEARCH), said(CALL)]) == {"toolu_1"}
+    assert call_ids([ASK, assistant_turn(text("Well."), CALL, SEARCH), assistant_turn(CALL)]) == {"toolu_1"}
 
 
 def test_arguments_that_are_no_json_stay_with_a_call_that_gets_another_id() -> None:

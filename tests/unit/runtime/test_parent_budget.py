@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+def count_searches(monkeypatch: pytest.MonkeyPatch) -> Looks:
     """Return a function that gives the ancestors a budget, and returns a list that grows with each search."""
 
     def have(budget: ParentBudget | None) -> list[int]:
@@ -65,9 +65,9 @@ def admits(ledger: Ledger) -> bool:
 
 
 def test_they_are_not_looked_at_again_while_the_folder_is_as_it_was(
-    folder: Path, looks: Looks, pass_time: Callable[[], None]
+    folder: Path, count_searches: Looks, pass_time: Callable[[], None]
 ) -> None:
-    seen, ledger = looks(None), Ledger()
+    seen, ledger = count_searches(None), Ledger()
 
     for _ in range(3):
         assert admits(ledger)
@@ -77,10 +77,10 @@ def test_they_are_not_looked_at_again_while_the_folder_is_as_it_was(
 
 
 def test_the_folder_is_not_looked_at_for_each_of_many_requests(
-    folder: Path, looks: Looks, pass_time: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    folder: Path, count_searches: Looks, pass_time: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A map sends a thousand requests per second, and each look is a system call."""
-    looks(None)
+    count_searches(None)
     ledger, changed_at, looked = Ledger(), _ledger._changed_at, list[int]()
     monkeypatch.setattr(_ledger, "_changed_at", lambda: looked.append(1) or changed_at())
 
@@ -92,13 +92,13 @@ def test_the_folder_is_not_looked_at_for_each_of_many_requests(
     assert len(looked) == 2
 
 
-def test_a_new_mark_is_found(folder: Path, looks: Looks, pass_time: Callable[[], None]) -> None:
+def test_a_new_mark_is_found(folder: Path, count_searches: Looks, pass_time: Callable[[], None]) -> None:
     """A budget that is set while a map runs: from then on, each request is refused."""
-    looks(None)
+    count_searches(None)
     ledger = Ledger()
     assert admits(ledger)
 
-    seen = looks(ParentBudget(1, 2.0))
+    seen = count_searches(ParentBudget(1, 2.0))
     (folder / "budget-1").write_text("{}")
     pass_time()
 
@@ -107,10 +107,10 @@ def test_a_new_mark_is_found(folder: Path, looks: Looks, pass_time: Callable[[],
 
 
 def test_what_changed_just_now_may_change_again_unseen(
-    folder: Path, looks: Looks, pass_time: Callable[[], None]
+    folder: Path, count_searches: Looks, pass_time: Callable[[], None]
 ) -> None:
     """A marker may be created and then written within the same clock tick."""
-    seen, ledger = looks(None), Ledger()
+    seen, ledger = count_searches(None), Ledger()
     os.utime(folder)
 
     admits(ledger)
@@ -120,9 +120,9 @@ def test_what_changed_just_now_may_change_again_unseen(
     assert len(seen) == 2
 
 
-def test_a_forked_child_looks_for_itself(folder: Path, looks: Looks) -> None:
+def test_a_forked_child_looks_for_itself(folder: Path, count_searches: Looks) -> None:
     """The parent's own marker did not count for the parent, but counts for the child."""
-    seen, ledger = looks(None), Ledger()
+    seen, ledger = count_searches(None), Ledger()
     admits(ledger)
 
     admits(ledger.for_forked_child())
@@ -130,9 +130,9 @@ def test_a_forked_child_looks_for_itself(folder: Path, looks: Looks) -> None:
     assert len(seen) == 2
 
 
-def test_with_a_budget_of_its_own_a_process_does_not_look(folder: Path, looks: Looks) -> None:
+def test_with_a_budget_of_its_own_a_process_does_not_look(folder: Path, count_searches: Looks) -> None:
     """It starts an account of its own."""
-    seen, ledger = looks(ParentBudget(1, 2.0)), Ledger()
+    seen, ledger = count_searches(ParentBudget(1, 2.0)), Ledger()
     ledger.set_budget(None)
 
     assert admits(ledger)

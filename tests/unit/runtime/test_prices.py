@@ -112,7 +112,7 @@ def test_the_tables_know_the_same_models() -> None:
         assert facts.binds_thinking == model.checks_thinking
         assert facts.retires == model.retires
         assert facts.thinking == set(model.thinking)
-        assert facts.quiet_up_to_high == model.disabled_up_to_high
+        assert facts.disabled_up_to_high == model.disabled_up_to_high
 
 
 def test_no_cache_price_is_out_of_proportion() -> None:

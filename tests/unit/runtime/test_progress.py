@@ -71,12 +71,12 @@ def progress(clock: Clock) -> Fed:
     return Fed(question=Question(prompt="Hello"), model="asked-for", max_attempts=4, clock=clock)
 
 
-def begun(block: ContentBlock, index: int = 0) -> ContentBlockStart:
+def started_with(block: ContentBlock, index: int = 0) -> ContentBlockStart:
     return ContentBlockStart(index, block.to_param())
 
 
 def text_block(index: int = 0) -> ContentBlockStart:
-    return begun(TextBlock(type="text", text=""), index)
+    return started_with(TextBlock(type="text", text=""), index)
 
 
 def delta(text: str, index: int = 0, kind: str = "text_delta") -> ContentBlockDelta:
@@ -155,7 +155,7 @@ def test_a_limit_of_the_servers_is_named(progress: Fed, clock: Clock) -> None:
 
 def test_blocks_grow_by_index_also_where_they_overlap_or_have_no_start(progress: Fed) -> None:
     """Servers that interleave blocks, or leave out their start, do no harm."""
-    progress.take(begun(ThinkingBlock(type="thinking", thinking="hm", signature="")))
+    progress.take(started_with(ThinkingBlock(type="thinking", thinking="hm", signature="")))
     progress.take(text_block(1))
     progress.take(delta("A", 1))
     progress.take(delta(", well", 0, "thinking_delta"))
@@ -347,7 +347,7 @@ def test_a_call_that_is_being_written_does_not_look_like_an_earlier_one_of_its_i
     content.note_call("toolu_1", CallState.DONE, "04:12")
 
     accumulator = MessageAccumulator()
-    accumulator.add(begun(call))
+    accumulator.add(started_with(call))
     content.follow(accumulator)
 
     first, second = content.snapshot()

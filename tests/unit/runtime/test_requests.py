@@ -27,12 +27,12 @@ class Made(NamedTuple):
     notes: tuple[str, ...]
 
 
-def made(*arguments: Any, **options: Any) -> Made:
+def make_planned(*arguments: Any, **options: Any) -> Made:
     return Made(*make_request(*arguments, **options))
 
 
 def plan(**options: Any) -> Made:
-    return made(Question(prompt="Hello"), resolve([option_layer(options)]))
+    return make_planned(Question(prompt="Hello"), resolve([option_layer(options)]))
 
 
 def thinking(**options: Any) -> object:
@@ -59,7 +59,7 @@ def test_options_reach_the_request() -> None:
     )
 
     question = Question(prompt="Hello", stop_sequences=["END"])
-    body = made(question, settings).request.to_body(stream=False)
+    body = make_planned(question, settings).request.to_body(stream=False)
 
     assert body["system"] == "Be brief."
     assert body["output_config"] == {"effort": "low"}
@@ -165,9 +165,9 @@ def test_what_was_said_before_comes_first_and_is_cached() -> None:
         {"role": "assistant", "content": [{"type": "text", "text": "Hi."}]},
     ]
 
-    body = made(Question(prompt="And?"), resolve([option_layer({})]), History(messages=said)).request.to_body(
-        stream=True
-    )
+    body = make_planned(
+        Question(prompt="And?"), resolve([option_layer({})]), History(messages=said)
+    ).request.to_body(stream=True)
 
     assert body["messages"] == [*said, {"role": "user", "content": "And?"}]
     assert body["cache_control"] == {"type": "ephemeral"}
@@ -186,7 +186,7 @@ def test_thinking_of_another_system_prompt_is_dropped_by_the_server(model: str, 
     """Models that bind their thinking would reject the request; others do not support the field."""
     settings = resolve([option_layer({"model": model, "thinking": "show"})])
 
-    request = made(Question(prompt="And?"), settings, History(is_rebound=True)).request
+    request = make_planned(Question(prompt="And?"), settings, History(is_rebound=True)).request
 
     binding = {"prefix_mismatch_behavior": "drop_block"}
     assert (request.thinking or {}).get("block_binding") == (binding if is_asked else None)
@@ -198,7 +198,7 @@ def test_further_fields_are_merged_into_the_request() -> None:
     extra = {"output_config": {"task_budget": 5}, "service_tier": "standard_only", "max_tokens": 9}
     settings = resolve([option_layer({"effort": "low"})])
 
-    body = made(Question(prompt="Hi", extra=extra), settings).request.to_body(stream=True)
+    body = make_planned(Question(prompt="Hi", extra=extra), settings).request.to_body(stream=True)
 
     assert body["output_config"] == {"effort": "low", "task_budget": 5}
     assert body["service_tier"] == "standard_only"
@@ -209,7 +209,7 @@ def test_further_fields_are_merged_into_the_request() -> None:
 def test_fields_that_are_ours_to_write_cannot_be_set(name: str) -> None:
     """They would break the conversation."""
     with pytest.raises(ConfigurationError, match=f"{name} cannot be set"):
-        made(Question(prompt="Hi", extra={name: 1}), resolve([option_layer({})]))
+        make_planned(Question(prompt="Hi", extra={name: 1}), resolve([option_layer({})]))
 
 
 @pytest.mark.parametrize(
@@ -226,6 +226,6 @@ def test_the_web_search_is_of_the_version_that_the_model_knows(model: str, versi
     """The newest for current models; the universally supported one for older and unknown models."""
     settings = resolve([option_layer({"model": model})])
 
-    tools = made(Question(prompt="Hello", max_searches=5), settings).request.tools
+    tools = make_planned(Question(prompt="Hello", max_searches=5), settings).request.tools
 
     assert tools == [{"type": version, "name": "web_search", "max_uses": 5}]

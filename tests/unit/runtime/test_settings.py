@@ -350,7 +350,7 @@ HOSTILE = {
 }
 
 
-def read_beside(path: Path) -> ResolvedSettings:
+def settings_with_file_beside(path: Path) -> ResolvedSettings:
     return resolve([local_file_layer(path, SettingsFiles().read(path))])
 
 
@@ -361,7 +361,7 @@ def test_whatever_is_wrong_with_a_settings_file_is_one_line_that_names_it(name: 
     path.write_bytes(HOSTILE[name])
 
     with pytest.raises(ConfigurationError, match=r"claude-magic\.toml") as caught:
-        read_beside(path)
+        settings_with_file_beside(path)
 
     message = str(caught.value)
     assert "\n" not in message
@@ -394,7 +394,7 @@ def test_of_many_unknown_keys_a_few_are_named(tmp_path: Path) -> None:
     path = tmp_path / "claude-magic.toml"
     path.write_text("\n".join(f"a{number} = 1" for number in range(4_000)) + f"\n{'x' * 9_000} = 1\n")
 
-    notes = read_beside(path).notes
+    notes = settings_with_file_beside(path).notes
 
     assert len(notes) == 6
     assert "3,996 more" in notes[-1]

@@ -25,7 +25,7 @@ import pytest
 from claude_magic.display import FrontEnd
 from claude_magic.notebook._session_commands import login
 from claude_magic.runtime import interrupts_kept_for
-from claude_magic.tools import ToolCall, TypedApproval, interrupts_heard
+from claude_magic.tools import ToolCall, TypedApproval, interruptible_read
 from claude_magic.tools._nested_loop import run_to_end
 
 pytestmark = pytest.mark.skipif(
@@ -72,7 +72,7 @@ def test_ctrl_c_before_the_read_is_heard(read_too_late: Read) -> None:
     """Without a key; signal handler and wake-up file descriptor are restored, and no thread is left."""
     before = signal.getsignal(signal.SIGINT), threading.active_count()
 
-    with pytest.raises(KeyboardInterrupt), interrupts_heard():
+    with pytest.raises(KeyboardInterrupt), interruptible_read():
         read_too_late()
 
     assert (signal.getsignal(signal.SIGINT), threading.active_count()) == before
@@ -104,7 +104,7 @@ def test_a_signal_handler_of_an_event_loop_still_runs() -> None:
 
     async def ask() -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, heard.append, "SIGUSR1")
-        with interrupts_heard():
+        with interruptible_read():
             os.kill(os.getpid(), signal.SIGUSR1)
         for _ in range(1_000):
             if heard:
@@ -121,7 +121,7 @@ def test_in_another_thread_nothing_changes() -> None:
     outcome: list[str] = []
 
     def ask() -> None:
-        with interrupts_heard():
+        with interruptible_read():
             outcome.append("asked")
 
     thread = threading.Thread(target=ask)

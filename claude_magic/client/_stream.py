@@ -17,7 +17,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self, cast
+from typing import Protocol, Self
 
 from ._attempts import Attempts
 from ._config import REDACTED, ClientConfig
@@ -326,7 +326,8 @@ class EventReader:
         if self._key.is_in(texts):
             events, are_alike = self._key.redact(events), False
         if are_alike and texts:
-            self.accumulator.add_deltas(cast("list[ContentBlockDelta]", events), texts)
+            # All are deltas. A cast would be called for each read.
+            self.accumulator.add_deltas(events, texts)  # type: ignore[arg-type]
         else:
             for event in events:
                 self.accumulator.add(event)

@@ -6,10 +6,8 @@ import atexit
 import ipaddress
 import os
 import signal
-import ssl
 import sys
 import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -48,27 +46,6 @@ def _refuse_other_hosts(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_refuse_other_hosts)
-
-
-@pytest.fixture(scope="session")
-def certificates_read_once() -> Iterator[None]:
-    """Let the clients of all tests share the certificates to trust, which cost each 40 ms of a processor to read.
-
-    A test that names other certificates in the environment gets those.
-    """
-    from claude_magic.client import _transport
-
-    build, by_place = _transport._build_tls, {}
-
-    def build_once() -> ssl.SSLContext:
-        place = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-        if place not in by_place:
-            by_place[place] = build()
-        return by_place[place]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_transport, "_build_tls", build_once)
-        yield
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -101,7 +101,7 @@ class HTTPTransport:
         self._clean_texts: set[str] = set()
         self._is_closed = False
         self._proxy = proxy_for(config.base_url)
-        tls, options, proxied = _build_tls(), _socket_options(), _proxy_of(self._proxy)
+        tls, options, proxied = _build_tls(config.base_url), _socket_options(), _proxy_of(self._proxy)
         self.connections = Connections(
             lambda: _Connection(tls, options, proxied),
             most=_MAX_CONNECTIONS,
@@ -413,7 +413,10 @@ class _Connection(httpx2.AsyncHTTPTransport):
         return found is not None and bool(found._h11_state.trailing_data[0])
 
 
-def _build_tls() -> ssl.SSLContext:
+def _build_tls(base_url: str) -> ssl.SSLContext:
+    """Return the TLS settings for a server. Reading the certificates to trust takes 40 ms, so for `http://` none are read."""
+    if not base_url.startswith("https:"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         return httpx2.create_ssl_context()
     except (OSError, ValueError) as failure:

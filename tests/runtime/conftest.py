@@ -40,9 +40,7 @@ class RunScript(Protocol):
 
 
 @pytest.fixture(autouse=True)
-def _empty_surroundings(
-    tmp_path: Path, certificates_read_once: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _empty_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Isolate tests from the developer's settings file, keyring and environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))

@@ -40,7 +40,7 @@ class Serve(Protocol):
 
 
 @pytest.fixture(autouse=True)
-def _no_proxy(certificates_read_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the proxy variables of the developer's environment."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)

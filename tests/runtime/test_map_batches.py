@@ -1219,6 +1219,7 @@ def test_a_batch_that_is_lost_can_be_forgotten(
     sim.script_batch_calls("create", accept_unheard(gate=Gate()))
     with child(tmp_path):
         eventually(lambda: len(sim.batches) == 1)
+    clock.moved = notes()[0].beat - clock.now()
     monkeypatch.setenv("ANTHROPIC_API_KEY", "other")
     with pytest.raises(ClaudeError, match="is being sent"):
         claude.forget_batch(notes()[0].tag)

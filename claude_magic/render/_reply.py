@@ -13,7 +13,7 @@ from typing import Any, Final
 from ..client import Usage
 from ..context import redact
 from ..conversation import OUTPUT_KEY, Turn, in_pieces, turn_fields
-from ..runtime import Phase, ReplySnapshot, format_price
+from ..runtime import Phase, ReplySnapshot, describe_reason, format_price
 from ..schema import describe_hidden, fenced_blocks, hidden_in, reveal
 from ._answer import NORMAL_STOPS, render_answer, render_thinking, runs_of
 from ._markdown import close_open_marks, parse_blocks, render_markdown
@@ -157,7 +157,7 @@ def describe_total_cost(snapshots: Iterable[ReplySnapshot]) -> str:
 def describe_stop(snapshot: ReplySnapshot, kept_in: str = LAST) -> str:
     """Return the reason why the answer ended early, as a sentence or two; "" if it ended normally or failed."""
     if snapshot.phase is Phase.CANCELLED:
-        return f"Interrupted: the partial answer is kept in {kept_in}." if snapshot.text else "Interrupted."
+        return _describe_interrupt(snapshot, kept_in)
     if snapshot.phase is not Phase.COMPLETE or snapshot.stop_reason in NORMAL_STOPS:
         return ""
     match snapshot.stop_reason:
@@ -178,6 +178,16 @@ def describe_stop(snapshot: ReplySnapshot, kept_in: str = LAST) -> str:
             return "Ended to compact the conversation: continue with the compacted history."
         case other:
             return f"Ended for a reason unknown to this version: {other}."
+
+
+def _describe_interrupt(snapshot: ReplySnapshot, kept_in: str) -> str:
+    if snapshot.text:
+        return f"Interrupted: the partial answer is kept in {kept_in}."
+    last = snapshot.attempts[-1] if snapshot.attempts else None
+    if last is None or not last.will_retry:
+        return "Interrupted."
+    reason = describe_reason(last.error)
+    return f"Interrupted while retrying: attempt {last.attempt} of {last.max_attempts} failed ({reason})."
 
 
 def _describe_refusal(details: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from ._models import (
     undated,
     usd,
 )
-from ._progress import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot, Round, Wait
+from ._progress import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot, Round, Wait, describe_reason
 from ._provenance import Asked, AskedRows, Tally, asked_of
 from ._recording import SENT_AS_IT_IS, Recording
 from ._replay import NO_BATCHES, NotRecordedError

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from snapshots import snapshot, turn
 
-from claude_magic.client import ClaudeError, OverloadedError, Usage
+from claude_magic.client import APIError, AttemptFinished, ClaudeError, NetworkError, OverloadedError, Usage
 from claude_magic.render import (
     Column,
     describe_status,
@@ -282,6 +282,45 @@ def test_an_interrupted_answer_says_where_the_rest_is() -> None:
     assert text == (
         "Interrupted: the partial answer is kept in claude.last.\nclaude-sonnet-5-5 · 1,234 tokens in · 3.2 s"
     )
+
+
+def attempt(error: ClaudeError, *, will_retry: bool) -> AttemptFinished:
+    return AttemptFinished(
+        attempt=2,
+        max_attempts=6,
+        method="POST",
+        path="/v1/messages",
+        status=None,
+        error=error,
+        will_retry=will_retry,
+        delay=1.0 if will_retry else None,
+        duration=0.1,
+        elapsed=0.1,
+        request_id=None,
+        give_up_reason=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OverloadedError("Overloaded.", status=529), "overloaded"),
+        (APIError("Bad gateway.", status=502), "server error 502"),
+        (NetworkError("No route."), "connection failed"),
+    ],
+)
+def test_an_interrupted_retry_says_why_it_was_one(error: ClaudeError, reason: str) -> None:
+    """The reason is not lost with the countdown. It is left out if the answer began after all, or nothing failed."""
+    stopped = {"phase": Phase.CANCELLED, "stop_reason": None, "usage": None}
+    retried = (attempt(error, will_retry=True),)
+
+    text = render_footer_text(snapshot(attempts=retried, **stopped))
+    began = render_footer_text(snapshot(("text", "half"), attempts=retried, **stopped))
+    first = render_footer_text(snapshot(**stopped))
+
+    assert text.startswith(f"Interrupted while retrying: attempt 2 of 6 failed ({reason}).\n")
+    assert began.startswith("Interrupted: the partial answer is kept in claude.last.\n")
+    assert first.startswith("Interrupted.\n")
 
 
 def test_a_failure_in_mid_answer_is_one_line_under_what_had_come() -> None:

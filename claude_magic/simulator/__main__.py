@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import signal
 import sys
-import threading
+import time
 from collections.abc import Sequence
 
 from ._scenarios import scenarios
@@ -30,28 +30,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         requests_per_minute=options.requests_per_minute,
         max_recorded=0,
     )
-    try:
-        simulator.start()
-    except OSError as error:
-        print(f"claude_magic.simulator: {error.strerror or error}", file=sys.stderr)
-        return 1
-    with simulator:
-        print(f"The simulator serves the Messages API at {simulator.url}", flush=True)
-        print(
-            f"Point a client there: export ANTHROPIC_BASE_URL={simulator.url}  (Ctrl-C stops the simulator)",
-            flush=True,
-        )
-        _wait_for_signal()
-    return 0
-
-
-def _wait_for_signal() -> None:
-    ended = threading.Event()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # From here, because Ctrl-C may come as soon as the server answers, before its address is printed.
     with contextlib.suppress(KeyboardInterrupt):
-        signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
-        # A wait without a timeout ignores Ctrl-C on Windows.
-        while not ended.wait(1.0):
-            pass
+        try:
+            simulator.start()
+        except OSError as error:
+            print(f"claude_magic.simulator: {error.strerror or error}", file=sys.stderr)
+            return 1
+        with simulator:
+            print(f"The simulator serves the Messages API at {simulator.url}", flush=True)
+            print(
+                f"Point a client there: export ANTHROPIC_BASE_URL={simulator.url}  (Ctrl-C stops the simulator)",
+                flush=True,
+            )
+            while True:
+                time.sleep(3600)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

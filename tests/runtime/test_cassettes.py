@@ -449,7 +449,7 @@ def test_an_answer_that_cannot_be_recorded_is_shown_with_a_note(runtime: Runtime
     assert reply.text
     (note,) = [note for note in reply.snapshot().notes if "cassette" in note]
     assert note.startswith(
-        "This answer was not recorded, so running it again asks again. The cassette claude.cassette.jsonl cannot"
+        "This answer was not recorded; the next run asks Claude again. The cassette claude.cassette.jsonl cannot"
     )
     assert reply.snapshot().recorded == ()
 

@@ -522,7 +522,7 @@ def test_what_a_stopped_map_gave_can_be_retried(sim: Simulator) -> None:
     [
         (
             {"journal": False},
-            r"1 of 3 requests are answered; there is no journal, so .*`claude.retry` of it",
+            r"1 of 3 requests are answered; there is no journal, so .*`claude.retry`",
             3,
         ),
         (
@@ -554,7 +554,7 @@ def test_a_map_that_sends_nothing_needs_no_approval_of_its_price(sim: Simulator)
     """With replay="only", the error is about the cassette, not about the price."""
     items = range(5_000)
     assert "not sent" in str(claude.map("Say {{ item }}", items, replay="only", dry_run=True))
-    with pytest.raises(MapStoppedError, match="no answer to this request, and replay is only"):
+    with pytest.raises(MapStoppedError, match="no answer to this request, and replay is 'only'"):
         claude.map("Say {{ item }}", items, replay="only")
     assert not sim.requests
 
@@ -637,7 +637,7 @@ def test_interrupted_without_a_journal_the_error_has_what_there_is(sim: Simulato
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(KeyboardInterrupt, match="only in `result` of this error") as stopped:
+    with pytest.raises(KeyboardInterrupt, match="only in the `result` of this error") as stopped:
         claude.map("Say {{ item }}", range(5), concurrency=1, journal=False)
     thread.join()
     gate.open()
@@ -813,7 +813,7 @@ def test_killed_three_times_it_loses_no_answer_and_asks_none_again(
         ("{{ text }}", pl.LazyFrame({"text": ["one"]}), {}, "is lazy. Collect it first"),
         ("{{ text }}", pd.DataFrame([[1, 2]], columns=["text", "text"]), {}, "cannot be mapped: .*unique"),
         ("{{ row }}", pd.DataFrame([[1, 2]], columns=[1, "1"]), {}, "its columns 1 and '1' apart"),
-        ("{{ item }}", iter([]), {}, "yields nothing.*used up: make it again"),
+        ("{{ item }}", iter([]), {}, "yields nothing.*exhausted: create it again"),
         ("{{ item }}", ["a"], {"max_cost": "2"}, "max_cost is an amount in USD.*not '2'"),
         ("{{ item }}", ["a"], {"concurrency": True}, "concurrency is a whole number.*not True"),
         ("{{ item }}", ["a"], {"prefix": 3}, "prefix is a text.*not 3"),
@@ -1048,7 +1048,7 @@ def test_dry_run_sends_nothing_and_shows_three_requests(sim: Simulator) -> None:
 def test_what_stands_behind_a_value_and_cannot_be_cached_is_told() -> None:
     preview = claude.map("{{ item }}\n" + "A long instruction. " * 200, ["a", "b"], dry_run=True)
 
-    assert "no cache finds them there" in " ".join(preview.notes)
+    assert "cannot be cached there" in " ".join(preview.notes)
 
 
 def test_every_answer_is_booked(sim: Simulator) -> None:

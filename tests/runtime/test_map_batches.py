@@ -567,10 +567,10 @@ def test_what_is_in_a_batch_is_not_asked_online_beside_it(sim: Simulator, clock:
     interrupt_while_waiting(sim, clock)
 
     with pytest.raises(
-        ConfigurationError, match=r"Of these rows, 4 are in a batch already \(msgbatch_.*paid twice"
+        ConfigurationError, match=r"Of these rows, 4 are in a batch already \(msgbatch_.*paid for twice"
     ):
         claude.map(PROMPT, FRAME)
-    assert "would be paid twice" in str(claude.map(PROMPT, FRAME, dry_run=True))
+    assert "would be paid for twice" in str(claude.map(PROMPT, FRAME, dry_run=True))
     assert ask(dry_run=True).in_batches == 4
     assert ask(dry_run=True).to_ask == 0
     # A row beside them is.

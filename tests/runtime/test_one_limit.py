@@ -251,7 +251,7 @@ def test_requests_that_start_together_do_not_pass_the_budget_together(server: Re
 
 
 def test_a_server_that_goes_and_forgets_neither_loses_nor_doubles_what_was_spent() -> None:
-    """Promise: while it is away each process has its share of the rest; when it is back, empty, the state is restored."""
+    """Promise: while it cannot be reached each process has its share of the rest; when it is back, empty, the state is restored."""
 
     async def play(ledgers: list[Ledger], admit: Admit) -> None:
         one, other = ledgers
@@ -266,7 +266,7 @@ def test_a_server_that_goes_and_forgets_neither_loses_nor_doubles_what_was_spent
         for _ in range(2):
             await admit(other)  # half of the 6.5 that are left
         for _ in range(2):
-            with pytest.raises(BudgetExceededError, match="is away"):
+            with pytest.raises(BudgetExceededError, match="cannot be reached"):
                 await admit(other)
         own_server.start()
         await until(lambda: all(ledger._shared._link.is_up for ledger in ledgers))  # type: ignore[union-attr]

@@ -126,7 +126,7 @@ def test_parameters_are_written_in_words_that_a_paper_could_print(
         is_simulated=False,
     )
 
-    assert f"Parameters: {words}. What is not named" in str(Methods(asked=[asked]))
+    assert f"Parameters: {words}. Parameters that are not listed" in str(Methods(asked=[asked]))
 
 
 def test_failures_and_interruptions_are_counted(runtime: Runtime, when: Any) -> None:
@@ -232,5 +232,5 @@ def test_the_manifest_is_a_file_without_secrets(runtime: Runtime, sim: Simulator
 
 def test_nothing_asked_is_said_so(runtime: Runtime) -> None:
     """Instead of an empty paragraph."""
-    assert str(described(runtime)) == "This kernel has asked nothing, so there are no methods to describe."
+    assert str(described(runtime)) == "This kernel has sent nothing, so there are no methods to describe."
     assert "The cassette claude.cassette.jsonl is empty" in str(described(runtime, of_cassette=True))

@@ -295,7 +295,7 @@ def test_without_a_server_a_share_of_the_limit_applies_and_one_line_is_logged(
     assert len(said) == 2
     assert "cannot be reached" in said[0]
     assert "TLS" not in said[0]
-    assert "1/10 of it" in said[0]
+    assert "1/10 of the limit" in said[0]
     assert "is shared again" in said[1]
 
 
@@ -384,7 +384,7 @@ def test_a_server_that_hangs_counts_as_unreachable(
 
 REFUSALS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "password": (("--requirepass", "right"), "", "refuses the user or password"),
-    "database": ((), "?db=99", "has no database of the number"),
+    "database": ((), "?db=99", "has no database with the number"),
     "memory": (("--maxmemory", "1"), "", "has no memory left"),
     "replica": (("--replicaof", "127.0.0.1 1"), "", "is a read-only replica"),
     "cluster": (("--cluster-enabled", "yes"), "", "is part of a cluster"),

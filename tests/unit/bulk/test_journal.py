@@ -161,7 +161,7 @@ def test_newer_journal_is_unchanged(journal: Journal, path: Path) -> None:
     journal._database.execute("PRAGMA user_version = 7")
     journal.close()
 
-    with pytest.raises(JournalError, match=r"newer claude_magic \(journal version 7, and this one knows 2\)"):
+    with pytest.raises(JournalError, match=r"newer claude_magic \(journal version 7; this one supports 2\)"):
         Journal(path)
 
 
@@ -247,7 +247,7 @@ def test_deleted_current_folder_raises(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
 
-    with pytest.raises(JournalError, match="the current folder, and that is gone"):
+    with pytest.raises(JournalError, match="the current folder, which no longer exists"):
         journal_path()
 
 

@@ -104,6 +104,6 @@ def broken() -> Iterator[str]:
 def test_failing_generator_reports_its_progress() -> None:
     with pytest.raises(
         ConfigurationError,
-        match=r"after 1 the generator raised ValueError: the line is dead\..*make it again",
+        match=r"after 1 the generator raised ValueError: the line is dead\..*create it again",
     ):
         read_once(broken())

@@ -90,7 +90,7 @@ def test_answer_that_cannot_be_stored_is_reported(journal: Journal) -> None:
     """Such as a number beyond 64 bits from a broken server. No caller waits forever."""
     failures = write(journal, [answer(1)._replace(tokens_in=2**70)])
 
-    assert "cannot take an answer (OverflowError" in str(failures[0])
+    assert "cannot be written to the journal (OverflowError" in str(failures[0])
 
 
 def test_full_disk_is_reported(journal: Journal) -> None:

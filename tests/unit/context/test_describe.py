@@ -153,7 +153,7 @@ def test_a_cut_is_reported_in_the_text_and_in_a_note() -> None:
 
     assert "[… 36,004 characters left out …]" in collected.text
     assert collected.text.endswith("END")
-    assert collected.notes == ("Of a text of 50,003 characters, 36,004 were left out.",)
+    assert collected.notes == ("36,004 of 50,003 characters of a text were left out.",)
 
 
 def test_recursive_data_is_described_once() -> None:

@@ -43,7 +43,7 @@ def test_the_table_shows_which_answers_were_used(path: Path) -> None:
     assert "error" in rows[2]
     assert "c.jsonl: 3 answers, 1 kB." in text
     assert "2 not used in this kernel. After a whole run, %claude cassette prune deletes them." in text
-    assert "marks of a merge conflict (line 5)" in text
+    assert "merge conflict markers (line 5)" in text
 
 
 def test_pruning_before_anything_was_used_is_refused(path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_line_that_is_cut_is_named_once_and_stays(cassette: Cassette, path: Pa
     other = Cassette(path)
     assert texts(other) == ["Hello", "Grüße 🙂"]
     assert other.remarks() == [
-        "A line of the cassette cannot be read: claude.cassette.jsonl:4 (not JSON, or truncated). It is left as found."
+        "A line of the cassette cannot be read: claude.cassette.jsonl:4 (not JSON, or truncated). It is left unchanged."
     ]
     assert other.remarks() == []
 
@@ -168,7 +168,7 @@ def test_a_merge_conflict_gives_both_sides(cassette: Cassette, path: Path) -> No
     other = Cassette(path)
 
     assert texts(other) == ["Theirs", "Grüße 🙂"]
-    assert "marks of a merge conflict (line 2)" in other.remarks()[0]
+    assert "merge conflict markers (line 2)" in other.remarks()[0]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_newer_file_is_neither_read_nor_changed(path: Path) -> None:
     path.write_text('{"cassette": "claude_magic", "version": 2}\n')
     cassette = Cassette(path)
 
-    with pytest.raises(CassetteError, match=r"newer claude_magic \(version 2, and this one knows 1\)"):
+    with pytest.raises(CassetteError, match=r"newer claude_magic \(version 2; this one supports 1\)"):
         cassette.refresh()
     with pytest.raises(CassetteError, match="newer claude_magic"):
         cassette.put(recording()).result(60)
@@ -515,8 +515,8 @@ def test_a_miss_shows_what_differs_from_the_nearest() -> None:
     )
 
     assert text == (
-        "The cassette c.jsonl has no answer to this request, and replay is only: nothing was sent.\nWhat differs from the nearest one, "
-        "recorded on 2026-11-27 (- recorded, + asked now):\n"
+        "The cassette c.jsonl has no answer to this request, and replay is 'only': nothing was sent.\nDifferences from the most similar request, "
+        "recorded on 2026-11-27 (- recorded, + this request):\n"
         "  model: - claude-sonnet-5-5  + claude-opus-5-5\n"
         "  prompt:\n"
         "    - three\n"
@@ -539,7 +539,7 @@ def test_a_miss_names_earlier_turns_and_unlike_prompts() -> None:
 
 def test_a_miss_names_the_lines_that_cannot_be_read() -> None:
     """The answer may be in such a line; an existing file is not reported as missing."""
-    problem = "A line of the cassette cannot be read: c:2 (not JSON, or truncated). It is left as found."
+    problem = "A line of the cassette cannot be read: c:2 (not JSON, or truncated). It is left unchanged."
 
     alone = explain_miss(asked("Go on."), [], "c", problems=[problem])
     assert f"nothing was sent. {problem} It has no other line." in alone

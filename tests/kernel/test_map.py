@@ -89,7 +89,7 @@ def test_stop_under_the_bar_keeps_what_there_is(kernel, sim, in_notebook):
     run = in_notebook(CELL)
     run.until(lambda each: any("alpha" in frame and "beta" in frame for frame in each.frames))
 
-    assert "Stop this map. What is answered is kept" in str(run.contents("comm_open"))
+    assert "Stop this map. Answers are kept" in str(run.contents("comm_open"))
     content = {"comm_id": stop_button(run), "data": {"method": "custom", "content": {"event": "click"}}}
     kernel.client.shell_channel.send(kernel.client.session.msg("comm_msg", content))
     run.finish()
@@ -117,7 +117,8 @@ def test_where_no_click_would_be_heard_there_is_no_button(kernel, sim, in_notebo
     assert stop_button(run) is None
     opened = str(run.contents("comm_open"))
     assert (
-        "interrupt the kernel (■); what is answered is kept, and the same line asks only the rest." in opened
+        "interrupt the kernel (■); answers are kept, and running the same line again asks only the rest."
+        in opened
     )
     assert "widget" not in str(run.outputs)
     assert comms(run, "comm_open") == comms(run, "comm_close")

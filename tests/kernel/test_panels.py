@@ -182,7 +182,7 @@ def panel_without_approval(kernel: Kernel) -> Run:
     return kernel.run("panel")
 
 
-@pytest.mark.usefixtures("unasked")
+@pytest.mark.usefixtures("panel_without_approval")
 @pytest.mark.parametrize("tool", ["tide_table", "wind_at"])
 def test_tools_run_between_cells_on_the_thread_of_the_cells(
     kernel: Kernel, sim: Simulator, tool: str
@@ -210,7 +210,7 @@ def test_what_a_tool_prints_goes_to_the_cell_of_the_panel(
     assert asking.stdout == ""
 
 
-@pytest.mark.usefixtures("unasked")
+@pytest.mark.usefixtures("panel_without_approval")
 def test_while_a_cell_computes_a_call_says_that_it_waits(kernel: Kernel) -> None:
     """It runs when the cell has ended."""
     kernel.run(
@@ -224,7 +224,7 @@ def test_while_a_cell_computes_a_call_says_that_it_waits(kernel: Kernel) -> None
     assert kernel.value(f"{LAST_CALL}.state.name") == "'DONE'"
 
 
-@pytest.mark.usefixtures("unasked")
+@pytest.mark.usefixtures("panel_without_approval")
 def test_waiting_in_a_cell_for_tools_that_run_between_cells_is_an_error(kernel: Kernel) -> None:
     """Otherwise the cell would never end; awaiting works."""
     waiting = kernel.run("panel.ask('Use tide_table for port \"Brest\"').result()")
@@ -236,7 +236,7 @@ def test_waiting_in_a_cell_for_tools_that_run_between_cells_is_an_error(kernel: 
     assert "at Oslo" in kernel.value("text")
 
 
-@pytest.mark.usefixtures("unasked")
+@pytest.mark.usefixtures("panel_without_approval")
 @pytest.mark.parametrize("how", ["interrupt", "stop"])
 def test_a_tool_that_runs_can_be_stopped_and_the_next_turn_is_accepted(kernel: Kernel, how: str) -> None:
     """With the interrupt button, although no cell runs; with Stop while it awaits."""
@@ -253,7 +253,7 @@ def test_a_tool_that_runs_can_be_stopped_and_the_next_turn_is_accepted(kernel: K
     assert kernel.value("[reply.phase.name for reply in panel.replies]") == "['CANCELLED', 'COMPLETE']"
 
 
-@pytest.mark.usefixtures("unasked")
+@pytest.mark.usefixtures("panel_without_approval")
 def test_stop_says_when_a_tool_cannot_be_stopped_by_it(kernel: Kernel) -> None:
     """The answer ends immediately; the blocking function ends only with an interrupt."""
     subshell = create_subshell(kernel)

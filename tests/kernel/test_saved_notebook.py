@@ -129,7 +129,7 @@ def test_whatever_the_file_holds_the_question_is_asked(notebook, sim, content):
 def test_an_unsaved_notebook_is_told_in_words(notebook, sim, start_kernel):
     """Without a file, without a path, or with an empty file; a file can be named."""
     run = notebook.run(a="%claude load notebook")
-    assert "The kernel does not know the file of this notebook" in run.error["evalue"]
+    assert "The kernel cannot find the file of this notebook" in run.error["evalue"]
     notebook.save()
     run = notebook.run(a="%claude load notebook")
     assert "The saved talk.ipynb has no answers that can be brought back." in run.error["evalue"]
@@ -300,7 +300,7 @@ def test_what_is_saved_is_small_and_holds_no_secret(notebook, sim):
     notebook.save()
     notebook.restart()
     loaded = plain_outputs(notebook.run(x="%claude load notebook"))
-    assert loaded[1].startswith("1 question had more than words (attachments, values, calls of tools)")
+    assert loaded[1].startswith("1 question contained more than text (attachments, variables, tool calls)")
 
 
 def test_loading_twice_or_without_a_restart_changes_nothing(notebook, sim):

@@ -388,7 +388,7 @@ def test_a_map_says_that_ctrl_c_loses_nothing(terminal, sim):
     until_prompt(terminal)
     ask(terminal, "claude.map('Say {{ item }}', ['one', 'two', 'three'], concurrency=1)")
     terminal.expect("1/3")
-    terminal.expect("Ctrl-C stops it; what is answered is kept, and the same line asks only the rest")
+    terminal.expect("Ctrl-C stops it; answers are kept, and running the same line again asks only the rest")
     terminal.sendintr()
     stopped = until_prompt(terminal)
     gate.open()

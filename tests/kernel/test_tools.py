@@ -262,7 +262,7 @@ def test_where_nobody_can_be_asked_a_call_is_refused(kernel, sim):
     assert run.status == "ok"
     assert result(sim)["is_error"] is True
     assert "--approve never" in result(sim)["content"]
-    assert "nobody could be asked" in run.outputs[-1]["data"]["text/html"]
+    assert "no approval could be requested" in run.outputs[-1]["data"]["text/html"]
     assert "runs on" not in run.stdout
 
 

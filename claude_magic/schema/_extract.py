@@ -145,7 +145,11 @@ class SchemaMismatchError(AnswerError):
 
 
 _AT_LINE_START: Final = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)
-_ANYWHERE: Final = re.compile(r"(?=[{\[])")
+# A bracket that what follows does not rule out at once.
+_BRACKET: Final = re.compile(r"""\[(?=\s*(?:["\[{\]\-\dtfnNI]|\Z))|\{(?=\s*(?:["}]|\Z))""")
+_UNFINISHED: Final = re.compile(
+    r"[\s,:]*(?:t(?:r(?:ue?)?)?|f(?:a(?:l(?:se?)?)?)?|n(?:u(?:ll?)?)?|-|\\(?:u[0-9a-fA-F]{0,3})?)?"
+)
 # Each opening bracket in prose may be parsed to the end of the text before it fails. At most this many characters are parsed
 # per character of the text.
 _MAX_READS: Final = 20
@@ -181,24 +185,38 @@ def find_json(text: str) -> tuple[Any, str]:
 
 
 def _first_in_prose(text: str) -> tuple[Any, str] | None:
+    """Return the first complete object or array that begins a line, or else the first one; None if there is none.
+
+    Values inside another one are not candidates. So if a value has no end, because the answer was cut, neither its parts nor
+    what follows it are returned.
+    """
     allowance = _MAX_READS * len(text) + 10_000
-    for start in islice(_candidates(text), _MAX_CANDIDATES):
+    found, found_end = None, 0
+    for start in islice((bracket.start() for bracket in _BRACKET.finditer(text)), _MAX_CANDIDATES):
+        if start < found_end:
+            continue
         try:
             value, end = _decoder.raw_decode(text, start)
         except RecursionError:
             allowance -= 10_000
         except ValueError as error:
-            allowance -= getattr(error, "pos", len(text)) - start
+            position = getattr(error, "pos", len(text))
+            if _has_no_end(str(error), text[position:]):
+                break
+            allowance -= position - start
         else:
-            return value, text[start:end]
+            found_end = end
+            found = found or (value, text[start:end])
+            if not text[text.rfind("\n", 0, start) + 1 : start].strip(" \t"):
+                return value, text[start:end]
         if allowance < 0:
             return None
-    return None
+    return found
 
 
-def _candidates(text: str) -> Iterator[int]:
-    for places in (_AT_LINE_START, _ANYWHERE):
-        yield from (place.end() for place in places.finditer(text))
+def _has_no_end(problem: str, rest: str) -> bool:
+    """Return whether the text ended within a value: in a string, in a word such as `true`, or before a bracket was closed."""
+    return problem.startswith("Unterminated string") or _UNFINISHED.fullmatch(rest) is not None
 
 
 def _describe_missing(text: str) -> str:

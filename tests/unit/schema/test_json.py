@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from claude_magic.client import ClaudeError
@@ -62,3 +64,34 @@ def test_unclosed_brackets_are_parsed_quickly(unit: str) -> None:
     """Parsing to the end from each of them would take hours, and end in the timeout."""
     with pytest.raises(NoJSONError):
         extract_json("words " + unit * 100_000)
+
+
+CUT = '[{"a": 1, "n": null, "s": "x\\u00e9\\n", "f": -1.5e3}, {"b": [true, false, {}]}]'
+
+
+@pytest.mark.parametrize("before", ["", "Here it is: ", "As in [1] and {x}:\n", "```json\n", "- ", "[sic] "])
+@pytest.mark.parametrize("layout", [CUT, json.dumps(json.loads(CUT), indent=2)], ids=["line", "lines"])
+def test_a_part_of_a_value_that_was_cut_is_not_the_value(before: str, layout: str) -> None:
+    """At every length: an element of half an array would be taken for the whole answer."""
+    for length in range(1, len(layout)):
+        try:
+            value = extract_json(before + layout[:length])
+        except NoJSONError:
+            continue
+        assert value == [1], layout[:length]  # of "As in [1]"
+
+    assert extract_json(before + layout) == json.loads(CUT)
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ('x = [{"a": 1},\n{"b": 2}]', [{"a": 1}, {"b": 2}]),
+        ('{"a": 1} and then {"b": ', {"a": 1}),
+        ('See [1].\n{"a": 1}', {"a": 1}),
+        ("[x " * 10_000 + '\n{"a": 1}', {"a": 1}),
+    ],
+)
+def test_an_element_of_a_whole_value_is_not_preferred_to_it(answer: str, value: object) -> None:
+    """Not even one at the start of a line."""
+    assert extract_json(answer) == value

@@ -373,7 +373,7 @@ def test_a_page_that_is_loaded_again_goes_on_and_keeps_what_has_come(
         expect(stop_of(page)).to_be_hidden()
         return
     page.page.evaluate(RESTART)
-    expect(page.output(1)).to_contain_text("The kernel was restarted before the whole answer had come.")
+    expect(page.output(1)).to_contain_text("The kernel was restarted before the answer was complete.")
     page.screenshot("still-kernel-lost", page.cell(1))
     gate.open()
 

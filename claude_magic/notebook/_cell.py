@@ -264,8 +264,8 @@ class Cell:
         """Return the user's variables, as visible where the magic was called."""
         return self.scope.names()
 
-    def is_first_in(self, thread: str) -> bool:
-        """Return whether no cell has asked in a thread before, and record that one has."""
+    def record_asking_in(self, thread: str) -> bool:
+        """Record that a cell asks in a thread. Return whether it is the first."""
         is_first = thread not in self.session.asked_in
         self.session.asked_in.add(thread)
         return is_first

@@ -279,7 +279,9 @@ def _note_on_thread(name: str | None, cell: Cell) -> Iterator[str]:
 def _note_on_answers_above(options: Options, cell: Cell) -> Iterator[str]:
     """Yield a note with the first question of a thread if the notebook has answers above it from before this kernel started."""
     thread = options.thread or MAIN_THREAD
-    if options.no_history or options.is_new or options.dry_run or not cell.is_first_in(thread):
+    if options.no_history or options.is_new or options.dry_run:
+        return
+    if not cell.record_asking_in(thread):
         return
     if any(summary.name == thread and summary.turns for summary in cell.runtime.conversations.threads()):
         return

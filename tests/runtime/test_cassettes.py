@@ -49,7 +49,12 @@ def ask(runtime: Runtime, prompt: str, **options: Any) -> Reply:
 def stub_cell(runtime: Runtime) -> Any:
     """The parts of a cell that `%claude continue` uses."""
     return SimpleNamespace(
-        runtime=runtime, key="c", next_key="c", name="In[2]", names=dict, is_first_in=lambda _thread: False
+        runtime=runtime,
+        key="c",
+        next_key="c",
+        name="In[2]",
+        names=dict,
+        record_asking_in=lambda _thread: False,
     )
 
 

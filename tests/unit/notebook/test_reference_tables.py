@@ -8,7 +8,7 @@ import pytest
 from claude_magic.notebook._commands import COMMANDS, find_call
 from claude_magic.notebook._line import read_line
 from claude_magic.notebook._options import OPTION_SPECS
-from claude_magic.runtime._settings import SECRET_FIELDS, SETTINGS
+from claude_magic.runtime._settings import LOCAL_FILE_FIELDS, SECRET_FIELDS, SETTINGS
 
 ROOT = Path(__file__).parents[3]
 ROW = re.compile(r"^\| `(.+?)` \| (.*?) \| `%claude (.+?)` \| `(test_\w+)` \|$", re.MULTILINE)
@@ -76,3 +76,10 @@ def test_all_settings_are_listed():
     named = re.findall(r"`(\w+)`", "\n".join(row.split("|")[1] for row in table.splitlines()))
 
     assert sorted(named) == sorted([*SETTINGS, *SECRET_FIELDS])
+
+
+def test_what_a_file_beside_the_notebook_cannot_set_is_named():
+    """In the paragraph below the table of settings: all of it, and nothing else."""
+    (sentence,) = re.findall(r"so it can set neither a key, (.*?)\. What it does set", REFERENCE, re.DOTALL)
+
+    assert set(re.findall(r"`(\w+)`", sentence)) == set(SETTINGS) - LOCAL_FILE_FIELDS

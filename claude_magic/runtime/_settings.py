@@ -485,7 +485,7 @@ ConfigReader: TypeAlias = Callable[[], Mapping[str, object]]
 
 
 class SettingsSources:
-    """Reads the sources of settings anew for each request.
+    """Reads the sources of the settings for each request.
 
     Attributes:
         read_config: Reads the settings made with `%config`; None without a shell.

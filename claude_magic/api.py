@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from .bulk import BatchList, Mapper, MapRun, Request
+    from .bulk import BatchList, Mapper, MapRequest, MapRun
     from .client import BucketState, ClaudeClient, MessageBatch
     from .display import FrontEnd
     from .panels import PromptPanel
@@ -632,8 +632,8 @@ class Claude:
         )
         return self.runtime.start(question, **_settings_in(options))
 
-    def _map_request(self, prompt: str, items: Any, options: MapOptions, frame: FrameType) -> Request:
-        from .bulk import Request
+    def _map_request(self, prompt: str, items: Any, options: MapOptions, frame: FrameType) -> MapRequest:
+        from .bulk import MapRequest
         from .schema import make_output_schema
 
         _check_options(options, MapOptions)
@@ -641,7 +641,7 @@ class Claude:
         names = options.get("names")
         names = {**frame.f_globals, **frame.f_locals} if names is None else names
         kind = options.get("schema")
-        return Request(
+        return MapRequest(
             prompt=prompt,
             items=items,
             names=names,
@@ -659,7 +659,7 @@ class Claude:
         )
 
     @short_errors
-    async def _map(self, request: Request, *, dry_run: bool | None, is_awaited: bool = False) -> Any:
+    async def _map(self, request: MapRequest, *, dry_run: bool | None, is_awaited: bool = False) -> Any:
         """Run a map and show its progress. Unless `is_awaited`, the coroutine never suspends."""
         import asyncio
 

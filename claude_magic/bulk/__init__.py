@@ -8,5 +8,5 @@ from ._mapper import Mapper, used_names
 from ._origins import failed_rows, origin_of
 from ._plan import MapPlan, make_plan
 from ._records import BatchDesk, BatchList, Runs, describe_pruning, render_difference, render_runs
-from ._requests import Request
+from ._requests import MapRequest
 from ._run import MapRun, MapSnapshot, MapStoppedError

@@ -15,7 +15,7 @@ from typing import Any, Final
 from ..client import ConfigurationError, read_limiter_url
 from ..runtime import get_runtime
 from ._plan import ANSWER_COLUMN, ERROR_COLUMN, answer_columns, make_plan
-from ._requests import Request
+from ._requests import MapRequest
 from ._rows import check_not_lazy, wrap_arrow
 from ._shards import open_shards
 
@@ -46,7 +46,7 @@ class Mapper:
     """
 
     def __init__(
-        self, request: Request, *, journal: str | os.PathLike[str] | None = None, keep: Any = None
+        self, request: MapRequest, *, journal: str | os.PathLike[str] | None = None, keep: Any = None
     ) -> None:
         _check_limiter(request.settings.get("limiter"))
         names, error = answer_columns(request, () if request.schema is None else request.schema.fields)

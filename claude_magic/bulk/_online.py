@@ -115,9 +115,9 @@ class _Worker:
         self.request_id: str | None = None
         self.recorded: AnswerRecorded | None = None
 
-    def note(self, event: ClientEvent) -> None:
+    def on_event(self, event: ClientEvent) -> None:
         """Handle an event of the request in flight."""
-        self.accountant.note(event)
+        self.accountant.on_event(event)
         if isinstance(event, LimiterWaiting):
             self.is_waiting = True
         elif isinstance(event, AttemptStarted):
@@ -334,7 +334,7 @@ class OnlineEngine:
         worker.recorded = None
         message: Message | None = None
         try:
-            message = await self._client.send_message(request, observer=worker.note)
+            message = await self._client.send_message(request, observer=worker.on_event)
         except ClaudeError as error:
             message = error.partial
             raise

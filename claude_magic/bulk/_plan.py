@@ -20,7 +20,7 @@ from ._display import Preview, approve_price
 from ._journal import Answer, Journal, open_journal
 from ._online import OnlineEngine
 from ._origins import MapColumns, check_columns, remember_origin
-from ._requests import Request, RowIndex, RowJob, RowRequests, joined_text
+from ._requests import MapRequest, RowIndex, RowJob, RowRequests, joined_text
 from ._rows import DRAW, Rows, as_rows, field_values, read_once, register_accessors
 from ._run import MapRun, Results, Task
 
@@ -72,7 +72,7 @@ class MapPlan:
         ConfigurationError: The map is invalid. Nothing was sent.
     """
 
-    def __init__(self, request: Request, runtime: Runtime, journal: Journal, model: str) -> None:
+    def __init__(self, request: MapRequest, runtime: Runtime, journal: Journal, model: str) -> None:
         self.journal = journal
         request.check()
         self._request = replace(request, items=read_once(request.items))
@@ -389,7 +389,7 @@ class MapPlan:
         return columns
 
 
-def answer_columns(request: Request, fields: Sequence[str]) -> tuple[list[str], str]:
+def answer_columns(request: MapRequest, fields: Sequence[str]) -> tuple[list[str], str]:
     """Return the names of the answer columns for these fields, and the name of the error column.
 
     Raises:
@@ -407,7 +407,7 @@ def answer_columns(request: Request, fields: Sequence[str]) -> tuple[list[str], 
     return names, error
 
 
-def make_plan(request: Request, runtime: Runtime) -> MapPlan:
+def make_plan(request: MapRequest, runtime: Runtime) -> MapPlan:
     """Return the plan of a map, before any row is read.
 
     Raises:

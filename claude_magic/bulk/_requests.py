@@ -27,7 +27,7 @@ Filled = tuple[Part, ...] | str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class MapRequest:
     """The arguments of one map.
 
     Attributes:
@@ -153,7 +153,9 @@ class RowRequests:
         ConfigurationError: The prompt or the options are invalid. Nothing was sent.
     """
 
-    def __init__(self, request: Request, rows: Rows, runtime: Runtime, options: Mapping[str, object]) -> None:
+    def __init__(
+        self, request: MapRequest, rows: Rows, runtime: Runtime, options: Mapping[str, object]
+    ) -> None:
         self.prompt = row_prompt(request.prompt, rows.names, request.names)
         self._request = request
         self._rows = rows
@@ -297,7 +299,7 @@ def joined_text(parts: Sequence[Part]) -> str:
     return "".join(part for part in parts if isinstance(part, str))
 
 
-def _question_of(request: Request) -> Question:
+def _question_of(request: MapRequest) -> Question:
     return Question(
         prompt=request.prompt,
         output_schema=request.schema,

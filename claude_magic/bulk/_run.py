@@ -16,7 +16,7 @@ from ..render import counted
 from ..runtime import Phase, TurnAccountant
 from ..schema import AnswerError
 from ._journal import Answer, AnswerWriter, Journal
-from ._requests import Request, RowJob
+from ._requests import MapRequest, RowJob
 
 _MAX_FIRST: Final = 5
 
@@ -115,7 +115,7 @@ class Task:
         asks_again: Retry requests that failed for a temporary reason once, after all others.
     """
 
-    request: Request
+    request: MapRequest
     template: MessageRequest
     feed: Callable[[], Sequence[RowJob]]
     rebuild: Callable[[int, int], RowJob]
@@ -261,16 +261,16 @@ class MapRun:
         """
 
         async def work(client: ClaudeClient, make_accountant: Callable[[], TurnAccountant]) -> None:
-            engine = make_engine(self._task, client, make_accountant, self.note)
+            engine = make_engine(self._task, client, make_accountant, self._on_change)
             writer = AnswerWriter(
-                self._task.journal, self._task.run, on_change=self.note, on_failure=engine.stop
+                self._task.journal, self._task.run, on_change=self._on_change, on_failure=engine.stop
             )
             try:
                 await engine.run(writer)
             finally:
                 # In this order: answers are written, then counted, then the run ends.
                 await asyncio.shield(writer.close())
-                self.note()
+                self._on_change()
             if engine.error is not None:  # the last answers could not be written
                 raise engine.error
 
@@ -395,7 +395,7 @@ class MapRun:
         self._observers[mark] = callback
         return lambda: self._remove_callback(self._observers, mark)
 
-    def note(self) -> None:
+    def _on_change(self) -> None:
         """Update the phase and notify observers of a change. Call it on the bridge thread."""
         if self._phase is Phase.QUEUED:
             self._phase = Phase.STREAMING

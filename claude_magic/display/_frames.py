@@ -380,10 +380,10 @@ class Ticker:
 
 
 class Debounce:
-    """Calls a function on its own thread once `note` has not been called for a while. All methods are thread-safe.
+    """Calls a function on its own thread once `restart` has not been called for a while. All methods are thread-safe.
 
     Args:
-        seconds: Seconds without a call of `note`.
+        seconds: Seconds without a call of `restart`.
         action: The function to call.
         make_timer: Returns a timer thread for a number of seconds and a function.
     """
@@ -402,7 +402,7 @@ class Debounce:
         self._timer: threading.Timer | None = None
         self._is_closed = False
 
-    def note(self) -> None:
+    def restart(self) -> None:
         """Report a change, which restarts the wait."""
         self._start(self._seconds)
 

@@ -289,13 +289,13 @@ class Comparison(Mapping[str, Reply]):
         """Call back once all answers have ended, as `Reply.when_done` does; return a function that unsubscribes."""
         ended, lock = itertools.count(1), threading.Lock()
 
-        def note_end() -> None:
+        def on_end() -> None:
             with lock:
                 is_last = next(ended) == len(self.replies)
             if is_last:
                 callback()
 
-        unsubscribe = [reply.when_done(note_end) for reply in self.replies]
+        unsubscribe = [reply.when_done(on_end) for reply in self.replies]
         return lambda: _call_all(unsubscribe)
 
     @property

@@ -380,13 +380,13 @@ class InteractionView:
         self._transcript.display(nothing, raw=True)
         route_to_subshell(*self._own, self._stop, self._again)
         for control in self._controls:
-            control.observe(self._note_change, "value")
+            control.observe(self._on_change, "value")
 
     def close(self) -> None:
         """Stop observing, stop the answer in flight, and close all widgets except the user's own."""
         self._debounce.close()
         for control in self._controls:
-            control.unobserve(self._note_change, "value")
+            control.unobserve(self._on_change, "value")
         self._interaction.stop()
         self._row.children = self._own  # so that the user's own widgets are not closed
         close_all((self._box, self._stop, self._again, *self._blocks.shared_looks))
@@ -409,8 +409,8 @@ class InteractionView:
 
     # User actions
 
-    def _note_change(self, _change: object) -> None:
-        self._debounce.note()
+    def _on_change(self, _change: object) -> None:
+        self._debounce.restart()
 
     def _ask_again(self) -> None:
         self._interaction.forget_current()

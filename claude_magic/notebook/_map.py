@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from ..bulk import MapPlan, MapRun, MapSurface, Request, make_plan, render_preview
+from ..bulk import MapPlan, MapRequest, MapRun, MapSurface, make_plan, render_preview
 from ..context import resolve_name
 from ..runtime import Phase
 from ..schema import make_output_schema
@@ -68,14 +68,14 @@ async def map_rows(line: Line, cell: Cell) -> Any:
     return run if options.background else result
 
 
-def _map_request(line: Line, cell: Cell) -> Request:
+def _map_request(line: Line, cell: Cell) -> MapRequest:
     """Return the map request of a cell. An option that is not passed on here has no effect on a map.
 
     Raises:
         ConfigurationError: The variable does not exist, or an attachment or the schema cannot be used.
     """
     options, names = line.options, cell.names()
-    return Request(
+    return MapRequest(
         prompt=line.prompt.rstrip().removesuffix(";") if line.is_silenced else line.prompt,
         items=resolve_name(options.map or "", names, asked_by="--map"),
         names=names,

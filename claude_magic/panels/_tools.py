@@ -105,7 +105,7 @@ class BetweenCells(LoopExecutor):
         """Run a call; see `ToolExecutor.submit`."""
         self._wait = wait = _KernelWait(report, asyncio.get_running_loop())
         wait.start()
-        future = super().submit(call, wait.note)
+        future = super().submit(call, wait.report)
         future.add_done_callback(lambda _future: wait.end())
         return future
 
@@ -135,7 +135,7 @@ class _KernelWait:
         with contextlib.suppress(RuntimeError):  # the bridge has ended, and the answer with it
             self._bridge.call_soon_threadsafe(self._bridge.call_later, WAIT_REPORT_DELAY, self._report_wait)
 
-    def note(self, state: CallState, text: str) -> None:
+    def report(self, state: CallState, text: str) -> None:
         """End the wait, and report the new state of the call."""
         with self._lock:
             self._is_waiting = False

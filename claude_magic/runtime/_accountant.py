@@ -99,13 +99,13 @@ class TurnAccountant:
             counts_input=self._rows is None,
         )
 
-    def note(self, event: ClientEvent) -> None:
+    def on_event(self, event: ClientEvent) -> None:
         """Process an event of the client about the attempts of the request."""
         if self._current is not None:
-            self._current.note(event)
+            self._current.on_event(event)
         match event:
             case ResponseStarted():
-                self._note_response(event)
+                self._on_response(event)
             case AnswerRecorded(is_replay=True):
                 self._release()
 
@@ -185,15 +185,15 @@ class TurnAccountant:
             self._ledger.release(self._current.reservation)
             self._current.reservation = None
 
-    def _note_response(self, response: ResponseStarted) -> None:
+    def _on_response(self, response: ResponseStarted) -> None:
         reservation = None if self._current is None else self._current.reservation
         if SIMULATOR_HEADER in response.headers and self._client is not None:
-            self._ledger.note_simulator(self._client)
+            self._ledger.mark_simulated(self._client)
             self.is_simulated = True
             if reservation is not None:
                 reservation.is_simulated = True
         if reservation is not None:
-            self._limits.note(response, model=reservation.request.model)
+            self._limits.on_response(response, model=reservation.request.model)
 
 
 class _Request:
@@ -215,7 +215,7 @@ class _Request:
         self._request_id: str | None = None
         self._recorded: AnswerRecorded | None = None
 
-    def note(self, event: ClientEvent) -> None:
+    def on_event(self, event: ClientEvent) -> None:
         """Process an event of the request."""
         match event:
             case AttemptStarted():

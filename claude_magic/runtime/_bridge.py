@@ -526,7 +526,7 @@ class RateLimits:
         self._by_model: dict[str, ModelLimits] = {}
         self._refusals: deque[Refusal] = deque(maxlen=_KEPT_REFUSALS)
 
-    def note(self, response: ResponseStarted, *, model: str) -> None:
+    def on_response(self, response: ResponseStarted, *, model: str) -> None:
         """Record a response to a request for a model."""
         now = self._clock()
         limits = read_limits(response.headers)

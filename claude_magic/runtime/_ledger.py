@@ -267,10 +267,10 @@ class Ledger:
                 check_budget(worst, self._account(reservation.is_simulated), self._books.budget, what)
             self._in_flight[reservation] = None
 
-    def note_simulator(self, client: ClaudeClient) -> None:
+    def mark_simulated(self, client: ClaudeClient) -> None:
         """Remember that a simulator answers this client, as reported by a response header."""
         self._simulators.add(client)
-        self._shared.note_end(is_simulated=False)  # the reservation moves to the simulator's account
+        self._shared.report_soon(is_simulated=False)  # the reservation moves to the simulator's account
 
     def finish(
         self,
@@ -298,13 +298,13 @@ class Ledger:
                 self._in_flight.pop(reservation, None)
                 self._books.unconfirmed[reservation.is_simulated] += unconfirmed
                 self._enter(bill, thread, is_simulated=reservation.is_simulated, is_partial=is_partial)
-            self._shared.note_end(is_simulated=reservation.is_simulated)
+            self._shared.report_soon(is_simulated=reservation.is_simulated)
 
     def release(self, reservation: Reservation) -> None:
         """Release the reservation of a request that was not sent."""
         with self._lock:
             self._in_flight.pop(reservation, None)
-        self._shared.note_end(is_simulated=reservation.is_simulated)
+        self._shared.report_soon(is_simulated=reservation.is_simulated)
 
     # Batches, on the bridge...
 
@@ -348,7 +348,7 @@ class Ledger:
         """Book one request of a batch, a line for each model."""
         with self._lock:
             self._enter(bill, None, is_simulated=is_simulated)
-        self._shared.note_end(is_simulated=is_simulated)
+        self._shared.report_soon(is_simulated=is_simulated)
 
     # Reading...
 

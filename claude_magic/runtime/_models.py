@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from ..client import Message, Usage
 
 ThinkingType: TypeAlias = Literal["adaptive", "enabled", "disabled", "between_tools"]
-Line: TypeAlias = Literal["fable", "mythos", "opus", "sonnet", "haiku"]
+ModelLine: TypeAlias = Literal["fable", "mythos", "opus", "sonnet", "haiku"]
 
 MODELS_AS_OF: Final = "2026-11-27"
 """The day on which this table was verified."""
@@ -54,7 +54,7 @@ class ModelFacts:
         retires: Retirement date in ISO format, or None if not announced.
     """
 
-    line: Line
+    line: ModelLine
     released: str
     price: Price
     thinking: frozenset[ThinkingType]

@@ -358,7 +358,7 @@ class Progress:
 
     # Writing, on the bridge thread...
 
-    def note(self, event: ClientEvent) -> None:
+    def on_event(self, event: ClientEvent) -> None:
         """Process an event of the client about its attempts."""
         self._change(lambda: self._apply_client_event(event))
 
@@ -381,11 +381,11 @@ class Progress:
         """Add the complete reply of a request; another request may follow."""
         self._change(lambda: self._apply_round(message))
 
-    def note_call(self, call_id: str, state: CallState, result: str) -> None:
+    def set_call(self, call_id: str, state: CallState, result: str) -> None:
         """Record the state of a tool call."""
 
         def take_call() -> None:
-            self._content.note_call(call_id, state, result)
+            self._content.set_call(call_id, state, result)
             self._enter(Phase.CALLING, None)
 
         self._change(take_call)
@@ -397,12 +397,12 @@ class Progress:
                 self._set(notes=(*self._state.notes, note))
                 self._version += 1
 
-    def note_turn(self, turn: Turn | None) -> None:
+    def set_turn(self, turn: Turn | None) -> None:
         """Record the reply's turn in the conversation; called before the reply ends."""
         with self._lock:
             self._set(turn=turn)
 
-    def note_asked(self, asked: Asked | None) -> None:
+    def set_asked(self, asked: Asked | None) -> None:
         """Record a request that has ended; only the first is kept, without its prompt."""
         with self._lock:
             if self._state.asked is None and asked is not None:
@@ -642,7 +642,7 @@ class GrowingContent:
                     name=block.name, arguments=block.input, state=CallState.WRITTEN
                 )
 
-    def note_call(self, call_id: str, state: CallState, result: str) -> None:
+    def set_call(self, call_id: str, state: CallState, result: str) -> None:
         """Record the state of a call. A final state is kept: a Stop may reach the executor after the end of the call."""
         if not self._calls[call_id].state.is_final:
             self._calls[call_id] = replace(self._calls[call_id], state=state, result=result)

@@ -288,7 +288,7 @@ class _LazyStream(ReplyStream):
             )
         sender = await client.client()
         recorder = _Recorder(client, known, self._observer)
-        return sender.stream_message(request, observer=recorder.note, recorder=recorder)
+        return sender.stream_message(request, observer=recorder.on_event, recorder=recorder)
 
 
 class ReplayedStream(ReplyStream):
@@ -390,7 +390,7 @@ class _Recorder:
         self._request_id: str | None = None
         self._is_simulated = False
 
-    def note(self, event: ClientEvent) -> None:
+    def on_event(self, event: ClientEvent) -> None:
         """Process an event of the request, and pass it on."""
         if isinstance(event, ResponseStarted):
             self._request_id = event.request_id

@@ -84,9 +84,9 @@ def interrupts_kept_for(reply: Waitable) -> Iterator[Waiting]:
         KeyboardInterrupt: As in `wait_interruptibly`: from `wait`, or on exit if Ctrl-C came after the last `wait`.
     """
     waiting = Waiting(reply)
-    unsubscribe = reply.when_done(waiting.note_done)
+    unsubscribe = reply.when_done(waiting.on_done)
     unsubscribe_calls = (
-        reply.pending_calls.subscribe(waiting.note_pending_call) if reply.pending_calls is not None else None
+        reply.pending_calls.subscribe(waiting.on_pending_call) if reply.pending_calls is not None else None
     )
     try:
         with sigint_handled(waiting.interrupt):
@@ -123,11 +123,11 @@ class Waiting:
         self.raise_interrupt()
         return self._is_done
 
-    def note_done(self) -> None:
+    def on_done(self) -> None:
         """Wake the wait because the reply is done. Any thread may call it."""
         self._wakes.put("done")
 
-    def note_pending_call(self) -> None:
+    def on_pending_call(self) -> None:
         """Wake the wait because a tool call is pending. Any thread may call it."""
         self._wakes.put("call")
 

@@ -25,7 +25,7 @@ from ..context import closest_name, holds_key
 from ..schema import OutputSchema
 from ..tools import ToolExecutor
 from ._budget import BudgetExceededError
-from ._models import MODELS, Line, ModelFacts, facts_of, web_search_of
+from ._models import MODELS, ModelFacts, ModelLine, facts_of, web_search_of
 from ._settings import ResolvedSettings
 
 
@@ -366,7 +366,7 @@ def _budgeted_thinking(max_tokens: int, notes: list[str]) -> dict[str, Any] | No
     return {"type": "enabled", "budget_tokens": budget}
 
 
-SHORT_NAMES: Final[tuple[str, ...]] = tuple(line for line in get_args(Line) if line != "mythos")
+SHORT_NAMES: Final[tuple[str, ...]] = tuple(line for line in get_args(ModelLine) if line != "mythos")
 """Short names of models. Mythos is not included: few accounts have access to it, and their users know its full name."""
 
 _LISTING_TIMEOUT: Final = 2.0

@@ -129,7 +129,7 @@ class SharedBudget:
                 )
                 raise
 
-    def note_end(self, *, is_simulated: bool) -> None:
+    def report_soon(self, *, is_simulated: bool) -> None:
         """Report this process's account soon."""
         if self._amount is None or self._link is None:
             return
@@ -190,7 +190,7 @@ class SharedBudget:
     def _on_message(self, message: Mapping[str, Any]) -> None:
         if message.get("about") == "budget":
             self._amount = None if message["amount"] is False else float(message["amount"])
-            self.note_end(is_simulated=False)
+            self.report_soon(is_simulated=False)
             # The account of the simulator is reported with its next request.
 
     def _check_alone(self, worst: WorstCase, is_simulated: bool) -> None:

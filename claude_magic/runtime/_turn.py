@@ -474,14 +474,14 @@ class TurnRun:
         request = first.model_copy(update={"messages": [*first.messages[:-1], *self._turn]})
         await self._accountant.admit(client, request)
         try:
-            self._stream = client.stream_message(request, observer=self._note)
+            self._stream = client.stream_message(request, observer=self._on_event)
             async with self._stream as stream:
                 async for event in stream:
                     self._progress.feed(event, stream.accumulator)
             message = self._with_unique_calls(stream.message)
         finally:
             self._accountant.finish(lambda: _received(self._stream))
-            self._progress.note_asked(self._accountant.record)
+            self._progress.set_asked(self._accountant.record)
         self._stream = None
         self._turn.append(returned(message))
         self._progress.end_round(message)
@@ -491,9 +491,9 @@ class TurnRun:
         """Return a reply whose calls have ids that are unique in the conversation."""
         return with_distinct_calls(message, call_ids((*self._plan.request.messages[:-1], *self._turn)))
 
-    def _note(self, event: ClientEvent) -> None:
-        self._accountant.note(event)
-        self._progress.note(event)
+    def _on_event(self, event: ClientEvent) -> None:
+        self._accountant.on_event(event)
+        self._progress.on_event(event)
 
     async def _call_tools(self, tools: ToolExecutor, calls: list[ToolUseBlock]) -> None:
         """Run the calls of a reply, one after the other, and add their results to the turn.
@@ -511,7 +511,7 @@ class TurnRun:
 
     async def _call(self, tools: ToolExecutor, call: ToolUseBlock) -> ToolResult:
         def report(state: CallState, text: str = "") -> None:
-            self._progress.note_call(call.id, state, text)
+            self._progress.set_call(call.id, state, text)
 
         report(CallState.WRITTEN)  # the executor may not report a state for a while
         try:
@@ -536,7 +536,7 @@ class TurnRun:
         if (messages := closed_turn(self._turn, reason)) is not None:
             reply = self._progress.snapshot()
             turn = self._planner.keep(self._plan, messages, reply, is_partial=is_partial, last=last)
-            self._progress.note_turn(turn)
+            self._progress.set_turn(turn)
 
 
 def ensure_final(progress: Progress, task: asyncio.Task[None], redact: Callable[[str], str]) -> None:

@@ -19,7 +19,7 @@ import httpx2
 from loopback_server import loopback_server
 from measure import Cost, Figure, at_least, at_most, note, print_figures
 
-from claude_magic.bulk import Journal, MapPlan, Request, make_plan
+from claude_magic.bulk import Journal, MapPlan, MapRequest, make_plan
 from claude_magic.bulk._journal import Answer
 from claude_magic.runtime import Runtime
 
@@ -39,7 +39,7 @@ def items(count: int) -> list[str]:
 def plan_for(runtime: Runtime, rows: list[str], journal: Path | bool) -> MapPlan:
     """Return the plan of a map whose rows have been read."""
     settings = {"max_tokens": 1024, "thinking": "off"}
-    request = Request(
+    request = MapRequest(
         prompt=PROMPT,
         items=rows,
         names={},

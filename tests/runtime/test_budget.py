@@ -58,7 +58,7 @@ async def ask(
     )
     async with HTTPClaudeClient(config) as client:
         await accountant.admit(client, asked)
-        stream = client.stream_message(asked, observer=accountant.note)
+        stream = client.stream_message(asked, observer=accountant.on_event)
         try:
             async with stream:
                 async for event in stream:
@@ -192,7 +192,7 @@ def test_an_answer_that_is_stopped_before_its_first_word_cost_its_input(sim: Sim
         accountant = TurnAccountant(ledger, RateLimits(), attempts=1, is_simulated=True, thread=None)
         async with HTTPClaudeClient(ClientConfig(base_url=sim.url)) as client:
             await accountant.admit(client, request())
-            stream = client.stream_message(request(), observer=accountant.note)
+            stream = client.stream_message(request(), observer=accountant.on_event)
             reading = asyncio.ensure_future(anext(stream))
             async with asyncio.timeout(60):
                 while not stream.message.id:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
-from claude_magic.bulk import Request, make_plan, origin_of
+from claude_magic.bulk import MapRequest, make_plan, origin_of
 from claude_magic.bulk._display import describe_end
 from claude_magic.client import ConfigurationError, InvalidRequestError, MessageRequest
 from claude_magic.notebook._line import Line
@@ -548,7 +548,7 @@ def test_a_map_is_recorded_and_replayed(
     """Each draw separately; the cassette replaces the journal; the original cost is shown, and `max_cost` is not used."""
 
     def run(runtime: Runtime, **options: Any) -> tuple[Any, Any, Any]:
-        request = Request(
+        request = MapRequest(
             prompt="Roll a die for {{ item }}.",
             items=["Ada", "Bob", "Ada"],
             names={},
@@ -579,7 +579,7 @@ def test_rows_that_are_asked_again_are_not_answered_alike(
     """The recorded answer is the invalid one. A second Restart & Run All replays both, and sends nothing."""
 
     def run_all(runtime: Runtime, mode: str) -> list[Any]:
-        request = Request(
+        request = MapRequest(
             prompt="Say exactly: {{ item }}",
             items=["a", "b"],
             names={},
@@ -606,7 +606,7 @@ def test_a_replayed_map_spends_nothing(runtime: Runtime, make_runtime: MakeRunti
     """So a cost limit does not stop it, whatever the original cost."""
 
     def run(runtime: Runtime, **changes: Any) -> Any:
-        request = Request(
+        request = MapRequest(
             prompt="Name {{ item }}.", items=[1, 2, 3], names={}, settings={"replay": "auto"}, **changes
         )
         plan = make_plan(request, runtime)
@@ -622,7 +622,9 @@ def test_a_row_that_is_missing_is_a_value(runtime: Runtime, offline: Callable[..
     """The others are answered."""
 
     def run(runtime: Runtime, items: list[str], **options: Any) -> Any:
-        plan = make_plan(Request(prompt="Name {{ item }}.", items=items, names={}, settings=options), runtime)
+        plan = make_plan(
+            MapRequest(prompt="Name {{ item }}.", items=items, names={}, settings=options), runtime
+        )
         list(plan.read())
         return plan.start().result(TIMEOUT)
 

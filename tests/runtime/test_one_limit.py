@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from claude_magic.bulk import Request, make_plan
+from claude_magic.bulk import MapRequest, make_plan
 from claude_magic.client import ConfigurationError, MessageRequest, RedisBucket, Usage
 from claude_magic.notebook._money_commands import budget
 from claude_magic.runtime import BillLine, BudgetExceededError, Ledger, Question, Runtime, worst_case
@@ -337,7 +337,7 @@ def test_a_map_waits_for_what_other_processes_have_reserved(
         time.sleep(0.01)
     settings = {"model": REQUEST.model, "max_tokens": REQUEST.max_tokens}
     plan = make_plan(
-        Request(prompt="Is {{ item }} odd?", items=[1], names={}, settings=settings, journal=False), other
+        MapRequest(prompt="Is {{ item }} odd?", items=[1], names={}, settings=settings, journal=False), other
     )
     for _ in plan.read():
         pass

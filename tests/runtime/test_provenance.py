@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from claude_magic.bulk import Request, make_plan
+from claude_magic.bulk import MapRequest, make_plan
 from claude_magic.client import ConfigurationError, InvalidRequestError
 from claude_magic.render import Methods, describe_methods, render_reply
 from claude_magic.runtime import Asked, Phase, Question, Reply, Runtime
@@ -169,7 +169,7 @@ def test_replays_are_told_from_live_answers(runtime: Runtime, make_runtime: Make
 
 def test_a_map_is_described_by_its_hashes(runtime: Runtime) -> None:
     """For any number of rows; the hashes are those of the journal."""
-    request = Request(
+    request = MapRequest(
         prompt="Name {{ item }}.", items=["a", "b", "c", "a"], names={}, settings={}, journal=False
     )
     plan = make_plan(request, runtime)
@@ -190,7 +190,7 @@ def test_the_requests_of_maps_count_like_all_others(runtime: Runtime, make_runti
 
     def map_rows(runtime: Runtime, prompt: str) -> None:
         settings = {"replay": "auto"}
-        request = Request(prompt=prompt, items=items, names={}, settings=settings, journal=False)
+        request = MapRequest(prompt=prompt, items=items, names={}, settings=settings, journal=False)
         plan = make_plan(request, runtime)
         list(plan.read())
         plan.start().result(TIMEOUT)

@@ -47,7 +47,7 @@ class MovedLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now
 
-    def note(self, event: ClientEvent) -> None:
+    def on_event(self, event: ClientEvent) -> None:
         """Track the requests in flight; the observer of each."""
         if isinstance(event, AttemptStarted):
             self._jumping.in_flight += 1

@@ -56,8 +56,8 @@ def ask_all(
     statuses: Counter[int] = Counter()
     reasons: Counter[str] = Counter()
 
-    def note(event: ClientEvent) -> None:
-        loop.note(event)
+    def on_event(event: ClientEvent) -> None:
+        loop.on_event(event)
         if isinstance(event, ResponseStarted):
             statuses[event.status] += 1
         elif isinstance(event, LimiterWaiting):
@@ -85,7 +85,7 @@ def ask_all(
     ) -> Message | None:
         async with turn:
             try:
-                return await client.send_message(request, observer=note)
+                return await client.send_message(request, observer=on_event)
             except RateLimitError:
                 return None
 
@@ -181,9 +181,9 @@ def test_a_limit_that_is_halved_in_mid_run_is_kept_and_used_in_full() -> None:
     seen: list[tuple[float, int]] = []
     halved_at = 0.0
 
-    def note(event: ClientEvent) -> None:
+    def on_event(event: ClientEvent) -> None:
         nonlocal halved_at
-        loop.note(event)
+        loop.on_event(event)
         if isinstance(event, ResponseStarted):
             seen.append((loop.time(), event.status))
             if len(seen) == 280:
@@ -201,7 +201,7 @@ def test_a_limit_that_is_halved_in_mid_run_is_kept_and_used_in_full() -> None:
         )
         async with client:
             return await asyncio.gather(
-                *(client.send_message(each, observer=note) for each in questions(500))
+                *(client.send_message(each, observer=on_event) for each in questions(500))
             )
 
     with Simulator(requests_per_minute=240, clock=loop.time) as simulator:

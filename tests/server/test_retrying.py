@@ -374,8 +374,8 @@ def test_r3_after_a_429_all_callers_wait_and_every_attempt_uses_the_limiter(sim:
     started: list[float] = []
     told: list[Any] = []
 
-    def note(event: ClientEvent) -> None:
-        loop.note(event)
+    def on_event(event: ClientEvent) -> None:
+        loop.on_event(event)
         if isinstance(event, AttemptStarted):
             started.append(loop.time())
         elif isinstance(event, LimiterWaiting):
@@ -389,10 +389,10 @@ def test_r3_after_a_429_all_callers_wait_and_every_attempt_uses_the_limiter(sim:
             pace=ServerPace(clock=loop.time),
             clock=loop.time,
         ) as client:
-            first = asyncio.create_task(client.send_message(ask(), observer=note))
+            first = asyncio.create_task(client.send_message(ask(), observer=on_event))
             while not client.bucket.state.paused_for:
                 await asyncio.sleep(0.005)
-            await asyncio.gather(first, *(client.send_message(ask(), observer=note) for _ in range(3)))
+            await asyncio.gather(first, *(client.send_message(ask(), observer=on_event) for _ in range(3)))
 
     play_moved(main, loop, seconds=100)
 

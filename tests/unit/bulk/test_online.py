@@ -12,7 +12,7 @@ import pytest
 
 from claude_magic.bulk._journal import Answer, Journal
 from claude_magic.bulk._online import Concurrency, OnlineEngine
-from claude_magic.bulk._requests import Request, RowJob
+from claude_magic.bulk._requests import MapRequest, RowJob
 from claude_magic.bulk._run import Results, Task
 from claude_magic.client import InvalidRequestError, Message, MessageRequest, OverloadedError
 from claude_magic.runtime import BudgetExceededError
@@ -32,7 +32,7 @@ class Accountant:
         """Book nothing."""
         return ()
 
-    def note(self, event: object) -> None:
+    def on_event(self, event: object) -> None:
         """Ignore the event."""
 
 
@@ -102,7 +102,7 @@ def run(
 
     async def main() -> None:
         given = Task(
-            request=Request(prompt="", items=(), names={}, settings={}, concurrency=concurrency),
+            request=MapRequest(prompt="", items=(), names={}, settings={}, concurrency=concurrency),
             template=TEMPLATE,
             feed=feed,
             rebuild=lambda index, _row: rebuild(index),

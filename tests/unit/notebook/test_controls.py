@@ -182,7 +182,7 @@ def test_only_the_last_change_of_a_movement_counts():
     pause = Debounce(0.5, lambda: calls.append("settled"), make_timer=timers)
 
     for _ in range(9):
-        pause.note()
+        pause.restart()
     assert (calls, [timer.interval for timer in timers.made]) == ([], [0.5])
     timers.go_off()
 
@@ -194,11 +194,11 @@ def test_a_pause_can_be_ended_and_closed():
     calls, timers = [], Timers()
     pause = Debounce(0.5, lambda: calls.append("settled"), make_timer=timers)
 
-    pause.note()
+    pause.restart()
     pause.end()
     assert [timer.interval for timer in timers.made] == [0.0]
     pause.close()
-    pause.note()
+    pause.restart()
     timers.go_off()
 
     assert calls == []

@@ -176,7 +176,9 @@ def test_limits_show_the_limiter_and_the_servers_limits() -> None:
         "anthropic-ratelimit-requests-remaining": "0",
         "anthropic-ratelimit-requests-reset": "2001-09-09T01:47:10Z",
     }
-    limits.note(ResponseStarted(attempt=1, status=429, request_id=None, headers=headers), model="claude-x")
+    limits.on_response(
+        ResponseStarted(attempt=1, status=429, request_id=None, headers=headers), model="claude-x"
+    )
 
     text = render_limits(LIMITER, (), limits, [], now=1_000_000_005.0).data["text/plain"]
 

@@ -90,8 +90,8 @@ def test_a_whole_answer_is_booked_at_its_price() -> None:
     ledger = Ledger()
     turn = accountant(ledger)
 
-    turn.note(STARTED)
-    turn.note(finished())
+    turn.on_event(STARTED)
+    turn.on_event(finished())
     turn.finish(ANSWER)
 
     assert ledger.account().spent == pytest.approx(KNOWN)
@@ -105,8 +105,8 @@ def test_failed_attempts_before_it_stay_open() -> None:
     turn = accountant(ledger)
 
     for outcome in (finished(ServerError("bad", status=500)), finished()):
-        turn.note(STARTED)
-        turn.note(outcome)
+        turn.on_event(STARTED)
+        turn.on_event(outcome)
     turn.finish(ANSWER)
 
     assert ledger.account().spent == pytest.approx(KNOWN)
@@ -118,7 +118,7 @@ def test_a_cancelled_answer_may_go_on_at_the_server() -> None:
     ledger = Ledger()
     turn = accountant(ledger)
 
-    turn.note(STARTED)
+    turn.on_event(STARTED)
     turn.finish(ANSWER)
 
     account = ledger.account()
@@ -142,8 +142,8 @@ def test_an_answer_without_a_usage_is_not_taken_for_free() -> None:
     ledger = Ledger()
     turn = accountant(ledger)
 
-    turn.note(STARTED)
-    turn.note(finished())
+    turn.on_event(STARTED)
+    turn.on_event(finished())
     turn.finish(Message(model="claude-sonnet-5-5", content=[]))
 
     assert ledger.account().spent == 0
@@ -156,9 +156,9 @@ def test_a_simulator_is_known_by_its_responses() -> None:
     turn = accountant(ledger, limits)
     headers = {"claude-magic-simulator": "1", "anthropic-ratelimit-requests-limit": "50"}
 
-    turn.note(STARTED)
-    turn.note(ResponseStarted(attempt=1, status=200, request_id=None, headers=headers))
-    turn.note(finished())
+    turn.on_event(STARTED)
+    turn.on_event(ResponseStarted(attempt=1, status=200, request_id=None, headers=headers))
+    turn.on_event(finished())
     turn.finish(ANSWER)
 
     assert ledger.account().committed == 0
@@ -170,8 +170,8 @@ def test_settling_twice_books_once() -> None:
     """A second `finish` has no effect."""
     ledger = Ledger()
     turn = accountant(ledger)
-    turn.note(STARTED)
-    turn.note(finished())
+    turn.on_event(STARTED)
+    turn.on_event(finished())
 
     turn.finish(ANSWER)
     turn.finish(ANSWER)
@@ -185,8 +185,8 @@ def test_a_reply_that_cannot_be_read_gives_back_what_was_reserved() -> None:
         ledger = Ledger()
         turn = accountant(ledger)
         ledger.set_budget(1.0)
-        turn.note(STARTED)
-        turn.note(finished())
+        turn.on_event(STARTED)
+        turn.on_event(finished())
 
         turn.finish(cast(Any, broken))
 
@@ -211,8 +211,8 @@ def test_a_count_beyond_reason_neither_fails_nor_frees_money(count: float) -> No
     ):
         ledger = Ledger()
         turn = accountant(ledger)
-        turn.note(STARTED)
-        turn.note(finished())
+        turn.on_event(STARTED)
+        turn.on_event(finished())
 
         turn.finish(Message.model_validate({"model": "claude-sonnet-5-5", "content": [], "usage": usage}))
 

@@ -261,7 +261,7 @@ def test_a_server_that_turned_out_to_be_a_simulator_stays_one() -> None:
 
     async def run() -> bool:
         ledger, client = Ledger(), CountingClient()
-        ledger.note_simulator(cast(ClaudeClient, client))
+        ledger.mark_simulated(cast(ClaudeClient, client))
         return (await admit(ledger, client)).is_simulated
 
     assert asyncio.run(run())

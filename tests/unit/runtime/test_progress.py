@@ -56,10 +56,10 @@ class Fed(Progress):
         super().__init__(**values)
         self._accumulator = MessageAccumulator()
 
-    def note(self, event: ClientEvent) -> None:
+    def on_event(self, event: ClientEvent) -> None:
         if isinstance(event, AttemptFinished):
             self._accumulator = MessageAccumulator()
-        super().note(event)
+        super().on_event(event)
 
     def take(self, event: StreamEvent) -> None:
         self._accumulator.add(event)
@@ -104,17 +104,17 @@ def test_the_phases_follow_what_the_client_tells(progress: Fed, clock: Clock) ->
     """Limiter, sending, backoff, streaming, end: each with its wait and countdown."""
     phases = [progress.phase]
 
-    progress.note(LimiterWaiting(attempt=1, expected_wait=2.5, reason="rate"))
+    progress.on_event(LimiterWaiting(attempt=1, expected_wait=2.5, reason="rate"))
     limited = progress.snapshot().wait
-    progress.note(AttemptStarted(attempt=1, max_attempts=4))
+    progress.on_event(AttemptStarted(attempt=1, max_attempts=4))
     phases.append(progress.phase)
-    progress.note(finished(OverloadedError("busy"), 10.0))
+    progress.on_event(finished(OverloadedError("busy"), 10.0))
     phases.append(progress.phase)
     backing_off = progress.snapshot().wait
-    progress.note(LimiterWaiting(attempt=2, expected_wait=None, reason="paused"))
+    progress.on_event(LimiterWaiting(attempt=2, expected_wait=None, reason="paused"))
     paused = progress.snapshot().wait
     phases.append(progress.phase)
-    progress.note(AttemptStarted(attempt=2, max_attempts=4))
+    progress.on_event(AttemptStarted(attempt=2, max_attempts=4))
     progress.take(text_block())
     phases.append(progress.phase)
     progress.take(delta("Hi"))
@@ -145,7 +145,7 @@ def test_the_phases_follow_what_the_client_tells(progress: Fed, clock: Clock) ->
 
 def test_a_limit_of_the_servers_is_named(progress: Fed, clock: Clock) -> None:
     """The limit that delays the reply, and the expected wait."""
-    progress.note(LimiterWaiting(attempt=1, expected_wait=12.0, reason="input tokens"))
+    progress.on_event(LimiterWaiting(attempt=1, expected_wait=12.0, reason="input tokens"))
 
     wait = progress.snapshot().wait
 
@@ -233,7 +233,7 @@ def test_a_final_reply_does_not_change_any_more(progress: Fed, clock: Clock) -> 
 
     clock.now += 50
     progress.take(delta("more"))
-    progress.note(AttemptStarted(attempt=2, max_attempts=4))
+    progress.on_event(AttemptStarted(attempt=2, max_attempts=4))
     progress.cancel(None)
     progress.fail(ClaudeError("late"), None)
 
@@ -344,7 +344,7 @@ def test_a_call_that_is_being_written_does_not_look_like_an_earlier_one_of_its_i
     content = GrowingContent()
     call = ToolUseBlock(id="toolu_1", name="tide", input={"port": "Brest"})
     content.adopt(Message(content=[call]))
-    content.note_call("toolu_1", CallState.DONE, "04:12")
+    content.set_call("toolu_1", CallState.DONE, "04:12")
 
     accumulator = MessageAccumulator()
     accumulator.add(started_with(call))

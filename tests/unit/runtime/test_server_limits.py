@@ -16,8 +16,8 @@ def test_the_last_word_on_each_model_counts() -> None:
     limits = RateLimits(clock=lambda: 100.0)
 
     for model, remaining in (("a", "9"), ("b", "5"), ("a", "8")):
-        limits.note(response(anthropic_ratelimit_requests_remaining=remaining), model=model)
-    limits.note(response(), model="b")
+        limits.on_response(response(anthropic_ratelimit_requests_remaining=remaining), model=model)
+    limits.on_response(response(), model="b")
 
     told = limits.by_model()
     assert [(each.model, each.limits[0].remaining) for each in told] == [("a", 8), ("b", 5)]
@@ -28,16 +28,16 @@ def test_refusals_are_remembered() -> None:
     """With time, model and wait, and only the last ones."""
     limits = RateLimits(clock=lambda: 100.0)
 
-    limits.note(response(429, retry_after="7"), model="a")
-    limits.note(response(429), model="b")
-    limits.note(response(529), model="c")
+    limits.on_response(response(429, retry_after="7"), model="a")
+    limits.on_response(response(429), model="b")
+    limits.on_response(response(529), model="c")
 
     assert [(each.model, each.at, each.retry_after) for each in limits.refusals()] == [
         ("b", 100.0, None),
         ("a", 100.0, 7.0),
     ]
     for _ in range(100):
-        limits.note(response(429), model="a")
+        limits.on_response(response(429), model="a")
     assert len(limits.refusals()) <= 20
 
 
@@ -46,7 +46,7 @@ def test_models_are_not_collected_for_ever() -> None:
     limits = RateLimits()
 
     for number in range(100):
-        limits.note(response(anthropic_ratelimit_requests_limit="5"), model=f"model-{number}")
+        limits.on_response(response(anthropic_ratelimit_requests_limit="5"), model=f"model-{number}")
 
     assert limits.by_model()[0].model == "model-99"
     assert len(limits.by_model()) <= 20

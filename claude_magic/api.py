@@ -624,13 +624,14 @@ class Claude:
         question = Question(
             prompt=prompt,
             where=None if thread is None else Where(thread=thread),
+            settings=_settings_in(options),
             tools=tools,
             output_schema=_schema_of(options.get("schema")),
             stop_sequences=options.get("stop_sequences"),
             extra=options.get("extra") or {},
             is_raw=bool(options.get("raw")),
         )
-        return self.runtime.start(question, **_settings_in(options))
+        return self.runtime.start(question)
 
     def _map_request(self, prompt: str, items: Any, options: MapOptions, frame: FrameType) -> MapRequest:
         from .bulk import MapRequest

@@ -159,7 +159,7 @@ class RowRequests:
         self.prompt = row_prompt(request.prompt, rows.names, request.names)
         self._request = request
         self._rows = rows
-        plan = runtime.plan(_question_of(request), options)
+        plan = runtime.plan(_question_of(request, options))
         self._notes = (*plan.notes, *self.prompt.notes)
         shared = [*(each.parts for each in request.attachments), (self.prompt.beginning,)]
         self._shared = _blocks_of(content_of([parts for parts in shared if any(parts)]))
@@ -299,9 +299,10 @@ def joined_text(parts: Sequence[Part]) -> str:
     return "".join(part for part in parts if isinstance(part, str))
 
 
-def _question_of(request: MapRequest) -> Question:
+def _question_of(request: MapRequest, options: Mapping[str, object]) -> Question:
     return Question(
         prompt=request.prompt,
+        settings=options,
         output_schema=request.schema,
         max_searches=request.max_searches,
         stop_sequences=request.stop_sequences,

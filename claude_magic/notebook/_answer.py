@@ -32,7 +32,6 @@ from ..display import (
 from ..render import HIDDEN_IN_CELL
 from ..runtime import Phase, Question, Reply, ReplySnapshot
 from ..schema import SchemaMismatchError, escape_hidden, extract_code
-from ._question import settings_of
 
 if TYPE_CHECKING:
     from ..display import ApprovalButtons, Content, Followed
@@ -114,7 +113,7 @@ def start(line: Line, question: Question, cell: Cell) -> Reply:
     runtime = cell.runtime
     # The cell's previous outputs, where an earlier job of this cell draws, have been removed.
     runtime.jobs.stop_of_cell(cell.key)
-    reply = runtime.start(question, **settings_of(line.options))
+    reply = runtime.start(question)
     if line.options.background:
         runtime.jobs.add(reply, cell=cell.key)
     # Bind before the answer is complete: the user's tasks may read it while it streams, and a failure cannot lose it.

@@ -19,7 +19,6 @@ from ..render import Column, render_comparison
 from ..runtime import SHORT_NAMES, Phase, Question, Reply, facts_of, nearest_model, table_id, undated
 from ._answer import bind, follow_to_end, surface_in
 from ._money_commands import list_models
-from ._question import settings_of
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
@@ -49,15 +48,15 @@ async def compare(line: Line, question: Question, cell: Cell) -> Comparison:
     return comparison
 
 
-def line_per_model(line: Line, question: Question, cell: Cell) -> list[Line]:
-    """Return a copy of the line for each compared model; only the line itself without `--compare`.
+def question_per_model(line: Line, question: Question, cell: Cell) -> list[Question]:
+    """Return the question for each compared model; only the question itself without `--compare`.
 
     Raises:
         ConfigurationError: The models cannot be compared.
     """
     names = line.options.compare
     if not names:
-        return [line]
+        return [question]
     if question.beginning:
         raise ConfigurationError(
             "--compare asks several models, and `continue` continues a single answer. Use one of them. Nothing was sent."
@@ -67,7 +66,7 @@ def line_per_model(line: Line, question: Question, cell: Cell) -> list[Line]:
             "--compare has several answers, and `fix` puts the code of one into a new cell. Use one of them. Nothing was sent."
         )
     check_models(names, cell.runtime)
-    return [line.with_options(model=name) for name in names]
+    return [dataclasses.replace(question, settings={**question.settings, "model": name}) for name in names]
 
 
 def _start(line: Line, question: Question, cell: Cell) -> Comparison:
@@ -77,17 +76,15 @@ def _start(line: Line, question: Question, cell: Cell) -> Comparison:
         ConfigurationError: One of the models cannot be asked. Nothing was sent.
     """
     runtime = cell.runtime
-    settings = {
-        str(each.options.model): settings_of(each.options) for each in line_per_model(line, question, cell)
-    }
-    for each in settings.values():
-        runtime.plan(question, each)
+    questions = {str(each.settings["model"]): each for each in question_per_model(line, question, cell)}
+    for each in questions.values():
+        runtime.plan(each)
     # The cell's previous outputs, where an earlier job of this cell draws, have been removed.
     runtime.jobs.stop_of_cell(cell.key)
-    first, *others = settings
+    first, *others = questions
     # Start the first model last: until then the conversation does not move, so all models are asked at the same point.
-    replies = {name: runtime.start(_on_own_branch(question), **settings[name]) for name in others}
-    replies = {first: runtime.start(question, **settings[first]), **replies}
+    replies = {name: runtime.start(_on_own_branch(questions[name])) for name in others}
+    replies = {first: runtime.start(questions[first]), **replies}
 
     def present(snapshot: ComparisonSnapshot) -> tuple[dict[str, str], dict[str, Any]]:
         bundle = render_comparison(snapshot.columns, remote_images=cell.settings.remote_images)

@@ -24,8 +24,7 @@ from ..runtime import (
     worst_case,
 )
 from ..tools import interrupts_raised
-from ._compare import line_per_model
-from ._question import settings_of
+from ._compare import question_per_model
 
 if TYPE_CHECKING:
     from ..runtime import Question, Runtime, TurnPlan
@@ -68,12 +67,11 @@ def show_dry_run(line: Line, question: Question, cell: Cell) -> None:
     Raises:
         ConfigurationError: The request could not be sent.
     """
-    for each in line_per_model(line, question, cell):
-        plan = cell.runtime.plan(question, settings_of(each.options))
-        _show(plan, each.options.model, question.redacted, cell)
+    for each in question_per_model(line, question, cell):
+        _show(cell.runtime.plan(each), cell)
 
 
-def _show(plan: TurnPlan, model: str | None, redacted: Sequence[str], cell: Cell) -> None:
+def _show(plan: TurnPlan, cell: Cell) -> None:
     runtime = cell.runtime
     counted = _count(runtime, plan)
     values = runtime.settings().values
@@ -85,8 +83,8 @@ def _show(plan: TurnPlan, model: str | None, redacted: Sequence[str], cell: Cell
             counted_tokens=counted,
             worst=worst,
             budget=_describe_budget(runtime, worst),
-            redacted=redacted,
-            notes=(*plan.notes, *_name_notes(model or values.model)),
+            redacted=plan.question.redacted,
+            notes=(*plan.notes, *_name_notes(plan.settings.values.model)),
         ),
         redact=runtime.redact,
     )

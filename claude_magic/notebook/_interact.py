@@ -53,7 +53,7 @@ from ..schema import SchemaMismatchError
 from ._answer import answer, bind, check_complete, finish, start, wait
 from ._cell import View
 from ._controls import make_controls, own_controls
-from ._question import ask_prompt, collect_attachments, settings_of, with_system_text
+from ._question import ask_prompt, collect_attachments
 
 if TYPE_CHECKING:
     from ._cell import Cell
@@ -199,8 +199,7 @@ class Interaction:
             previous.reply.cancel()
 
     def _plan(self, values: Values, question: Question) -> _Planned:
-        plan = self._cell.runtime.plan(question, settings_of(self._line.options))
-        return values, question, plan.request
+        return values, question, self._cell.runtime.plan(question).request
 
     def _later(self, question: Question) -> Question:
         """Return the question for a state after the first, which is asked when the cell has ended or other cells may have asked."""
@@ -267,7 +266,6 @@ async def interact(line: Line, cell: Cell) -> Reply:
     present = _present_values(line, cell)
     controls = make_controls(present)
     own = own_controls(controls, present)
-    line = with_system_text(line)
     # Collect attachments once, so that moving a slider does not change them.
     attachments = collect_attachments(line.options, cell)
 

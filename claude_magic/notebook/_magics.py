@@ -176,6 +176,9 @@ async def _ask(line: Line, cell: Cell) -> Any:
     with _short_tracebacks(cell.shell):
         cell.close_previous_view()
         try:
+            from ._question import prepare, with_system_text
+
+            line = with_system_text(line)
             if options.interact and not options.dry_run:
                 from ._interact import interact
 
@@ -184,8 +187,6 @@ async def _ask(line: Line, cell: Cell) -> Any:
                 from ._map import map_rows
 
                 return await map_rows(line, cell)
-            from ._question import prepare
-
             line, question = prepare(line, cell)
             if options.dry_run:
                 from ._dry_run import show_dry_run

@@ -10,7 +10,7 @@ from ..context import resolve_name
 from ..runtime import Phase
 from ..schema import make_output_schema
 from ._answer import WAITED, bind, can_answer_in_background, draw_in_background, follow_to_end
-from ._question import MAX_SEARCHES, collect_attachments, settings_of, with_system_text
+from ._question import MAX_SEARCHES, collect_attachments, settings_of
 
 if TYPE_CHECKING:
     from ._cell import Cell
@@ -30,7 +30,6 @@ async def map_rows(line: Line, cell: Cell) -> Any:
         ClaudeError: The map could not be sent, or ended before all rows were asked. In the latter case the variable of `-o` has
             the answers so far.
     """
-    line = with_system_text(line)
     options, runtime = line.options, cell.runtime
     plan = make_plan(_map_request(line, cell), runtime)
     try:

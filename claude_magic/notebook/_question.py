@@ -28,7 +28,7 @@ from ..context import (
 )
 from ..conversation import MAIN_THREAD
 from ..display import keeps_displays
-from ..runtime import QUESTION_FIELDS, AskedWith, Phase, Question, Reply, Where
+from ..runtime import QUESTION_FIELDS, Phase, Question, Reply, Where
 from ..schema import make_output_schema
 from ..tools import LoopExecutor, Toolbox, ToolExecutor, TypedApproval, WaitingExecutor
 from ._history import answers_above, cells_of
@@ -76,7 +76,6 @@ def prepare(line: Line, cell: Cell) -> tuple[Line, Question]:
     Raises:
         ConfigurationError: Something that the line names does not exist, or cannot be sent. Nothing was sent.
     """
-    line = with_system_text(line)
     if line.call is not None:
         asked: tuple[Line, Question] = line.call.command.load()(line, cell)
         return asked
@@ -158,7 +157,7 @@ def continue_answer(line: Line, cell: Cell) -> tuple[Line, Question]:
     place = runtime.conversations.place(thread=line.options.thread, cell=cell.next_key)
     parent = runtime.conversations.parent_turn(place)
     if parent is not None and parent.is_partial:
-        before: AskedWith | None = runtime.asked_with(parent)
+        before: Question | None = runtime.asked_with(parent)
         beginning = _answer_so_far(parent.answer_text, last)
         text = _CONTINUE.format(tail=beginning[-_TAIL_CHARS:]) if beginning.strip() else _CONTINUE_EMPTY
     elif last is not None and last.thread is None and _is_cut(last):
@@ -170,11 +169,8 @@ def continue_answer(line: Line, cell: Cell) -> tuple[Line, Question]:
         raise ConfigurationError(
             _describe_nothing(last, is_last_turn_cut=head is not None and head.is_partial)
         )
-    if before is None:
-        return line, _ask_about(line, cell, "continue", text, Collected(parts=()), beginning=beginning)
-    line = _with_settings_of(before, line)
     question = _ask_about(line, cell, "continue", text, Collected(parts=()), beginning=beginning)
-    return line, _asked_as(before, question, line.options, cell)
+    return line, question if before is None else _asked_as(before, question, line.options, cell)
 
 
 def with_system_text(line: Line) -> Line:
@@ -240,6 +236,7 @@ def _question(
         prompt=prompt,
         content=content_of([each.parts for each in collected]),
         where=None if options.no_history else _where(options, cell),
+        settings=settings_of(options),
         tools=_executor(Toolbox.named(options.tools, names), cell, is_asked=options.approve != "never")
         if options.tools
         else None,
@@ -368,32 +365,26 @@ def _executor(toolbox: Toolbox, cell: Cell, *, is_asked: bool) -> ToolExecutor:
     )
 
 
-def _with_settings_of(before: AskedWith, line: Line) -> Line:
-    """Return a line with the settings of an earlier question in place of options that were not given."""
-    options, settings = line.options, before.settings
+def _asked_as(before: Question, question: Question, options: Options, cell: Cell) -> Question:
+    """Return a question with the settings, tools, schema, format and fields of an earlier one, unless its own options set them."""
+    kept = before.settings
     if options.model is not None:  # another model may not support the same effort and thinking
-        settings = {name: settings.get(name) for name in ("system", "replay")}
-    return line.with_options(
-        **{name: value for name, value in settings.items() if getattr(options, name) is None}
-    )
-
-
-def _asked_as(before: AskedWith, question: Question, options: Options, cell: Cell) -> Question:
-    """Return a question with the tools, schema, format and fields of an earlier one, unless its own options set them."""
-    first = before.question
+        kept = {name: kept.get(name) for name in ("system", "replay")}
+    given = {name: value for name, value in question.settings.items() if value is not None}
     tools = question.tools
-    if tools is None and first.tools is not None:
-        is_asked = first.tools.is_asked if options.approve is None else options.approve != "never"
-        tools = _executor(first.tools.toolbox, cell, is_asked=is_asked)
+    if tools is None and before.tools is not None:
+        is_asked = before.tools.is_asked if options.approve is None else options.approve != "never"
+        tools = _executor(before.tools.toolbox, cell, is_asked=is_asked)
     return dataclasses.replace(
         question,
+        settings={**kept, **given},
         tools=tools,
-        max_searches=question.max_searches or first.max_searches,
-        output_schema=question.output_schema or first.output_schema,
-        stop_sequences=question.stop_sequences or first.stop_sequences,
-        extra={**first.extra, **question.extra},
-        format=question.format if options.format or options.schema else first.format,
-        is_raw=question.is_raw or first.is_raw,
+        max_searches=question.max_searches or before.max_searches,
+        output_schema=question.output_schema or before.output_schema,
+        stop_sequences=question.stop_sequences or before.stop_sequences,
+        extra={**before.extra, **question.extra},
+        format=question.format if options.format or options.schema else before.format,
+        is_raw=question.is_raw or before.is_raw,
     )
 
 

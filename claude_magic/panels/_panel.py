@@ -190,11 +190,11 @@ class PromptPanel(VBox):
         )
 
     def _ask(self, question: Question, *, instead_of: Reply | None = None) -> Reply:
-        options = self._settings.options()
+        settings = self._settings.options()
 
         def start(approval: PanelApproval) -> Reply:
-            asked = dataclasses.replace(question, tools=self._executor(approval))
-            return self._runtime.start(asked, **options)
+            asked = dataclasses.replace(question, settings=settings, tools=self._executor(approval))
+            return self._runtime.start(asked)
 
         return self._exchanges.add(question, start, instead_of=instead_of)
 

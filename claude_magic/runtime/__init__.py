@@ -37,7 +37,7 @@ from ._reply import (
     interrupts_kept_for,
     wait_interruptibly,
 )
-from ._requests import SHORT_NAMES, AskedWith, ModelNames, Question, Where, nearest_model, newest_of, table_id
+from ._requests import SHORT_NAMES, ModelNames, Question, Where, nearest_model, newest_of, table_id
 from ._runtime import Runtime, RuntimeStatus, close_runtime, get_runtime
 from ._settings import DEFAULT_MODEL, EFFORTS, NOTEBOOK_FIELDS, QUESTION_FIELDS, ResolvedSettings, Settings
 from ._turn import TurnPlan

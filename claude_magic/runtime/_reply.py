@@ -20,7 +20,7 @@ from ..client import ClaudeError, ConfigurationError, Message, NetworkError, Usa
 from ..schema import extract_code, extract_json
 from ..tools import LoopExecutor, WaitingExecutor, loop_kept_awake, sigint_handled
 from ._progress import Phase, Progress, ReplySnapshot
-from ._requests import AskedWith, Question
+from ._requests import Question
 
 # Blocking waits for a reply, in which no Ctrl-C is lost.
 #
@@ -211,7 +211,7 @@ class Reply:
         origin: The source of the question in a word or two: "In[4]", "panel", "Python".
         outlives_cell: Whether it belongs to no cell, so that interrupting a cell does not stop it.
         thread: The thread of its conversation, or None.
-        asked_with: Settings and options for requesting the rest of a truncated answer; None for a stored reply.
+        asked_with: The question with which to request the rest of a truncated answer; None for a stored reply.
         is_on_screen: Set by the code that has drawn the answer. If set, the next display of the reply as the value of a
             cell shows nothing, and clears the flag.
         presenter: Renders replies in this process, stored ones included; None for plain text.
@@ -225,7 +225,7 @@ class Reply:
         progress: Progress,
         *,
         thread: str | None = None,
-        asked_with: AskedWith | None = None,
+        asked_with: Question | None = None,
     ) -> None:
         self.asked_with = asked_with
         self.prompt = question.prompt

@@ -47,6 +47,10 @@ class Where:
     is_side_branch: bool = False
 
 
+FROM_PYTHON: Final = "Python"
+"""The origin of questions of plain Python."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A question to be asked.
@@ -55,6 +59,7 @@ class Question:
         prompt: The user's prompt, for display and history.
         content: The content of the user's turn: text or content blocks; None sends the prompt.
         where: Position in the conversations; None for a standalone question, without history and not kept.
+        settings: Settings that this question overrides, by name; None means not given.
         tools: Runs the client tools that may be called, or None.
         max_searches: Maximum number of web searches by the server; 0 does not offer the tool.
         output_schema: Schema of the answer, or None.
@@ -63,7 +68,8 @@ class Question:
         format: Display format of the answer.
         beginning: The truncated answer whose rest is requested; the reply contains the whole.
         outlives_cell: The question belongs to no cell, so interrupting a running cell does not stop it.
-        origin: Source of the question in a word or two, for the list of jobs: "In[4]".
+        origin: Source of the question in a word or two, for the list of jobs: "In[4]". `FROM_PYTHON` means that no cell or panel
+            displays the answer.
         notes: Sentences for the reader about the content sent.
         redacted: Labels of the parts that became `[REDACTED]`, never their values.
         attached: Names of the attachments, for display.
@@ -73,6 +79,7 @@ class Question:
     prompt: str
     content: str | Sequence[Mapping[str, Any]] | None = None
     where: Where | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     tools: ToolExecutor | None = None
     max_searches: int = 0
     output_schema: OutputSchema | None = None
@@ -81,7 +88,7 @@ class Question:
     format: str = "md"
     beginning: str = ""
     outlives_cell: bool = False
-    origin: str = "Python"
+    origin: str = FROM_PYTHON
     notes: tuple[str, ...] = ()
     redacted: tuple[str, ...] = ()
     attached: tuple[str, ...] = ()
@@ -113,33 +120,22 @@ class Question:
             tools.append({"type": web_search_of(model), "name": "web_search", "max_uses": self.max_searches})
         return tools
 
+    def to_continue(self, settings: ResolvedSettings, model: str) -> Question:
+        """Return the question with which the rest of a truncated answer is requested, as yet without prompt and position.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskedWith:
-    """The settings and options of a question, with which the rest of a truncated answer is requested.
+        Its settings are the model, and the others that were set. Two differ: `max_tokens` is left out, because it may be the reason for
+        the truncation, and `replay` unless it was an option, because the current setting applies.
 
-    `max_tokens` is not included, because it may be the reason for the truncation.
-
-    Attributes:
-        settings: The model; system prompt, effort and thinking if they were set; `replay` if it was an option of the
-            question. (Otherwise the current setting of `replay` applies.)
-        question: The question without its prompt, attachments and position.
-    """
-
-    settings: Mapping[str, Any]
-    question: Question
-
-    @classmethod
-    def of(cls, question: Question, settings: ResolvedSettings, model: str) -> AskedWith:
-        """Return the settings and options of a question."""
+        Args:
+            settings: The settings in force when the question was asked.
+            model: The full name of the model that was asked.
+        """
         values = {name: getattr(settings.values, name) for name in ("system", "effort", "thinking")}
         kept = {name: value for name, value in values.items() if not settings.is_default(name)}
+        kept["model"] = model
         if settings.is_option("replay"):
             kept["replay"] = settings.values.replay
-        bare = replace(
-            question, prompt="", content=None, where=None, beginning="", notes=(), redacted=(), attached=()
-        )
-        return cls(settings={"model": model, **kept}, question=bare)
+        return replace(self, prompt="", content=None, where=None, settings=kept, beginning="")
 
 
 _MIN_THINKING_BUDGET = 1024

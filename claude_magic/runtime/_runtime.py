@@ -35,7 +35,7 @@ from ._progress import Phase, Progress
 from ._provenance import AskedRows, RequestLog
 from ._recording import cleaned_body, without_secrets
 from ._reply import Jobs, Presenter, Reply
-from ._requests import AskedWith, ModelNames, Question
+from ._requests import FROM_PYTHON, ModelNames, Question
 from ._settings import ConfigReader, ResolvedSettings, SettingsSources
 from ._turn import TurnPlan, TurnPlanner, TurnRun, ensure_final
 
@@ -67,8 +67,6 @@ class RuntimeStatus:
 
 _Result = TypeVar("_Result")
 
-_PYTHON = "Python"
-"""The origin of a question that is not displayed by a cell or a panel."""
 _MAX_PENDING_NOTES = 10
 """Maximum number of sentences that wait to be shown to the user."""
 
@@ -122,43 +120,21 @@ class Runtime:
 
     # Asking...
 
-    def start(
-        self,
-        question: str | Question,
-        *,
-        model: str | None = None,
-        system: str | None = None,
-        max_tokens: int | None = None,
-        effort: str | None = None,
-        thinking: str | None = None,
-        replay: str | None = None,
-    ) -> Reply:
-        """Start a question, and return its reply at once while it streams. Options left out are taken from the settings.
+    def start(self, question: str | Question, **settings: Any) -> Reply:
+        """Start a question, and return its reply at once while it streams.
 
         Args:
             question: The prompt, sent unchanged; or a `Question`.
-            model: Model to ask.
-            system: System prompt.
-            max_tokens: Limit of the answer in tokens, including thinking.
-            effort: "low", "medium", "high", "xhigh" or "max".
-            thinking: "show", "hide" or "off".
-            replay: "auto", "only", "record" or "off".
+            **settings: Settings that override those of the question, such as `model` and `max_tokens`; None means not given.
 
         Raises:
             ConfigurationError: A setting or option cannot be used, there is no key, or the prompt is empty. Nothing was
                 sent. (Later errors are raised by the reply.)
         """
-        options = {
-            "model": model,
-            "system": system,
-            "max_tokens": max_tokens,
-            "effort": effort,
-            "thinking": thinking,
-            "replay": replay,
-        }
         if not isinstance(question, Question):
             question = Question(prompt=question)
-        plan = self._planner.plan(question, self.settings(options))
+        given = {name: value for name, value in settings.items() if value is not None}
+        plan = self.plan(replace(question, settings={**question.settings, **given}) if given else question)
         return self._start(plan, self._source(plan.settings))
 
     def _start(self, plan: TurnPlan, source: Source) -> Reply:
@@ -169,7 +145,7 @@ class Runtime:
             max_attempts=plan.settings.values.max_retries + 1,
             notes=(*plan.notes, *self._sources.local_notes(plan.settings)),
         )
-        while self._pending_notes and plan.question.origin != _PYTHON:
+        while self._pending_notes and plan.question.origin != FROM_PYTHON:
             progress.add_note(self._pending_notes.popleft())
         reply = Reply(plan.question, progress, thread=plan.thread, asked_with=plan.asked_with)
         accountant = self._accountant_for(plan.thread, plan.settings, source)
@@ -217,20 +193,16 @@ class Runtime:
         ]
         return () if any(reply.phase is Phase.CALLING for reply in before) else tuple(before)
 
-    def plan(self, question: Question, options: Mapping[str, object] | None = None) -> TurnPlan:
+    def plan(self, question: Question) -> TurnPlan:
         """Return the plan for a question, with its first request, without sending anything.
-
-        Args:
-            question: The question.
-            options: As for `settings`.
 
         Raises:
             ConfigurationError: The question cannot be sent.
         """
-        return self._planner.plan(question, self.settings(options))
+        return self._planner.plan(question, self.settings(question.settings))
 
-    def asked_with(self, turn: Turn) -> AskedWith:
-        """Return the settings and options of the question of a truncated turn."""
+    def asked_with(self, turn: Turn) -> Question:
+        """Return the question with which to request the rest of a truncated turn."""
         return self._planner.asked_with(turn)
 
     def preview(self, request: MessageRequest) -> RequestPreview:
@@ -433,7 +405,7 @@ class Runtime:
 
     def _notify_user(self, sentence: str) -> None:
         """Show a message about a shared limiter: with a displayed reply in flight, or else with the next one."""
-        shown = next((reply for reply in self.in_flight() if reply.origin != _PYTHON), None)
+        shown = next((reply for reply in self.in_flight() if reply.origin != FROM_PYTHON), None)
         if shown is not None:
             shown.add_note(sentence)
         else:

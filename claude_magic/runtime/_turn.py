@@ -33,7 +33,6 @@ from ._models import facts_of
 from ._progress import Progress, ReplySnapshot
 from ._reply import Reply, ended
 from ._requests import (
-    AskedWith,
     History,
     ModelNames,
     Question,
@@ -187,7 +186,7 @@ class TurnPlan:
         request: The first request.
         notes: Sentences for the reader.
         fingerprint: Hash of the system prompt and the tools, which the model's thinking is bound to.
-        asked_with: Settings and options for requesting the rest of the answer, if it is truncated.
+        asked_with: The question with which to request the rest of the answer, if it is truncated.
     """
 
     question: Question
@@ -196,7 +195,7 @@ class TurnPlan:
     request: MessageRequest
     notes: tuple[str, ...]
     fingerprint: str
-    asked_with: AskedWith
+    asked_with: Question
 
     @property
     def thread(self) -> str | None:
@@ -215,7 +214,7 @@ class TurnPlanner:
     def __init__(self, conversations: Conversations, names: ModelNames) -> None:
         self._conversations = conversations
         self._names = names
-        self._truncated: dict[str, AskedWith] = {}
+        self._truncated: dict[str, Question] = {}
 
     def plan(self, question: Question, settings: ResolvedSettings) -> TurnPlan:
         """Plan a turn without asking the server.
@@ -287,11 +286,9 @@ class TurnPlanner:
                 del self._truncated[oldest]
         return turn
 
-    def asked_with(self, turn: Turn) -> AskedWith:
-        """Return the settings and options of a truncated turn's question; only the model if the turn comes from a file."""
-        return self._truncated.get(turn.id) or AskedWith(
-            settings={"model": turn.model or None}, question=Question(prompt="")
-        )
+    def asked_with(self, turn: Turn) -> Question:
+        """Return the question with which to request the rest of a truncated turn; with only the model if the turn comes from a file."""
+        return self._truncated.get(turn.id) or Question(prompt="", settings={"model": turn.model or None})
 
     def _place(self, question: Question) -> Place | None:
         where = question.where
@@ -321,7 +318,7 @@ class TurnPlanner:
             request=request,
             notes=(*notes, *changes),
             fingerprint=binding,
-            asked_with=AskedWith.of(question, settings, model),
+            asked_with=question.to_continue(settings, model),
         )
 
     def _place_notes(self, place: Place, question: Question, model: str) -> list[str]:

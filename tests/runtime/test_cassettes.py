@@ -20,7 +20,7 @@ from claude_magic.bulk._display import describe_end
 from claude_magic.client import ConfigurationError, InvalidRequestError, MessageRequest
 from claude_magic.notebook._line import Line
 from claude_magic.notebook._options import Options
-from claude_magic.notebook._question import continue_answer, settings_of
+from claude_magic.notebook._question import continue_answer
 from claude_magic.runtime import CassetteError, NotRecordedError, Phase, Question, Reply, Runtime, Where
 from claude_magic.simulator import Simulator, scenario
 from claude_magic.tools import Toolbox, WaitingExecutor
@@ -200,8 +200,8 @@ def test_the_rest_of_a_cut_answer_is_recorded_and_replayed_as_its_beginning_was(
     def run(runtime: Runtime, where: Where | None, replay: str, **options: Any) -> str:
         question = Question(prompt="!simulate max_tokens\nTell of tides.", where=where)
         first = runtime.start(question, replay=replay).result(TIMEOUT)
-        line, rest = continue_answer(Line(options=Options(**options)), stub_cell(runtime))
-        return first.text + "|" + runtime.start(rest, **settings_of(line.options)).result(TIMEOUT).text
+        _line, rest = continue_answer(Line(options=Options(**options)), stub_cell(runtime))
+        return first.text + "|" + runtime.start(rest).result(TIMEOUT).text
 
     cases = [(Where(thread="t"), {}), (None, {}), (Where(thread="u"), {"model": "claude-haiku-4-5"})]
     first = [run(runtime, where, "auto", **options) for where, options in cases]
@@ -222,10 +222,10 @@ def test_a_continuation_follows_its_own_option_and_the_setting_of_its_time(
             prompt="!simulate max_tokens\nTell of tides.", where=Where(thread="t", is_new=True)
         )
         runtime.start(question, replay=replay).result(TIMEOUT)
-        line, _ = continue_answer(Line(), stub_cell(runtime))
-        assert line.options.replay == replay
-        line, _ = continue_answer(Line(options=Options(replay="off")), stub_cell(runtime))
-        assert line.options.replay == "off"
+        _, rest = continue_answer(Line(), stub_cell(runtime))
+        assert rest.settings.get("replay") == replay
+        _, rest = continue_answer(Line(options=Options(replay="off")), stub_cell(runtime))
+        assert rest.settings["replay"] == "off"
 
 
 def test_the_same_turn_twice_has_two_ids(runtime: Runtime) -> None:

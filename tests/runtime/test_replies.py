@@ -22,7 +22,7 @@ from claude_magic.client import (
 from claude_magic.context import interpolate
 from claude_magic.conversation import save_forest
 from claude_magic.render import render_history
-from claude_magic.runtime import Phase, Question, Reply, Runtime, Where
+from claude_magic.runtime import DEFAULT_MODEL, Phase, Question, Reply, Runtime, Where
 from claude_magic.simulator import (
     Behaviour,
     Gate,
@@ -539,6 +539,33 @@ def test_f1_a_bad_option_is_refused_with_what_is_accepted(runtime: Runtime, sim:
         runtime.start("Hello", effort="hihg")
 
     assert not sim.requests
+
+
+def test_f1_an_option_with_a_typo_is_refused(runtime: Runtime, sim: Simulator) -> None:
+    """The message suggests the setting that may have been meant."""
+    for start in (
+        lambda: runtime.start("Hello", modle="opus"),
+        lambda: runtime.start(Question(prompt="Hello", settings={"modle": "opus"})),
+    ):
+        with pytest.raises(ConfigurationError, match=r"no setting 'modle'\. Did you mean model"):
+            start()
+
+    assert not sim.requests
+
+
+def test_an_option_overrides_a_setting_of_the_question_and_none_does_not(
+    runtime: Runtime, sim: Simulator
+) -> None:
+    """What neither gives is taken from the settings of the session."""
+    question = Question(prompt="Hello", settings={"max_tokens": 50, "system": "Be brief.", "effort": None})
+
+    runtime.start(question, max_tokens=60, system=None, model="claude-haiku-4-5").result(TIMEOUT)
+    runtime.start(question).result(TIMEOUT)
+
+    assert [
+        (each.body["model"], each.body["max_tokens"], each.body["system"], each.body.get("output_config"))
+        for each in sim.requests
+    ] == [("claude-haiku-4-5", 60, "Be brief.", None), (DEFAULT_MODEL, 50, "Be brief.", None)]
 
 
 def test_f1_a_missing_key_is_a_clear_error_at_first_use(make_runtime: MakeRuntime) -> None:

@@ -68,7 +68,7 @@ class World:
             return_to=lambda message, *, cell, thread: self.returned_to.append(message["content"]),
         )
         runtime = SimpleNamespace(
-            plan=lambda question, settings: SimpleNamespace(
+            plan=lambda question: SimpleNamespace(
                 request=MessageRequest(model="m", max_tokens=1, messages=[question.user_turn()])
             ),
             conversations=conversations,

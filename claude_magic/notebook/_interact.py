@@ -142,12 +142,16 @@ class Interaction:
         """Open the view, send the request for the current state of the controls, and show this and all later answers.
 
         Raises:
-            ConfigurationError: The question cannot be sent. The view is not opened.
+            ConfigurationError: The question cannot be sent. The view is closed without having been opened.
             ClaudeError: The request could not be sent.
         """
         values = self._read()
-        question = self._question_for(values)
-        planned = self._plan(values, question)
+        try:
+            question = self._question_for(values)
+            planned = self._plan(values, question)
+        except BaseException:
+            view.close()
+            raise
         self._origin = question.origin
         self._view = view
         self._cell.keep_view(view)
@@ -264,10 +268,10 @@ async def interact(line: Line, cell: Cell) -> Reply:
         ConfigurationError: The controls cannot be made. Nothing was sent.
     """
     present = _present_values(line, cell)
-    controls = make_controls(present)
-    own = own_controls(controls, present)
     # Collect attachments once, so that moving a slider does not change them.
     attachments = collect_attachments(line.options, cell)
+    controls = make_controls(present)
+    own = own_controls(controls, present)
 
     def read() -> Values:
         return {name: control.value for name, control in controls.items()}
@@ -346,6 +350,7 @@ class InteractionView:
         self._state: State | None = None
         self._is_remembered = False
         self._has_drawn = False
+        self._is_open = False
         self._debounce = Debounce(PAUSE, interaction.refresh)
         self._blocks = BlockColumn(remote_images=remote_images)
         self._line = self._blocks.block()
@@ -379,11 +384,12 @@ class InteractionView:
         route_to_subshell(*self._own, self._stop, self._again)
         for control in self._controls:
             control.observe(self._on_change, "value")
+        self._is_open = True
 
     def close(self) -> None:
         """Stop observing, stop the answer in flight, and close all widgets except the user's own."""
         self._debounce.close()
-        for control in self._controls:
+        for control in self._controls if self._is_open else ():
             control.unobserve(self._on_change, "value")
         self._interaction.stop()
         self._row.children = self._own  # so that the user's own widgets are not closed

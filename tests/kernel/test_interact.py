@@ -292,6 +292,33 @@ def test_an_expression_that_fails_is_told_where_the_controls_are(kernel, sim, sh
     assert len(asked(sim)) == 1
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%%claude --interact n\nName {{ n.missing }} of {{ n }}.",
+        "%%claude --interact n -a missing.csv\nName {{ n }}.",
+        "%%claude --interact n -s @missing.md\nName {{ n }}.",
+        "%%claude --interact n --set stop_sequences=[1]\nName {{ n }}.",
+        "%%claude --interact n --interact sys\nName {{ n }} and {{ sys }}.",
+    ],
+)
+def test_a_first_question_that_fails_leaves_no_widget(kernel, sim, show, cell):
+    """Each widget that was created is closed, and the user's own works on."""
+    kernel.run("import ipywidgets, sys\nmine = ipywidgets.IntSlider(3)")
+
+    run, _ = show(
+        cell.replace("{{ n }}", "{{ n }} {{ mine }}").replace("%%claude", "%%claude --interact mine")
+    )
+
+    assert run.status == "error"
+    opened, closed = (
+        {each["comm_id"] for each in run.contents(kind)} for kind in ("comm_open", "comm_close")
+    )
+    assert opened == closed
+    assert kernel.value("mine.comm is not None") == "True"
+    assert asked(sim) == []
+
+
 def test_where_there_are_no_widgets_it_asks_once_and_says_so(kernel, sim):
     """In a console or with nbclient there is an ordinary answer with a note."""
     sim.clear()

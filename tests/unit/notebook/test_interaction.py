@@ -43,10 +43,13 @@ class StubView:
     """Records what it is asked to show."""
 
     def __init__(self):
-        self.shown, self.messages, self.is_open = [], [], False
+        self.shown, self.messages, self.is_open, self.is_closed = [], [], False, False
 
     def open(self):
         self.is_open = True
+
+    def close(self):
+        self.is_closed = True
 
     def show(self, state, *, is_remembered):
         self.shown.append((state.label, is_remembered))
@@ -206,7 +209,7 @@ def test_without_a_first_question_no_controls_are_shown(monkeypatch):
     with pytest.raises(ConfigurationError):
         world.begin()
 
-    assert not world.view.is_open
+    assert (world.view.is_open, world.view.is_closed) == (False, True)
 
 
 def test_an_error_before_sending_is_shown_and_changes_nothing(world):

@@ -33,6 +33,18 @@ _SCHEMES: Final = {
     "valkeys": "rediss",
     "unix": "unix",
 }
+_LOGIN: Final = ("db", "username", "password")
+_CERTIFICATES: Final = (
+    "ca_certs",
+    "ca_path",
+    "ca_data",
+    "certfile",
+    "keyfile",
+    "password",
+    "cert_reqs",
+    "check_hostname",
+)
+"""Options of the URL for the `redis` package; `ssl_ca_certs` and the like only with TLS."""
 _CONNECT_TIMEOUT: Final = 3.0
 """Seconds to connect and subscribe."""
 _CALL_TIMEOUT: Final = 3.0
@@ -106,11 +118,24 @@ def _address(url: SplitResult) -> RedisAddress:
         )
     (account,) = query.pop("account", [""])[-1:]
     scheme = _SCHEMES[url.scheme]
+    _check_options(query, has_tls=scheme == "rediss")
     place = url.path if scheme == "unix" else f"{url.netloc.rpartition('@')[2]}{url.path}"
     whole = urlunsplit((scheme, url.netloc, url.path, urlencode(query, doseq=True), ""))
     if scheme == "unix":  # urlunsplit omits an empty host
         whole = f"unix://{url.netloc}{url.path}" + (f"?{urlencode(query, doseq=True)}" if query else "")
     return RedisAddress(whole, f"{scheme}://{place}", int(members) if members else None, account or None)
+
+
+def _check_options(query: Mapping[str, Sequence[str]], *, has_tls: bool) -> None:
+    known = [*_LOGIN, *(f"ssl_{name}" for name in _CERTIFICATES if has_tls)]
+    is_usable = all(name in known and len(values) == 1 for name, values in query.items())
+    if is_usable and query.get("db", ["0"])[0].isdecimal():
+        return
+    # The option is not shown: a password that contains a question mark would be part of it.
+    raise ConfigurationError(
+        "The setting limiter has an option after its question mark that is unknown or given twice, or a db that is not a "
+        f"number. The options of this address are members, account, {', '.join(known)}."
+    )
 
 
 def _unusable() -> ConfigurationError:

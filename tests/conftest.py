@@ -48,10 +48,12 @@ def _refuse_other_hosts(event: str, arguments: tuple[Any, ...]) -> None:
 sys.addaudithook(_refuse_other_hosts)
 
 
+_MORE_WORKERS = {"kernel": 2, "server": 1}
+"""Additional workers for folders whose tests often wait."""
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return the number of workers for `-n auto`: the processors available to this run.
-
-    Tests of kernels wait a third of their time, so they get one more.
-    """
-    return usable() + any("kernel" in str(each) for each in config.args)
+    """Return the number of workers for `-n auto`: the processors available to this run, and more for tests that often wait."""
+    more = [count for name, count in _MORE_WORKERS.items() if any(name in str(each) for each in config.args)]
+    return usable() + max(more, default=0)

@@ -164,7 +164,7 @@ def test_an_interrupt_while_the_package_is_imported_is_one_line(kernel):
         "        if name == 'claude_magic.notebook._question':\n"
         "            sys.meta_path.remove(self)\n"
         "            raise KeyboardInterrupt\n"
-        "del sys.modules['claude_magic.notebook._question']\n"
+        "sys.modules.pop('claude_magic.notebook._question', None)\n"
         "sys.meta_path.insert(0, Interrupt())"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ SCREENSHOTS = Path(__file__).parents[2] / "test-output" / "screenshots"
 ARE_WANTED = bool(os.environ.get("SCREENSHOTS"))
 TIMEOUT_MS = 120_000
 """How long a page may take for anything. Only a test that fails waits as long."""
+CONNECTIONS = 4
+"""How often a page connects to a kernel that does not report its status, within that time."""
 POLLING_MS = 50
 """How often a condition is looked at; more often would keep the page itself from running."""
 
@@ -26,6 +29,7 @@ _KERNEL_IS_READY = """path => {
     return context?.path === path && context.isReady
         && kernel?.connectionStatus === "connected" && kernel.status === "idle";
 }"""
+_RECONNECT = "() => { window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.reconnect(); }"
 _KERNEL = """() => {
     const context = window.jupyterapp.shell.currentWidget?.sessionContext;
     const kernel = context?.session?.kernel;
@@ -237,12 +241,17 @@ class NotebookPage:
     def _wait_until_ready(self) -> None:
         self.page.locator(".jp-Notebook").wait_for()
         self.wait_for(_IS_CURRENT)
-        try:
-            self.wait_for(_KERNEL_IS_READY, self._lab.name_of(self.path))
-        except TimeoutError as error:
-            raise AssertionError(
-                f"The notebook's kernel is not ready: {self.page.evaluate(_KERNEL)}"
-            ) from error
+        # On a busy machine the first status of a kernel may get lost. Lab then waits for it until somebody connects again.
+        for _ in range(CONNECTIONS):
+            with contextlib.suppress(TimeoutError):
+                path = self._lab.name_of(self.path)
+                self.page.wait_for_function(
+                    _KERNEL_IS_READY, arg=path, polling=POLLING_MS, timeout=TIMEOUT_MS / CONNECTIONS
+                )
+                break
+            self.page.evaluate(_RECONNECT)
+        else:
+            raise AssertionError(f"The notebook's kernel is not ready: {self.page.evaluate(_KERNEL)}")
         self.wait_until_idle()
 
     def _note_request(self, request: Request) -> None:

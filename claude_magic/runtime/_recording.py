@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any, Final
 
 from ..client import (
@@ -321,12 +320,13 @@ class EventCollector:
             at: Time of the read in seconds.
             events: The events, at least one.
         """
+        count = len(events)
         try:
-            kinds, indices = set(map(_kind_of, events)), set(map(_index_of, events))  # type: ignore[arg-type]
+            indices, kinds, texts, _ = zip(*events, strict=True)
         except TypeError:  # an event is not a tuple, so it is not a delta
-            kinds, indices = set(), set()
-        if len(kinds) == len(indices) == 1 and (kind := kinds.pop()) in PIECE_FIELDS:
-            self._items.append((at, indices.pop(), kind, "".join(map(_text_of, events))))  # type: ignore[arg-type]
+            kinds = indices = texts = ("",)
+        if kinds[0] in PIECE_FIELDS and kinds.count(kinds[0]) == indices.count(indices[0]) == count:
+            self._items.append((at, indices[0], kinds[0], "".join(texts)))
             return
         for event in events:
             if type(event) is ContentBlockDelta and event.kind in PIECE_FIELDS:
@@ -368,9 +368,6 @@ class EventCollector:
             last += wait / 1000
         _close(events, pieces)
         return events, pace
-
-
-_index_of, _kind_of, _text_of = itemgetter(0), itemgetter(1), itemgetter(2)
 
 
 def _close(events: list[dict[str, Any]], pieces: list[str]) -> None:

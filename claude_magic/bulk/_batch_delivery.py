@@ -158,7 +158,7 @@ class Delivery:
             )
         except JournalError:  # the batch is in the state that the journal has, or a later one
             if not is_recorded:
-                self._ledger.settle_batch(tag)
+                self._ledger.finish_batch(tag)
             raise
         except ClaudeError as error:
             if not (is_recorded and may_be_created(error)):
@@ -172,7 +172,7 @@ class Delivery:
             heartbeats.cancel()
 
     async def _release(self, tag: str) -> None:
-        self._ledger.settle_batch(tag)
+        self._ledger.finish_batch(tag)
         self._reserved.pop(tag, None)
         if (note := await asyncio.to_thread(self._notes.get, tag)) is not None:
             await asyncio.to_thread(self._notes.drop, note)

@@ -234,8 +234,8 @@ class BatchNotes:
         self, tag: str, *, account: str, fence: str | None, fenced: float | None, clock_offset: float | None
     ) -> bool:
         """Record durably that the batch is about to be sent. Return False if another process presumed this one dead, and dropped the batch."""
-        told = {"account": account, "fence": fence, "fenced": fenced, "clock_offset": clock_offset}
-        return self._update(tag, {"state": "claimed"}, state="sending", beat=now(), **told)
+        fields = {"account": account, "fence": fence, "fenced": fenced, "clock_offset": clock_offset}
+        return self._update(tag, {"state": "claimed"}, state="sending", beat=now(), **fields)
 
     def sent(self, tag: str, batch_id: str, expires: float | None) -> None:
         """Record the server's id. This reopens a dropped batch, because the batch exists and its answers are paid for."""

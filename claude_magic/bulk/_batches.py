@@ -358,7 +358,7 @@ class BatchEngine:
         mine = [key for key in note.row_keys if key in self._places]
         found = await self._load_known(mine)
         # If this kernel holds the reservation, it books the answers that another kernel fetched.
-        if self._ledger.settle_batch(note.tag):
+        if self._ledger.finish_batch(note.tag):
             for answer in found:
                 usage = Usage(input_tokens=answer.tokens_in, output_tokens=answer.tokens_out)
                 line = BillLine(model=answer.model, usage=usage, cost=answer.cost)
@@ -410,8 +410,8 @@ class BatchEngine:
         if self._stop is not None:
             return True
         await self._load_known([key for key in done if key in self._places])
-        # Settle first: another run books the answers of a merged batch that still has a reservation.
-        self._ledger.settle_batch(note.tag)
+        # Finish its reservation first: another run books the answers of a merged batch that still has a reservation.
+        self._ledger.finish_batch(note.tag)
         await asyncio.to_thread(self._notes.merged, note.tag)
         self._watched.pop(note.tag, None)
         return True

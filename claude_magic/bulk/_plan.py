@@ -137,9 +137,9 @@ class MapPlan:
         """Return the preview of the map. All rows must have been read."""
         request, results, totals, requests = self._request, self.results, self._totals, self._row_requests
         held = self._rows_in_batches()
-        settled = results.known + totals.failed + totals.refused + totals.recorded
-        settled += sum(held.values()) * request.is_batch
-        to_ask = max(0, len(results.texts) - settled)
+        done = results.known + totals.failed + totals.refused + totals.recorded
+        done += sum(held.values()) * request.is_batch
+        to_ask = max(0, len(results.texts) - done)
         usage = self._usage(to_ask)
         samples = list(islice(requests.samples(requests.read(0, _CHUNK)), _SAMPLE_COUNT))
         shown = [self._runtime.without_secrets(body) for body in samples]

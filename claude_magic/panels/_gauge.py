@@ -94,7 +94,7 @@ class GaugeReading:
     refusals: tuple[Refusal, ...]
 
     @property
-    def is_settled(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether nothing will change before the next request."""
         is_full = self.limiter.level >= self.limiter.capacity and not self.limiter.paused_for
         limits = (limit for each in self.classes for limit in each.limits)
@@ -354,7 +354,7 @@ class LimitsGauge(VBox):
             self._html.value = draw_problem(error.message)
             return None
         self._html.value = draw_gauge(reading)
-        if reading.is_settled:
+        if reading.is_idle:
             return None
         return _INTERVAL if reading.in_flight else _REFILLING_INTERVAL
 

@@ -126,7 +126,7 @@ class Bridge:
             BridgeClosedError: As for `spawn`.
         """
         future: concurrent.futures.Future[_Result] = concurrent.futures.Future()
-        cancel = self.spawn(work, on_end=lambda task: _settle(future, task))
+        cancel = self.spawn(work, on_end=lambda task: _finish(future, task))
         future.add_done_callback(lambda done: cancel() if done.cancelled() else None)
         return future
 
@@ -172,7 +172,7 @@ class Bridge:
             await asyncio.sleep(0)  # lets the callbacks of the last one run
 
 
-def _settle(future: concurrent.futures.Future[_Result], task: asyncio.Task[_Result]) -> None:
+def _finish(future: concurrent.futures.Future[_Result], task: asyncio.Task[_Result]) -> None:
     """Copy the outcome of a task to a future of another thread."""
     if task.cancelled():
         future.cancel()

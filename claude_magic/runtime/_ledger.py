@@ -318,11 +318,11 @@ class Ledger:
         what: str,
         is_simulated: bool,
     ) -> None:
-        """Admit a batch, and reserve its worst case until it is settled, however long that takes.
+        """Admit a batch, and reserve its worst case until it is finished, however long that takes.
 
         Args:
             client: Creates the batch.
-            name: The name of the batch for `settle_batch`.
+            name: The name of the batch for `finish_batch`.
             request: The common part of its requests.
             worst: The worst case of all its requests; None if the model has no price.
             what: The batch in a few words, for error messages.
@@ -336,7 +336,7 @@ class Ledger:
         await self._reserve(reservation, what)
         self._batches[name] = reservation
 
-    def settle_batch(self, name: str) -> bool:
+    def finish_batch(self, name: str) -> bool:
         """Release the reservation of a batch, whose rows are booked one by one; return False if another process sent it."""
         with self._lock:
             reservation = self._batches.pop(name, None)
@@ -487,7 +487,7 @@ def publish_budget(amount: float | None) -> None:
         path.write_text(json.dumps({"amount": amount, "started": _started_at()}), encoding="utf-8")
 
 
-_LOOK_INTERVAL: Final = 0.01
+_CHECK_INTERVAL: Final = 0.01
 """Seconds for which no marker is looked for again. A map sends a thousand requests per second, and each look is a system call, which
 gives up the interpreter lock."""
 _MTIME_MARGIN: Final = 2.0
@@ -498,21 +498,21 @@ class _Ancestors:
     """The ancestor processes: looks for one with a budget, and remembers for a while that there is none."""
 
     def __init__(self) -> None:
-        self._look_again_at = 0.0
+        self._next_check_at = 0.0
         self._unmarked_at: int | None = None
         """The modification time of the folder when it was searched in vain."""
 
     def find_budget(self) -> ParentBudget | None:
         """Return the budget of the nearest ancestor that has one, or None."""
         now = time.monotonic()
-        if now < self._look_again_at:
+        if now < self._next_check_at:
             return None
         changed_at = _changed_at()
         if changed_at != self._unmarked_at and (found := _find_in_ancestors()) is not None:
             return found
-        self._look_again_at = now + _LOOK_INTERVAL
-        is_settled = time.time() - changed_at / 1e9 > _MTIME_MARGIN
-        self._unmarked_at = changed_at if is_settled else None
+        self._next_check_at = now + _CHECK_INTERVAL
+        is_old = time.time() - changed_at / 1e9 > _MTIME_MARGIN
+        self._unmarked_at = changed_at if is_old else None
         return None
 
 

@@ -609,7 +609,7 @@ class GrowingContent:
 
     def __init__(self, beginning: str = "") -> None:
         self._beginning = beginning
-        self._settled: list[BlockSnapshot] = []
+        self._finished: list[BlockSnapshot] = []
         self._current: MessageAccumulator | None = None
         self._calls: dict[str, CallSnapshot] = {}
 
@@ -625,7 +625,7 @@ class GrowingContent:
     def snapshot(self) -> tuple[BlockSnapshot, ...]:
         """Return all current blocks, frozen."""
         # An incomplete block is not a call yet, and its id may equal that of an earlier call.
-        blocks = [*map(self._with_call, self._settled), *self._growing()]
+        blocks = [*map(self._with_call, self._finished), *self._growing()]
         return tuple(_with_beginning(blocks, self._beginning) if self._beginning else blocks)
 
     def start_over(self) -> None:
@@ -636,7 +636,7 @@ class GrowingContent:
         """End the current round with its message."""
         self._current = None
         for block in message.content:
-            self._settled.append(_frozen(block, _shown_text(block)))
+            self._finished.append(_frozen(block, _shown_text(block)))
             if isinstance(block, ToolUseBlock) and block.type == "tool_use" and block.is_complete:
                 self._calls[block.id] = CallSnapshot(
                     name=block.name, arguments=block.input, state=CallState.WRITTEN
@@ -648,8 +648,8 @@ class GrowingContent:
             self._calls[call_id] = replace(self._calls[call_id], state=state, result=result)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the blocks as data, all of them settled."""
-        return {**self.__dict__, "_settled": [*self._settled, *self._growing()], "_current": None}
+        """Return the blocks as data, all of them finished."""
+        return {**self.__dict__, "_finished": [*self._finished, *self._growing()], "_current": None}
 
     def _growing(self) -> list[BlockSnapshot]:
         """Return the blocks of the current round: the fields of each at its start, until it is complete."""

@@ -41,7 +41,7 @@ SECTION = (
     "    return spread / math.sqrt(len(values))",
     "```",
 )
-SETTLED = "async () => { for (let turn = 0; turn < 3; turn++) await new Promise(requestAnimationFrame); }"
+DRAWN = "async () => { for (let turn = 0; turn < 3; turn++) await new Promise(requestAnimationFrame); }"
 
 
 class Typist:
@@ -62,7 +62,7 @@ class Typist:
         """Type a text, letter by letter, and return the CPU time per letter in milliseconds."""
         before = self._computed()
         self._page.keyboard.type(text, delay=BETWEEN)
-        self._page.evaluate(SETTLED)
+        self._page.evaluate(DRAWN)
         return (self._computed() - before) / len(text)
 
     def _computed(self) -> float:

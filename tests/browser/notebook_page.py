@@ -70,7 +70,7 @@ _WATCH_FOR = """pattern => {
     look();
 }"""
 # Once the page has no pending requests, all images have loaded or failed. Then two frames are drawn.
-_SETTLE = """async () => {
+_STILL = """async () => {
     await Promise.all([...document.images].filter(each => each.src && each.loading !== "lazy").map(each =>
         each.complete || new Promise(done => { each.onload = each.onerror = done; })));
     for (let turn = 0; turn < 3; turn++) {
@@ -95,7 +95,7 @@ _LEAVE = """() => {
 
 def wait_until_still(page: Page) -> None:
     """Wait until a page has done what it was about to do: drawn what is there, handled what was clicked."""
-    page.evaluate(_SETTLE)
+    page.evaluate(_STILL)
 
 
 class NotebookPage:

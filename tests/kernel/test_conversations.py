@@ -91,7 +91,7 @@ def test_several_questions_of_one_cell_keep_their_order(notebook, sim):
     assert asked(sim) == ["One", "tides", "winds"]
 
 
-def test_a_loop_over_fewer_topics_leaves_none_of_the_former_ones(notebook, sim):
+def test_a_loop_over_fewer_topics_leaves_none_of_the_previous_ones(notebook, sim):
     """The next cell continues after the last question of the latest run."""
     loop = "for topic in {topics}:\n    get_ipython().run_line_magic('claude', f'ask {{topic}}')"
     notebook(a="One")

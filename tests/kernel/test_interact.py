@@ -197,7 +197,7 @@ def test_several_controls_and_widgets_of_ones_own(kernel, sim, show):
     assert {"n", "city"} <= set(comms)
 
 
-def test_a_cell_that_is_run_again_leaves_its_former_controls_behind(kernel, sim, show):
+def test_a_cell_that_is_run_again_leaves_its_previous_controls_behind(kernel, sim, show):
     """A widget of the user asks once, not once for each run of the cell."""
     kernel.run("import ipywidgets\nn = ipywidgets.IntSlider(3)")
     show()

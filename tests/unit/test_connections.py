@@ -51,7 +51,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(main())
 
 
-async def settle() -> None:
+async def let_others_run() -> None:
     """Let background closing finish."""
     for _ in range(3):
         await asyncio.sleep(0)
@@ -80,7 +80,7 @@ def test_idle_connections_beyond_the_limit_are_closed() -> None:
         wires = Wires(most_idle=kept)
         for wire in [await wires.pool.take() for _ in range(6)]:
             wires.pool.give_back(wire)
-        await settle()
+        await let_others_run()
         assert wires.closed == list(range(kept, 6))
 
     for kept in (0, 2, 10):
@@ -98,7 +98,7 @@ def test_expired_connections_are_closed_while_others_are_used() -> None:
         wires.pool.give_back(await wires.pool.take())
         wires.now = 60.0
         wires.pool.give_back(await wires.pool.take())
-        await settle()
+        await let_others_run()
         assert wires.closed == [0, 1]
 
     run(main)
@@ -125,7 +125,7 @@ def test_requests_wait_in_order_if_all_connections_are_in_use() -> None:
         wires = Wires(most=1)
         held = await wires.pool.take()
         waiting = [asyncio.create_task(wires.pool.take()) for _ in range(3)]
-        await settle()
+        await let_others_run()
         assert repr(wires.pool) == "<Connections: 1 in use, 0 idle, 3 waited for>"
         waiting[0].cancel()
         wires.pool.give_back(held)
@@ -146,7 +146,7 @@ def test_a_waiter_cancelled_at_the_same_moment_passes_its_connection_on() -> Non
         wires = Wires(most=1)
         held = await wires.pool.take()
         waiting = [asyncio.create_task(wires.pool.take()) for _ in range(2)]
-        await settle()
+        await let_others_run()
         wires.pool.give_back(held)
         waiting[0].cancel()
         assert await waiting[1] is held
@@ -181,7 +181,7 @@ def test_closing_includes_connections_in_use() -> None:
         assert wires.closed == [0, 1]
         used.is_closed = False
         wires.pool.give_back(used)
-        await settle()
+        await let_others_run()
         assert used.is_closed
 
     run(main)

@@ -1,8 +1,8 @@
 // Shows %%claude cells, and cells of one %claude line, as prose, in JupyterLab 4 and Notebook 7. It only adds decorations: the cell
-// stays a Python cell, and the text is sent as typed. There is no build step.
+// stays a Python cell, and the text is sent as typed.
 "use strict";
 (() => {
-  // The options of claude_magic/notebook/_options.py; tests/unit/test_labextension.py compares them.
+  // Those of notebook/_options.py: tests/unit/test_labextension.py compares them.
   const FLAGS = "-- --new --no-history --raw -x --code --quiet --bg --web-search --dry-run".split(" ");
   const VALUED = (
     "-m --model --compare -s --system --max-tokens --effort --thinking --thread -a --attach --cells --interact --map --max-cost --via " +
@@ -19,7 +19,7 @@
   const faint = "rgba(128, 128, 128, .1)";
   const color = (name) => ({ color: `var(--jp-mirror-editor-${name}-color)` });
   const STYLE = {
-    // Removes the colours of code in any theme. CodeMirror generates their class names.
+    // Without the colours of code in any theme; CodeMirror generates their class names.
     '.claude-line [class^="ͼ"], .claude-line .cm-builtin, .claude-line .cm-nonmatchingBracket': { all: "unset" },
     ".claude-magic": { ...color("operator"), fontWeight: "bold" },
     ".claude-option": color("property"),

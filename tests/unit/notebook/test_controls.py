@@ -179,20 +179,20 @@ class Timers:
 def test_only_the_last_change_of_a_movement_counts():
     """Each change restarts the timer, so there is one call."""
     calls, timers = [], Timers()
-    pause = Debounce(0.5, lambda: calls.append("settled"), make_timer=timers)
+    pause = Debounce(0.5, lambda: calls.append("called"), make_timer=timers)
 
     for _ in range(9):
         pause.restart()
     assert (calls, [timer.interval for timer in timers.made]) == ([], [0.5])
     timers.go_off()
 
-    assert (calls, timers.made) == (["settled"], [])
+    assert (calls, timers.made) == (["called"], [])
 
 
 def test_a_pause_can_be_ended_and_closed():
     """The call then happens immediately, or never."""
     calls, timers = [], Timers()
-    pause = Debounce(0.5, lambda: calls.append("settled"), make_timer=timers)
+    pause = Debounce(0.5, lambda: calls.append("called"), make_timer=timers)
 
     pause.restart()
     pause.end()

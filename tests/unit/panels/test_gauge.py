@@ -106,7 +106,7 @@ def test_models_of_one_class_stand_together(sim: Simulator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "is_settled"),
+    ("fields", "is_idle"),
     [
         ({}, True),
         ({"in_flight": 1}, False),
@@ -142,9 +142,9 @@ def test_models_of_one_class_stand_together(sim: Simulator) -> None:
         ),
     ],
 )
-def test_it_is_settled_when_nothing_flows_waits_or_refills(fields: dict[str, Any], is_settled: bool) -> None:
+def test_it_is_idle_when_nothing_flows_waits_or_refills(fields: dict[str, Any], is_idle: bool) -> None:
     """In this case nothing needs to be drawn."""
-    assert reading(**fields).is_settled is is_settled
+    assert reading(**fields).is_idle is is_idle
 
 
 def test_the_picture_says_everything_in_words() -> None:

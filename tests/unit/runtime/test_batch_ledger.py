@@ -1,4 +1,4 @@
-"""Batches in the ledger: admitted by their worst case, which stays reserved until they are settled."""
+"""Batches in the ledger: admitted by their worst case, which stays reserved until they are finished."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_batch_is_admitted_only_if_its_worst_case_fits_beside_the_others() -> 
         admit(ledger, "b", 0.6)
 
     assert ledger.account().reserved == 0.6
-    ledger.settle_batch("a")
+    ledger.finish_batch("a")
     admit(ledger, "b", 0.6)
 
 
@@ -47,9 +47,9 @@ def test_its_rows_are_booked_one_by_one_and_settling_twice_is_fine() -> None:
         ledger.book(
             [BillLine(model="claude-sonnet-5-5", usage=Usage(output_tokens=5), cost=0.01)], is_simulated=False
         )
-    ledger.settle_batch("a")
-    ledger.settle_batch("a")
-    ledger.settle_batch("of another process")
+    ledger.finish_batch("a")
+    ledger.finish_batch("a")
+    ledger.finish_batch("of another process")
 
     account = ledger.account()
     assert (account.spent, account.reserved) == (0.02, 0)

@@ -149,7 +149,7 @@ def test_what_is_in_flight_counts() -> None:
     assert "up to $0.012 are reserved for requests in flight" in second.message
 
 
-def test_a_settled_request_gives_back_what_it_did_not_use() -> None:
+def test_a_finished_request_gives_back_what_it_did_not_use() -> None:
     """A request that was never sent releases its reservation, too."""
 
     async def run() -> Ledger:

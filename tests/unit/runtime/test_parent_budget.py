@@ -50,7 +50,7 @@ def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def wait() -> None:
-        now[0] += _ledger._LOOK_INTERVAL
+        now[0] += _ledger._CHECK_INTERVAL
 
     return wait
 

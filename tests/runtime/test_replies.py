@@ -439,7 +439,9 @@ def test_l2_cancelling_in_the_limiter_gives_the_place_to_the_next(
     make_runtime: MakeRuntime, sim: Simulator, when: When
 ) -> None:
     """A cancelled reply leaves the queue, and later ones move up."""
-    runtime = make_runtime(ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_RATE_LIMIT_RPS="1")
+    runtime = make_runtime(
+        ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_RATE_LIMIT_RPS="0.2"
+    )
     runtime.start("takes the one token").result(TIMEOUT)
     answer = runtime.start("waits")
     when(answer, lambda it: it.snapshot().wait is not None)
@@ -453,16 +455,26 @@ def test_l2_cancelling_in_the_limiter_gives_the_place_to_the_next(
     assert len(sim.requests) == 2
 
 
-def test_cancelling_at_once_sends_nothing_and_ends(runtime: Runtime) -> None:
+def test_cancelling_at_once_sends_nothing_and_ends(runtime: Runtime, sim: Simulator) -> None:
     """A reply that is cancelled before its first step on the bridge becomes final as well."""
+    is_blocked, may_go_on = threading.Event(), threading.Event()
+
+    async def block(_client: object) -> None:
+        is_blocked.set()
+        may_go_on.wait(TIMEOUT)
+
+    runtime.submit(block)
+    assert is_blocked.wait(TIMEOUT)
     answers = [runtime.start("Hello") for _ in range(20)]
     for answer in answers:
         answer.cancel()
+    may_go_on.set()
 
     for answer in answers:
         answer.when_done(lambda: None)
         with pytest.raises(concurrent.futures.CancelledError):
             answer.result(TIMEOUT)
+    assert not sim.requests
 
 
 def test_cancelling_twice_or_too_late_does_nothing(runtime: Runtime) -> None:

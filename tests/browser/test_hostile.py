@@ -34,6 +34,9 @@ LOAD = "import json\nfrom claude_magic import PromptPanel, claude\npayloads = js
 IN_CELL = "for payload in payloads[{chunk}]:\n    display(claude.ask(payload))"
 IN_PANEL = "panel = PromptPanel()\ndisplay(panel)\nfor payload in payloads[{chunk}]:\n    panel.ask(payload).result()"
 
+TRANSCRIPT = ".claude-magic-transcript"
+"""An answer in the transcript of a panel, which is hidden while the panel is alive."""
+
 # All clickable elements, except the package's own controls, which are inside widgets and in `nav`.
 CLICK_ALL = """area => [...document.querySelectorAll(`${area} :is(a, summary, details, td, p, pre, div)`)].forEach(each => {
     if (each.closest("button, .jupyter-button") || ["http:", "https:", "mailto:"].includes(each.protocol)) return;
@@ -214,6 +217,7 @@ def test_the_corpus_in_panels(
     footers = page.page.locator(".claude-magic-footer", has_text="tokens in")
 
     expect(footers).to_have_count(len(answers()))
+    expect(page.page.locator(TRANSCRIPT)).to_have_count(len(answers()))
     page.screenshot("hostile-panel")
     assert_harmless(page.page, ".claude-magic-exchanges")
     page.saved()
@@ -276,6 +280,7 @@ def test_what_stands_around_answers(
         # Formulas are typeset where the renderer found one, and nowhere else.
         assert page.page.locator(f"{area} mjx-container").count() > 0
         assert page.page.locator(f"{area} :not(.mathjax_process) > mjx-container").count() == 0
+    expect(page.page.locator(TRANSCRIPT)).to_have_count(2)
     page.saved()
     assert_harmless_when_exported(browser, page.path, answers=7)
     assert_noticed(page)

@@ -109,6 +109,7 @@ def test_a_typed_question_is_answered_while_it_streams(open_with: OpenWith, sim:
     expect(panel.footers).to_contain_text(re.compile(r"\d+\stokens\sin\s·\s\d+\sout\s·\s\$"))
     expect(panel.prompt).to_have_value("")
     expect(notebook.cell(0).locator(".jp-InputPrompt").first).to_have_text("[1]:")
+    expect(notebook.output(0).locator(".claude-magic-transcript")).to_have_count(1)
     outputs = notebook.saved().cells[0].outputs
     assert "application/vnd.jupyter.widget-view+json" in outputs[0].data
     assert "68.3" in outputs[1].data["text/markdown"]
@@ -697,6 +698,7 @@ def test_a_saved_panel_is_a_line_and_a_conversation(open_with: OpenWith) -> None
     panel = panel_in(notebook)
     panel.ask("Say exactly: kept\nin two lines")
     panel.expect_answers(1)
+    expect(notebook.output(0).locator(".claude-magic-transcript")).to_have_count(1)
 
     outputs = notebook.saved().cells[0].outputs
     notebook.execute("kernelmenu:shutdown")

@@ -213,7 +213,6 @@ class TokenBucket:
         self,
         amount: float = 1.0,
         gate: Gate | None = None,
-        *,
         refusal: StopWaiting | None = None,
         on_wait: OnDelay | None = None,
     ) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from types import ModuleType
@@ -59,6 +58,8 @@ def closest_name(word: str, names: Iterable[str], *, likeness: float = _LIKENESS
         names: The existing names. Names of the history, such as `_1`, are ignored.
         likeness: The minimum similarity, from 0 to 1.
     """
+    import difflib  # late: only typos need it
+
     known = {name.casefold(): name for name in names if not is_history(name)}
     matches = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=likeness)
     return known[matches[0]] if matches else None

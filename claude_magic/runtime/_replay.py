@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -499,6 +498,8 @@ def explain_miss(
 
 
 def _nearest(asked: Mapping[str, Any], recordings: Sequence[Recording]) -> tuple[Recording, float]:
+    import difflib  # late, as below: only missing answers need it
+
     text = text_of(asked.get("message"))[:_COMPARED_CHARS]
     matcher = difflib.SequenceMatcher(None, autojunk=False)
     matcher.set_seq2(text)
@@ -545,6 +546,8 @@ def _cut(text: str) -> str:
 
 def _diff(old: str, new: str) -> Iterator[str]:
     """Yield the lines that differ, removed lines before added ones."""
+    import difflib
+
     lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0))[2:]
     changed = [line for line in lines if not line.startswith("@@")]
     if not changed:

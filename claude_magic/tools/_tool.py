@@ -14,9 +14,8 @@ import typing
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-import docstring_parser
 import typing_extensions
 from pydantic import (
     AfterValidator,
@@ -35,6 +34,9 @@ from ..client import ConfigurationError
 from ..context import redact, resolve_name, with_article
 from ..schema import fields_of, portable
 
+if TYPE_CHECKING:
+    import docstring_parser
+
 _MAX_DESCRIPTION_CHARS = 4_000
 
 
@@ -45,6 +47,8 @@ def documentation_of(function: Callable[..., Any], implementation: Any) -> tuple
         function: The callable: a function, a class, an object.
         implementation: The function that takes its arguments, possibly with its own docstring.
     """
+    import docstring_parser  # late: only questions with tools need it
+
     inner = docstring_parser.parse(_docstring(implementation))
     outer = docstring_parser.parse(_docstring(function)) if function is not implementation else inner
     description = _description(outer) or _description(inner)

@@ -78,7 +78,7 @@ def _show(plan: TurnPlan, cell: Cell) -> None:
     worst = worst_case(plan.request, counted, attempts=values.max_retries + 1)
     bundle = render_dry_run(
         DryRun(
-            preview=runtime.preview(plan.request),
+            preview=runtime.preview(plan),
             is_simulated=runtime.is_demo,
             counted_tokens=counted,
             worst=worst,
@@ -166,7 +166,7 @@ def _name_notes(name: str) -> Iterator[str]:
 def _count(runtime: Runtime, plan: TurnPlan) -> int | None:
     """Return the input tokens as counted by the server; None if it cannot count them, for example without a key."""
     try:
-        future = runtime.submit(lambda client: count_input(client, plan.request))
+        future = runtime.submit(lambda client: count_input(client, plan.request), plan.question.settings)
     except ClaudeError:
         return None
     try:

@@ -299,7 +299,9 @@ class Connector:
             )
         self.demo_choice = True
 
-    def connect(self, settings: ResolvedSettings, found: FoundCredential | None) -> Connection:
+    def connect(
+        self, settings: ResolvedSettings, found: FoundCredential | None, *, needs_key: bool = True
+    ) -> Connection:
         """Return the connection for requests. Starts the simulator if it is the destination.
 
         Raises:
@@ -315,7 +317,7 @@ class Connector:
             )
             return Connection(config=config, credential=None, is_simulated=True)
         config = settings.values.client_config()
-        if found is None and config.is_official_host:
+        if found is None and needs_key and config.is_official_host:
             raise ConfigurationError(_NO_KEY)
         return Connection(config=config, credential=None if found is None else found.credential)
 

@@ -19,7 +19,6 @@ from ..client import (
     ClaudeClient,
     ClaudeError,
     Health,
-    MessageRequest,
     ModelInfo,
     PaceState,
     RequestPreview,
@@ -205,14 +204,15 @@ class Runtime:
         """Return the question with which to request the rest of a truncated turn."""
         return self._planner.asked_with(turn)
 
-    def preview(self, request: MessageRequest) -> RequestPreview:
-        """Return the HTTP request for a request, with secrets redacted.
+    def preview(self, plan: TurnPlan) -> RequestPreview:
+        """Return the HTTP request of a planned question, with secrets redacted.
 
         Raises:
-            ConfigurationError: The request cannot be sent.
+            ConfigurationError: The request cannot be sent. Without a key, only an answer from a cassette is possible.
         """
-        connection = self._connector.connect(self.settings(), self.find_credential())
-        preview = preview_request(connection.config, connection.credential, request)
+        may_be_sent = plan.settings.values.replay == "off"
+        connection = self._connector.connect(plan.settings, self.find_credential(), needs_key=may_be_sent)
+        preview = preview_request(connection.config, connection.credential, plan.request)
         shown = self.without_secrets(preview.body)
         return replace(preview, body=dict(shown), is_redacted=shown is not preview.body)
 

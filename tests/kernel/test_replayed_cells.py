@@ -90,3 +90,21 @@ def test_all_ways_to_ask_are_replayed_where_there_is_no_network(start_kernel, si
     assert second == [(*answer, True) for *answer, _ in first]
     assert kernel.value(f"opened, calls, {LEDGER}") == "([], ['Brest', 'Oslo'], ())"
     assert len(sim.requests) == asked
+
+
+def test_a_dry_run_needs_no_key_where_the_answer_may_be_recorded(start_kernel, sim):
+    """With replay, a question needs a key only if it is sent. "only" sends nothing, not even to count the tokens."""
+    official = {"ANTHROPIC_BASE_URL": "https://api.anthropic.com", "ANTHROPIC_API_KEY": ""}
+    kernel = start_kernel(CLAUDE_MAGIC_DEMO="off", **official)
+    kernel.run(NO_SOCKETS)
+
+    for options in ("--replay only", "--replay auto", "--replay only --compare sonnet,opus"):
+        run = kernel.run(f"%%claude {options} --dry-run\nName a tree.")
+        assert run.status == "ok", run.error
+        assert "this was not sent" in str(run.outputs)
+    assert "There is no API key" in kernel.run("%%claude --dry-run\nName a tree.").error["evalue"]
+    assert kernel.value("opened") == "[]"
+
+    kernel = start_kernel()
+    kernel.run("%%claude --replay only --dry-run\nName a tree.")
+    assert sim.requests == []

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from claude_magic import claude
-from claude_magic.client import MessageRequest
-from claude_magic.runtime import SENT_AS_IT_IS, close_runtime, get_runtime
+from claude_magic.runtime import SENT_AS_IT_IS, Question, close_runtime, get_runtime
 from claude_magic.simulator import Simulator
 
 GITHUB = "ghp_0123456789abcdefghijABCDEFGHIJ012345"
@@ -59,12 +58,11 @@ def test_the_dry_run_of_a_map_shows_no_secret(sim: Simulator, case: str) -> None
 def test_the_dry_run_of_a_question_shows_no_secret(case: str) -> None:
     """Promise: by the same rule."""
     options = dict(OPTIONS[case])
-    fields = {**options.pop("extra", {}), **options}
-    request = MessageRequest(
-        model="claude-haiku-5-5", max_tokens=10, messages=[{"role": "user", "content": "x"}], **fields
-    )
+    settings = {"system": options.pop("system", None)}
 
-    preview = get_runtime().preview(request)
+    preview = get_runtime().preview(
+        get_runtime().plan(Question(prompt="x", settings=settings, is_raw=True, **options))
+    )
 
     assert_clean(str(preview.body))
     assert preview.is_redacted

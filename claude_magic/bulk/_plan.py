@@ -275,6 +275,7 @@ class MapPlan:
             warms_cache=self._row_requests.is_cached,
             asks_again=self._settings.max_retries > 0,
         )
+        self.results.remarks |= dict.fromkeys(self._row_requests.remarks)
         run = MapRun(task, self.result, again=self._again)
         self._has_started = True
         run.start(

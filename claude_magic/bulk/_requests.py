@@ -39,6 +39,7 @@ class MapRequest:
             means memory only. With a cassette, None also means memory only, since the cassette has the answers.
         schema: Schema that each answer must fit, or None.
         attachments: Content before the prompt, the same for all rows.
+        notes: Sentences for the user, shown in the preview and at the end.
         stop_sequences: Strings at which an answer ends.
         extra: Additional fields of the request.
         is_raw: Send text that looks like a key or a password.
@@ -61,6 +62,7 @@ class MapRequest:
     journal: Journal | str | Path | bool | None = None
     schema: OutputSchema | None = None
     attachments: Sequence[Collected] = ()
+    notes: Sequence[str] = ()
     stop_sequences: Sequence[str] | None = None
     extra: Mapping[str, Any] | None = None
     is_raw: bool = False
@@ -146,6 +148,7 @@ class RowRequests:
     Attributes:
         prompt: The parsed prompt template.
         template: The request without messages, common to all rows.
+        remarks: Sentences about the content, the options and the prompt, such as what was redacted.
         is_cached: The shared prefix is marked for caching, so one request is sent before the others.
         shared_chars: Length of the shared prefix in characters.
 
@@ -160,7 +163,7 @@ class RowRequests:
         self._request = request
         self._rows = rows
         plan = runtime.plan(_question_of(request, options))
-        self._notes = (*plan.notes, *self.prompt.notes)
+        self.remarks = (*plan.notes, *self.prompt.notes)
         shared = [*(each.parts for each in request.attachments), (self.prompt.beginning,)]
         self._shared = _blocks_of(content_of([parts for parts in shared if any(parts)]))
         system = runtime.settings(options).values.system or ""
@@ -234,7 +237,7 @@ class RowRequests:
 
     def notes(self, to_ask: int) -> Iterator[str]:
         """Yield remarks for the preview, given the number of requests to send."""
-        yield from self._notes
+        yield from self.remarks
         if to_ask > 1 and self.prompt.shared_after / CHARS_PER_TOKEN > self._cache_minimum:
             yield (
                 f"{self.prompt.shared_after:,} characters after the first value are the same for all rows, but cannot "
@@ -303,6 +306,7 @@ def _question_of(request: MapRequest, options: Mapping[str, object]) -> Question
     return Question(
         prompt=request.prompt,
         settings=options,
+        notes=tuple(request.notes),
         output_schema=request.schema,
         max_searches=request.max_searches,
         stop_sequences=request.stop_sequences,

@@ -43,7 +43,7 @@ class Results:
         batches: Ids of the batches that the run is waiting for.
         replayed_cost: Original cost in USD of the answers replayed from a cassette.
         recorded_on: Date of the oldest recording if all answers of this run are in the cassette; "" if some are not; None before the first.
-        remarks: Remarks about the cassette, as sentences.
+        remarks: Remarks about the content, the options and the cassette, as sentences.
     """
 
     def __init__(self, requests: int) -> None:
@@ -178,7 +178,7 @@ class MapSnapshot:
         waiting: What the map is waiting for, as one line; empty if nothing.
         batches: Ids of the batches that it is waiting for.
         recorded_on: Date of the oldest recording (YYYY-MM-DD) if all answers of this run are in a cassette; else empty or None.
-        remarks: Remarks about the cassette, as sentences.
+        remarks: Remarks about the content, the options and the cassette, as sentences.
         unasked: Rows that cannot be sent: a value is null, or an expression fails.
     """
 

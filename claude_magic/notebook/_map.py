@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ..bulk import MapPlan, MapRequest, MapRun, MapSurface, make_plan, render_preview
-from ..context import resolve_name
+from ..context import notes_on, resolve_name
 from ..runtime import Phase
 from ..schema import make_output_schema
 from ._answer import WAITED, bind, can_answer_in_background, draw_in_background, follow_to_end
@@ -40,6 +40,8 @@ async def map_rows(line: Line, cell: Cell) -> Any:
             cell.front_end.show(render_preview(plan.preview(), redact=runtime.redact))
             return None
         plan.approve_price(cell.front_end)
+        # The cell's previous outputs, where an earlier job of this cell draws, have been removed.
+        runtime.jobs.stop_of_cell(cell.key)
         if can_answer_in_background(line, cell):
             return _map_in_background(line, plan, cell)
         can_stop = cell.is_awaited and cell.front_end.runs_clicks
@@ -74,13 +76,15 @@ def _map_request(line: Line, cell: Cell) -> MapRequest:
         ConfigurationError: The variable does not exist, or an attachment or the schema cannot be used.
     """
     options, names = line.options, cell.names()
+    attachments = collect_attachments(options, cell)
     return MapRequest(
         prompt=line.prompt.rstrip().removesuffix(";") if line.is_silenced else line.prompt,
         items=resolve_name(options.map or "", names, asked_by="--map"),
         names=names,
         settings=settings_of(options),
         schema=make_output_schema(options.schema, names) if options.schema else None,
-        attachments=collect_attachments(options, cell),
+        attachments=attachments,
+        notes=(*options.notes, *notes_on(attachments)),
         stop_sequences=options.stop or None,
         extra=options.extra,
         is_raw=options.raw,
@@ -95,7 +99,6 @@ def _map_request(line: Line, cell: Cell) -> MapRequest:
 def _map_in_background(line: Line, plan: MapPlan, cell: Cell) -> MapRun:
     """Start a map, and return immediately; its progress is drawn in this cell while other cells run."""
     runtime, front_end = cell.runtime, cell.front_end
-    runtime.jobs.stop_of_cell(cell.key)
     run = plan.start()
     runtime.jobs.add(run, cell=cell.key)
     bind(run, line, cell)

@@ -193,10 +193,10 @@ def with_system_text(line: Line) -> Line:
 
 
 def collect_attachments(options: Options, cell: Cell) -> list[Collected]:
-    """Return the content to send with a question: attachments, then cells.
+    """Return the content to send with a question, or with each row of a map: attachments, then cells.
 
     Raises:
-        ConfigurationError: An attachment does not exist, or cannot be sent.
+        ConfigurationError: An attachment does not exist, cannot be sent, or contains what looks like credentials.
     """
     collected: list[Collected] = []
     for spec in options.attach:
@@ -207,6 +207,7 @@ def collect_attachments(options: Options, cell: Cell) -> list[Collected]:
             raise
     if options.cells:
         collected.append(collect_cells(cells_of(cell.shell), parse_cell_range(options.cells)))
+    _check_exposure(join(collected).exposed, options)
     return collected
 
 

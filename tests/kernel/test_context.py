@@ -126,12 +126,16 @@ def test_a_damaged_picture_sends_nothing(kernel, sim):
         ("", "Why {{ text }}?"),
         ("--compare sonnet,opus -a .env", "Why?"),
         ("--bg -a .env", "Why?"),
+        ("--interact n -a .env", "Why {{ n }}?"),
+        ("--map rows -a .env", "Why {{ item }}?"),
+        ("--map rows --dry-run -a text", "Why {{ item }}?"),
+        ("--map rows -s @.env", "Why {{ item }}?"),
         ("-a .env", "explain text"),
     ],
 )
 def test_what_looks_like_credentials_is_not_sent_without_being_asked_for(kernel, sim, line, prompt):
     """The user named the value, but may not know its content. The error does not contain it."""
-    kernel.run("text = 'SMTP_PASS=hunter2hunter2'; open('.env', 'w').write(text);")
+    kernel.run("text = 'SMTP_PASS=hunter2hunter2'; open('.env', 'w').write(text); n, rows = 3, ['a', 'b']")
 
     run = kernel.run(f"%%claude {line}\n{prompt}" if "explain" not in prompt else f"%claude {line} {prompt}")
 

@@ -1,6 +1,7 @@
 """`%%claude --map`: a progress bar while it runs, one line at its end; all answers are kept."""
 
 import re
+import time
 
 import ipykernel
 import pytest
@@ -48,6 +49,13 @@ def stop_button(run):
     return found[0]["comm_id"] if found else None
 
 
+def until(condition):
+    deadline = time.monotonic() + 120.0
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        time.sleep(0.02)
+
+
 def test_one_line_stays_and_the_variable_has_the_table(kernel, sim):
     """In an unattended front end: no progress bar and no display updates."""
     run = kernel.run(CELL)
@@ -61,6 +69,36 @@ def test_one_line_stays_and_the_variable_has_the_table(kernel, sim):
     again = kernel.run(CELL)
     assert "3 from the journal · nothing was asked, nothing paid" in texts(again)[0]
     assert len(sim.requests) == 3
+
+
+@pytest.mark.parametrize("again", [CELL, CELL.replace("-o", "--bg -o"), "%%claude\nName a tree."])
+def test_a_cell_that_asks_again_ends_its_map_in_the_background(kernel, sim, in_notebook, again):
+    """Nobody sees or stops it otherwise: its output is gone, and its variable may be bound anew."""
+    gate = Gate()
+    sim.script(hold(gate))
+    in_notebook(CELL.replace("-o out", "--bg -o run"), cell_id="asks-twice").finish()
+    until(lambda: sim.requests)
+
+    run = in_notebook(again, cell_id="asks-twice").finish()
+
+    assert run.status == "ok", run.summary()
+    until(lambda: kernel.value("run.phase.value") == "'cancelled'")
+    gate.open()
+
+
+def test_what_was_changed_in_the_content_is_said_before_and_at_the_end(kernel, sim):
+    """As below an answer: what was redacted in an attachment, and the guessed encoding of a system prompt."""
+    kernel.run(
+        "conf = {'password': 'hunter2hunter2'}; open('style.txt', 'wb').write('Café, très bref.'.encode('cp1252'));"
+    )
+    cell = "%%claude --map df -o out -a conf -s @style.txt {}\nSay {{{{ text }}}}"
+
+    for option in ("--dry-run", ""):
+        (shown,) = texts(kernel.run(cell.format(option)))
+        assert "Redacted before sending: a password." in shown
+        assert "Windows-1252" in shown
+    assert len(sim.requests) == 3
+    assert "hunter2" not in str([each.body for each in sim.requests])
 
 
 def test_a_person_sees_a_bar_and_the_first_answers_as_they_come(kernel, sim, in_notebook):

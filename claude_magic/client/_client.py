@@ -24,7 +24,7 @@ from ._redis_bucket import RedisBucket
 from ._requests import MessageRequest
 from ._server_limits import Need
 from ._stream import MessageStream, ReplyStream, StreamRecorder
-from ._transport import HTTPTransport, request_headers
+from ._transport import HTTPTransport, auth_scheme, request_headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +68,9 @@ class ClaudeClient(Protocol):
             model: Model name.
             max_tokens: Maximum length of the reply in model tokens, including thinking.
             system: System prompt, or None.
+
+        Raises:
+            ClaudeError: The call failed, after as many attempts as the policy allows.
         """
         messages = [{"role": "user", "content": prompt}]
         request = MessageRequest(model=model, max_tokens=max_tokens, system=system, messages=messages)
@@ -344,7 +347,8 @@ class RequestPreview:
     Attributes:
         method: HTTP method.
         url: URL of the request.
-        headers: Names and values, in the order in which they are sent; credentials are `[REDACTED]`.
+        headers: Names and values, in the order in which they are sent; credentials are `[REDACTED]`. Without `host`,
+            `content-length`, and the placeholder that is sent without a credential.
         body: The JSON object, as a server would parse it.
         body_bytes: Length of the encoded body in bytes.
         is_redacted: Part of `body` was redacted for display.
@@ -378,8 +382,8 @@ def preview_request(
         for name, value in request_headers(config, request.betas).items()
     ]
     if credential is not None:
-        is_bearer = credential.is_token or config.auth_header == "authorization"
-        headers.append(("authorization", f"Bearer {REDACTED}") if is_bearer else ("x-api-key", REDACTED))
+        name, prefix = auth_scheme(credential, config.auth_header)
+        headers.append((name, prefix + REDACTED))
     body = request.to_json(stream=True)
     return RequestPreview(
         method="POST",

@@ -64,12 +64,16 @@ class SecretHeader(bytes):
     __str__ = __repr__
 
 
+def auth_scheme(credential: Credential, name: str) -> tuple[str, str]:
+    """Return the name of the header for a credential, and what precedes the credential in it. A token is always sent as Bearer."""
+    is_bearer = credential.is_token or name == "authorization"
+    return ("authorization", "Bearer ") if is_bearer else ("x-api-key", "")
+
+
 def auth_header(credential: Credential, name: str) -> tuple[bytes, SecretHeader]:
-    """Return name and value of the header for a credential. A token is always sent as `Authorization: Bearer`."""
-    value = credential.reveal().encode("ascii")
-    if credential.is_token or name == "authorization":
-        return b"authorization", SecretHeader(b"Bearer " + value)
-    return b"x-api-key", SecretHeader(value)
+    """Return name and value of the header for a credential."""
+    name, prefix = auth_scheme(credential, name)
+    return name.encode("ascii"), SecretHeader(f"{prefix}{credential.reveal()}".encode("ascii"))
 
 
 class _KeyFilter(logging.Filter):

@@ -164,7 +164,7 @@ class Waiter:
     gate: Gate | None
     refusal: StopWaiting | None
     on_wait: OnDelay | None
-    ticket: object | None = None
+    booking: object | None = None
     """The grant, if a subclass keeps it elsewhere."""
     group: object = field(init=False)
 

@@ -4,8 +4,8 @@ The server responds to an acquire with the time of its grant (`bucket.lua`), and
 takes at most one round trip: acquires that arrive during a call share the next one. Queue, gates, cancellation and order
 within the process work as in `TokenBucket`; only the time of grants is determined by the server.
 
-A ticket whose time has passed while the process was busy is not used, because together with others it would cause a burst. It
-is given back, and scheduled again in its old place. Cancelled tickets are given back, too, and later tickets of all processes
+A booking whose time has passed while the process was busy is not used, because together with others it would cause a burst. It
+is given back, and scheduled again in its old place. Cancelled bookings are given back, too, and later bookings of all processes
 move up.
 
 While the server is unreachable, the bucket works locally, with a share of rate and capacity, and starts empty.
@@ -44,7 +44,7 @@ _CHECK_GRANTS: Final = 5
 _IDLE_INTERVAL: Final = 600.0
 """Seconds after which an idle process calls the server, so that the stored state does not expire."""
 _TIMES_DELAY: Final = 0.02
-"""Seconds from the message that tickets have moved to the request for their new times, shared by several moves."""
+"""Seconds from the message that bookings have moved to the request for their new times, shared by several moves."""
 _UNREADABLE: Final = (
     "The limiter at {} sent a response that cannot be read: another version of claude_magic may share it. Use the same version in all "
     "processes, or another database. Nothing was sent."
@@ -60,10 +60,10 @@ class _Booking:
     """A place in the server's line.
 
     Attributes:
-        number: Number of the ticket at the server.
+        number: Number of the booking at the server.
         amount: Amount of capacity.
         at: Time of the grant, by the clock of the process.
-        is_fresh: The ticket was granted with the response that contained it, so it cannot be late.
+        is_fresh: The booking was granted with the response that contained it, so it cannot be late.
     """
 
     number: int
@@ -191,7 +191,7 @@ class RedisBucket(TokenBucket):
             self._send_soon()
 
     async def aclose(self) -> None:
-        """Close the connection, and give up all tickets. The next acquire connects again."""
+        """Close the connection, and give up all bookings. The next acquire connects again."""
         link, self._link = self._link, None
         self._share_pace()
         if self._sending is not None:
@@ -200,7 +200,7 @@ class RedisBucket(TokenBucket):
         if link is not None:
             await link.aclose()
 
-    # Tickets...
+    # Bookings...
 
     def _reset(self) -> None:
         """Reset all state from the server."""
@@ -214,10 +214,10 @@ class RedisBucket(TokenBucket):
         self._wants_times = False
         self._taken_locally = 0.0
         self._set_check(None)
-        self._clear_tickets()
+        self._clear_bookings()
 
-    def _clear_tickets(self) -> None:
-        self._tickets: dict[Waiter, _Booking] = {}
+    def _clear_bookings(self) -> None:
+        self._bookings: dict[Waiter, _Booking] = {}
         self._late: dict[Waiter, _Booking] = {}
         self._back: list[_Booking] = []
         self._unsent: list[Waiter] = []
@@ -239,15 +239,15 @@ class RedisBucket(TokenBucket):
         self._send_soon()
 
     def _left(self, waiter: Waiter) -> None:
-        self._drop_ticket(waiter)
+        self._drop_booking(waiter)
         if waiter.group not in self._waiting:
             self._gated.discard(waiter.group)
 
-    def _drop_ticket(self, waiter: Waiter) -> None:
-        """Give back the ticket of a waiter that no longer needs it."""
-        ticket = self._tickets.pop(waiter, None) or self._late.pop(waiter, None)
-        if ticket is not None:
-            self._back.append(ticket)
+    def _drop_booking(self, waiter: Waiter) -> None:
+        """Give back the booking of a waiter that no longer needs it."""
+        booking = self._bookings.pop(waiter, None) or self._late.pop(waiter, None)
+        if booking is not None:
+            self._back.append(booking)
             self._send_soon()
         elif waiter in self._requested:
             self._requested.discard(waiter)
@@ -255,8 +255,8 @@ class RedisBucket(TokenBucket):
                 self._unsent.remove(waiter)
 
     def _give_back(self, waiter: Waiter) -> None:
-        if isinstance(waiter.ticket, _Booking) and not self._is_local:
-            self._back.append(waiter.ticket)
+        if isinstance(waiter.booking, _Booking) and not self._is_local:
+            self._back.append(waiter.booking)
             self._send_soon()
         else:
             super()._give_back(waiter)
@@ -278,28 +278,28 @@ class RedisBucket(TokenBucket):
 
     def _serve_one(self, waiter: Waiter, now: float) -> float:
         """Grant a waiter, or return the seconds until it can be served again; infinite if an event will trigger that."""
-        ticket = self._tickets.get(waiter)
-        if ticket is None:
-            return self._without_ticket(waiter)
-        delay = max(ticket.at, self._pause.until) - now
+        booking = self._bookings.get(waiter)
+        if booking is None:
+            return self._without_booking(waiter)
+        delay = max(booking.at, self._pause.until) - now
         if delay > CLOCK_GRAIN:
             return delay
-        if not ticket.is_fresh and (self._late or delay < -_SLACK):  # this one, or an earlier one, is late
-            self._late[waiter] = self._tickets.pop(waiter)
+        if not booking.is_fresh and (self._late or delay < -_SLACK):  # this one, or an earlier one, is late
+            self._late[waiter] = self._bookings.pop(waiter)
             self._send_soon()
             return math.inf
         if seconds := self._closed_for(waiter):
             self._gated.add(waiter.group)
-            self._drop_ticket(waiter)
+            self._drop_booking(waiter)
             return seconds
-        waiter.ticket = self._tickets.pop(waiter)
+        waiter.booking = self._bookings.pop(waiter)
         self._grant(waiter)
         return 0.0
 
-    def _without_ticket(self, waiter: Waiter) -> float:
+    def _without_booking(self, waiter: Waiter) -> float:
         is_asked = waiter in self._requested or waiter in self._late
         if waiter.group in self._gated:
-            # Waiters of a group whose gate was closed request tickets one by one, because each grant may close the gate.
+            # Waiters of a group whose gate was closed request bookings one by one, because each grant may close the gate.
             if not is_asked and (seconds := self._closed_for(waiter)):
                 return seconds
             self._closed.add(waiter.group)
@@ -352,8 +352,8 @@ class RedisBucket(TokenBucket):
                 "capacity": self.configured[1],
                 "slack": _HELD_BACK,
                 "ask": [waiter.amount for waiter in asked],
-                "back": [(ticket.number, ticket.amount) for ticket in back],
-                "late": [(ticket.number, ticket.amount) for ticket in late.values()],
+                "back": [(booking.number, booking.amount) for booking in back],
+                "late": [(booking.number, booking.amount) for booking in late.values()],
                 "used": used,
                 "wants_times": wants_times,
                 **commands,
@@ -368,14 +368,14 @@ class RedisBucket(TokenBucket):
         link.members = max(1, int(reply["members"]))
         self._take_state(reply, now)
         if reply["gone"]:
-            # The server considered this process dead, or has lost its data, so the tickets of this process are void.
+            # The server considered this process dead, or has lost its data, so the bookings of this process are void.
             self._late.clear()
-            self._tickets.clear()
+            self._bookings.clear()
         elif reply["has_times"]:
             self._take_times(dict(reply["times"] or ()), late, now)
         self._take_slots(zip(asked, reply["slots"] or (), strict=True), now)
         self._set_check(
-            _IDLE_INTERVAL if not self._tickets else max(_CHECK_INTERVAL, _CHECK_GRANTS / self._level.rate)
+            _IDLE_INTERVAL if not self._bookings else max(_CHECK_INTERVAL, _CHECK_GRANTS / self._level.rate)
         )
         self._serve_queue()
 
@@ -390,35 +390,35 @@ class RedisBucket(TokenBucket):
         self._pause = Pause(now + reply["paused"], now + reply["asked"]) if reply["paused"] > 0 else Pause()
 
     def _take_times(self, times: Mapping[int, float], late: Mapping[Waiter, _Booking], now: float) -> None:
-        """Update the times of this process's tickets. A ticket that is missing has been granted."""
-        for waiter, ticket in late.items():
+        """Update the times of this process's bookings. A booking that is missing has been granted."""
+        for waiter, booking in late.items():
             if self._late.pop(waiter, None) is not None:
-                self._tickets[waiter] = ticket
-            elif waiter.ticket is not ticket:
+                self._bookings[waiter] = booking
+            elif waiter.booking is not booking:
                 continue  # it was given back meanwhile
-        for ticket in self._tickets.values():
-            wait = times.get(ticket.number)
-            ticket.at = min(ticket.at, now) if wait is None else now + wait
-            ticket.is_fresh = wait is not None and wait <= 0.0
+        for booking in self._bookings.values():
+            wait = times.get(booking.number)
+            booking.at = min(booking.at, now) if wait is None else now + wait
+            booking.is_fresh = wait is not None and wait <= 0.0
 
     def _take_slots(self, slots: Iterable[tuple[Waiter, tuple[int, float]]], now: float) -> None:
         for waiter, (number, wait) in slots:
-            ticket = _Booking(int(number), waiter.amount, now + wait, wait <= 0.0)
+            booking = _Booking(int(number), waiter.amount, now + wait, wait <= 0.0)
             if waiter not in self._requested:
-                self._back.append(ticket)  # the waiter was cancelled during the call
+                self._back.append(booking)  # the waiter was cancelled during the call
                 continue
             self._requested.discard(waiter)
-            self._tickets[waiter] = ticket
+            self._bookings[waiter] = booking
             if wait >= _SHORTEST_REPORTED and waiter.on_wait is not None:
                 waiter.on_wait(wait)
-        # Times are rounded in transit. Keep them in the order of the ticket numbers.
+        # Times are rounded in transit. Keep them in the order of the booking numbers.
         latest = -math.inf
-        for ticket in sorted(self._tickets.values(), key=lambda each: each.number):
-            ticket.at = latest = max(latest, ticket.at)
+        for booking in sorted(self._bookings.values(), key=lambda each: each.number):
+            booking.at = latest = max(latest, booking.at)
 
     def _fail_waiters(self, error: ConfigurationError) -> None:
         """Raise an error in all waiters, because the server cannot be used with the current setting."""
-        self._clear_tickets()
+        self._clear_bookings()
         self._commands = {}
         for waiter in tuple(self._queue):
             if not waiter.future.done():
@@ -434,7 +434,7 @@ class RedisBucket(TokenBucket):
         if "paused" in message:
             self._take_pause(message, self._clock())
             self.ask_waiters()
-        if self._tickets and message["moved"]:
+        if self._bookings and message["moved"]:
             self._set_check(_TIMES_DELAY)
 
     def _share_pace(self) -> None:
@@ -463,7 +463,7 @@ class RedisBucket(TokenBucket):
             return
         if is_away:
             self._set_check(None)
-            self._clear_tickets()
+            self._clear_bookings()
             self._epoch, self._commands, self._is_local = None, {}, True
             self._take_share()
         else:

@@ -1,9 +1,9 @@
 -- The token bucket of `_rate_limit.py`, shared by many processes. One call handles everything that a process has to send since
 -- its last call.
 --
--- `base` is the time at which the bucket would be full again without the waiting tickets; `tail` is the same including them. A
--- waiting ticket is in `line`, a sorted set: the score is the time of the grant, the member is number, owner and amount. A ticket
--- whose time has passed is granted, without another call. If something changes ahead of a ticket (another one is given
+-- `base` is the time at which the bucket would be full again without the waiting bookings; `tail` is the same including them. A
+-- waiting booking is in `line`, a sorted set: the score is the time of the grant, the member is number, owner and amount. A booking
+-- whose time has passed is granted, without another call. If something changes ahead of a booking (another one is given
 -- back, an owner dies, a pause), all times are computed again, in the order of the numbers, and all processes are notified.
 --
 -- KEYS: the bucket, the line, the members. ARGV: the request as JSON, and the prefix of the channels.
@@ -40,22 +40,22 @@ local function burst()
   return state.capacity - math.max(0, math.min(state.rate * request.slack, state.capacity - 1))
 end
 
-local function member_of(ticket)
-  return string.format('%016d|%s|%.12g', ticket.number, ticket.owner, ticket.amount)
+local function member_of(booking)
+  return string.format('%016d|%s|%.12g', booking.number, booking.owner, booking.amount)
 end
 
-local function ticket_of(member)
+local function booking_of(member)
   local number, owner, amount = string.match(member, '^(%d+)|([^|]*)|(.*)$')
   return {number = tonumber(number), owner = owner, amount = tonumber(amount)}
 end
 
 local function pending()
   local found = {}
-  for _, member in ipairs(redis.call('ZRANGE', line, 0, -1)) do found[#found + 1] = ticket_of(member) end
+  for _, member in ipairs(redis.call('ZRANGE', line, 0, -1)) do found[#found + 1] = booking_of(member) end
   return found
 end
 
--- Schedule a ticket after all others, and return its time.
+-- Schedule a booking after all others, and return its time.
 local function book(amount)
   local most = burst()
   local moment = math.max(now, state.paused, state.after, state.tail + (math.min(amount, most) - most) / state.rate)
@@ -64,24 +64,24 @@ local function book(amount)
   return moment
 end
 
-local function place(ticket)
-  local moment = book(ticket.amount)
+local function place(booking)
+  local moment = book(booking.amount)
   if moment <= now + 1e-6 then
     state.base = state.tail
   else
-    redis.call('ZADD', line, text(moment), member_of(ticket))
+    redis.call('ZADD', line, text(moment), member_of(booking))
   end
   return math.max(0, moment - now)
 end
 
-local function retime(tickets)
-  table.sort(tickets, function(one, other) return one.number < other.number end)
+local function retime(bookings)
+  table.sort(bookings, function(one, other) return one.number < other.number end)
   redis.call('DEL', line)
   state.tail, state.after = state.base, 0
   times = {}
-  for _, ticket in ipairs(tickets) do
-    local wait = place(ticket)
-    if ticket.owner == me then times[#times + 1] = {ticket.number, wait} else moved = true end
+  for _, booking in ipairs(bookings) do
+    local wait = place(booking)
+    if booking.owner == me then times[#times + 1] = {booking.number, wait} else moved = true end
   end
   has_times = true
 end
@@ -97,7 +97,7 @@ end
 state.last = now
 local passed = redis.call('ZRANGEBYSCORE', line, '-inf', text(now), 'WITHSCORES')
 for index = 1, #passed, 2 do
-  state.base = math.max(state.base, tonumber(passed[index + 1])) + ticket_of(passed[index]).amount / state.rate
+  state.base = math.max(state.base, tonumber(passed[index + 1])) + booking_of(passed[index]).amount / state.rate
 end
 if #passed > 0 then redis.call('ZREMRANGEBYSCORE', line, '-inf', text(now)) end
 if redis.call('ZCARD', line) == 0 then state.tail = state.base end
@@ -106,7 +106,7 @@ if redis.call('ZCARD', line) == 0 then state.tail = state.base end
 local is_gone = false
 if request.epoch then
   is_gone = request.epoch ~= text(state.epoch) or redis.call('HEXISTS', members, me) == 0
-  if is_gone then request.back, request.late = {}, {} end  -- its tickets were already dropped
+  if is_gone then request.back, request.late = {}, {} end  -- its bookings were already dropped
 end
 local members_changed = redis.call('HSETNX', members, me, '0') == 1
 
@@ -155,34 +155,34 @@ if request.used > 0 then  -- taken locally while the server was unreachable
 end
 local late = {}
 for _, each in ipairs(request.back) do
-  local ticket = {number = each[1], owner = me, amount = each[2]}
-  if redis.call('ZREM', line, member_of(ticket)) == 0 then
-    state.base = state.base - ticket.amount / state.rate  -- it was granted, but not used
+  local booking = {number = each[1], owner = me, amount = each[2]}
+  if redis.call('ZREM', line, member_of(booking)) == 0 then
+    state.base = state.base - booking.amount / state.rate  -- it was granted, but not used
   end
   is_retimed = true
 end
 for _, each in ipairs(request.late) do
-  local ticket = {number = each[1], owner = me, amount = each[2]}
-  if redis.call('ZREM', line, member_of(ticket)) == 0 then
-    state.base = state.base - ticket.amount / state.rate
+  local booking = {number = each[1], owner = me, amount = each[2]}
+  if redis.call('ZREM', line, member_of(booking)) == 0 then
+    state.base = state.base - booking.amount / state.rate
   end
-  late[#late + 1], is_retimed = ticket, true
+  late[#late + 1], is_retimed = booking, true
 end
 if is_retimed then
-  local tickets = late
-  for _, ticket in ipairs(pending()) do
-    if not dead[ticket.owner] then tickets[#tickets + 1] = ticket end
+  local bookings = late
+  for _, booking in ipairs(pending()) do
+    if not dead[booking.owner] then bookings[#bookings + 1] = booking end
   end
-  retime(tickets)
+  retime(bookings)
 end
 for index, amount in ipairs(request.ask) do
   state.number = state.number + 1
   slots[index] = {state.number, place({number = state.number, owner = me, amount = amount})}
 end
 if request.wants_times and not has_times then
-  for _, ticket in ipairs(pending()) do
-    if ticket.owner == me then
-      times[#times + 1] = {ticket.number, tonumber(redis.call('ZSCORE', line, member_of(ticket))) - now}
+  for _, booking in ipairs(pending()) do
+    if booking.owner == me then
+      times[#times + 1] = {booking.number, tonumber(redis.call('ZSCORE', line, member_of(booking))) - now}
     end
   end
   has_times = true

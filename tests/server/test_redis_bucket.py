@@ -74,7 +74,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def waiting(server: RedisServer, account: str) -> int:
-    """Return the number of tickets in the server's line."""
+    """Return the number of bookings in the server's line."""
     return int(server.command("ZCARD", f"claude-magic:{{{account}}}:line"))
 
 
@@ -133,7 +133,7 @@ asyncio.run(main())
 
 
 def test_no_slot_is_lost_when_a_process_dies_in_the_queue(server: RedisServer, play: Play) -> None:
-    """Promise: after `kill -9` of a process with a long queue, the next one does not wait for its tickets."""
+    """Promise: after `kill -9` of a process with a long queue, the next one does not wait for its bookings."""
 
     async def main() -> None:
         process = subprocess.Popen([sys.executable, "-c", _WAITER, server.url, str(LONG)])
@@ -224,7 +224,7 @@ def test_the_lowest_rate_applies_to_all_processes(server: RedisServer, play: Pla
 
 
 def test_a_process_that_was_busy_causes_no_burst(server: RedisServer, play: Play) -> None:
-    """Promise: after a loop was blocked for a second, its tickets are scheduled again, in order, at the head of the line."""
+    """Promise: after a loop was blocked for a second, its bookings are scheduled again, in order, at the head of the line."""
 
     async def main() -> None:
         import time

@@ -51,7 +51,7 @@ class PaceState:
         model_class: Class of models.
         limits: Limits that are enforced; empty if the server has reported none recently.
         waiting: Number of requests in line.
-        under_way: Number of requests in flight.
+        in_flight: Number of requests in flight.
         paused_for: Remaining seconds of the pause after a 429; 0.0 if there is none.
         asked_for: Remaining seconds of the wait that the 429 requested; may be more than `paused_for`.
     """
@@ -59,7 +59,7 @@ class PaceState:
     model_class: str
     limits: tuple[PacedLimit, ...]
     waiting: int
-    under_way: int
+    in_flight: int
     paused_for: float
     asked_for: float = 0.0
 
@@ -146,7 +146,7 @@ class ClassPace:
             model_class=self._model_class,
             limits=self.limits.state(now),
             waiting=len(self._in_line),
-            under_way=self.limits.under_way,
+            in_flight=self.limits.in_flight,
             paused_for=self.limits.learnt.pause.left(now),
             asked_for=self.limits.learnt.pause.asked_left(now),
         )

@@ -424,7 +424,7 @@ class SharedState(TypedDict):
     """The state of one class of models as sent to other processes. Times are in seconds relative to now."""
 
     limits: dict[LimiterReason, dict[str, Any]]
-    under_way: dict[str, float]
+    in_flight: dict[str, float]
     waiting: int
     paused: float
     asked: float
@@ -545,7 +545,7 @@ class LearntLimits:
                 for kind, mirror in (limits if self.is_known(now) else {}).items()
             },
             # Includes requests already subtracted here: the mirrors of other processes do not subtract them.
-            "under_way": {kind: self._pending_here(kind, now, is_for_others=True) for kind in limits},
+            "in_flight": {kind: self._pending_here(kind, now, is_for_others=True) for kind in limits},
             "waiting": waiting,
             "paused": self.learnt.pause.left(now),
             "asked": self.learnt.pause.asked_left(now),
@@ -585,7 +585,7 @@ class LearntLimits:
             admission.is_subtracted = False
 
     @property
-    def under_way(self) -> int:
+    def in_flight(self) -> int:
         """The number of requests in flight."""
         return len(self._in_flight)
 
@@ -604,7 +604,7 @@ class LearntLimits:
 
     def _pending(self, kind: LimiterReason, now: float) -> float:
         """Return the amount in flight that is not yet subtracted from the mirror, here and in other processes."""
-        elsewhere = sum(state["under_way"].get(kind, 0.0) for state in self._recent_states(now))
+        elsewhere = sum(state["in_flight"].get(kind, 0.0) for state in self._recent_states(now))
         return elsewhere + self._pending_here(kind, now)
 
     def _pending_here(self, kind: LimiterReason, now: float, *, is_for_others: bool = False) -> float:

@@ -113,7 +113,7 @@ def test_an_abandoned_stream_is_dropped_after_a_minute() -> None:
 
     assert wait(limits, START + 61) is None
     limits.let_through(need(), START + 61)
-    assert limits.under_way == 1
+    assert limits.in_flight == 1
 
 
 @pytest.mark.parametrize(
@@ -228,9 +228,9 @@ def test_many_429s_of_one_burst_slow_down_once() -> None:
 def test_429s_for_requests_under_a_higher_limit_do_not_slow_down() -> None:
     """A server that halves its limit rejects requests in flight; the new limit is used in full once it is reported."""
     limits = learnt(told(limit=120, remaining=5))
-    under_way = [limits.let_through(need(), START) for _ in range(5)]
+    in_flight = [limits.let_through(need(), START) for _ in range(5)]
 
-    for refused in under_way:
+    for refused in in_flight:
         limits.update_from_headers(refused, told(limit=60, remaining=0), START + 1, is_429=True)
 
     assert wait(limits, START + 1) == ("requests", 1.0)
@@ -323,11 +323,11 @@ def test_the_shared_state_includes_requests_from_a_small_bucket() -> None:
     limits, other = learnt(told(limit=1200, remaining=1200)), LearntLimits()
     refuse(limits, START)
     sent = [limits.let_through(need(), START + 1) for _ in range(4)]
-    assert limits.shared_state(START + 1, waiting=0)["under_way"]["requests"] == 4
+    assert limits.shared_state(START + 1, waiting=0)["in_flight"]["requests"] == 4
 
     state = limits.shared_state(START, waiting=0)
     other.merge_state("one", state, START + 1, age=0.0)
-    limits.merge_state("other", {**state, "under_way": {}}, START + 2, age=0.0)
+    limits.merge_state("other", {**state, "in_flight": {}}, START + 2, age=0.0)
     level = limits.state(START + 2)[0].level
     for admission in sent:
         limits.update_from_headers(admission, told(limit=1200, remaining=1200), START + 2, is_429=False)
@@ -468,8 +468,8 @@ def test_limits_reported_to_one_process_apply_to_the_others() -> None:
     """Including the amounts in flight, and the pause."""
     clock = [START]
     teacher, pupil, name = pair(clock)
-    under_way = teacher.ticket(need(), lambda _reason: None)
-    under_way.enter()
+    in_flight = teacher.ticket(need(), lambda _reason: None)
+    in_flight.enter()
 
     pupil.merge_state(name, "teacher", teacher.shared_state(name))
 
@@ -479,7 +479,7 @@ def test_limits_reported_to_one_process_apply_to_the_others() -> None:
     pupil.forget_others()
     assert pupil.state[0].limits[0].level == 1.0
 
-    under_way.pause_others(30, asked=50)
+    in_flight.pause_others(30, asked=50)
     pupil.merge_state(name, "teacher", teacher.shared_state(name), age=10)
     assert (pupil.state[0].paused_for, pupil.state[0].asked_for) == pytest.approx((20, 40))
 

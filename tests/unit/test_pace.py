@@ -168,11 +168,11 @@ def test_new_limits_apply_at_once() -> None:
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
         await sender.learn(told(limit=1, remaining=1))
-        under_way = await sender.send("under way")
+        in_flight = await sender.send("in flight")
         job = asyncio.create_task(sender.send("waiting"))
         await asyncio.sleep(5)
 
-        sender.answer(under_way, told(limit=60, remaining=30))
+        sender.answer(in_flight, told(limit=60, remaining=30))
         await job
 
         assert sender.sent[-1] == ("waiting", pytest.approx(5.0))
@@ -197,7 +197,7 @@ def test_cancelling_a_waiter_takes_no_capacity_and_keeps_the_order() -> None:
             (name, pytest.approx(when)) for name, when in zip("bdef", (1, 2, 3, 4), strict=True)
         ]
         (state,) = sender.pace.state
-        assert (state.waiting, state.under_way) == (0, 4)
+        assert (state.waiting, state.in_flight) == (0, 4)
 
     run(main)
 
@@ -264,10 +264,10 @@ def test_waits_are_reported_with_reason_and_time_and_again_when_these_change() -
         assert wait_reason.reason == "input tokens"
         ticket.withdraw()
 
-        under_way = await sender.send("waiting")
+        in_flight = await sender.send("waiting")
         job = asyncio.create_task(sender.send("later"))
         await let_run()
-        sender.answer(under_way, told(limit=6, remaining=0))
+        sender.answer(in_flight, told(limit=6, remaining=0))
         await job
 
         assert [(each.reason, round(each.seconds)) for each in sender.notices["later"]][-1] == (
@@ -369,11 +369,11 @@ def test_the_state_contains_limits_waiters_and_rate() -> None:
         await let_run()
 
         (state,) = sender.pace.state
-        assert (state.model_class, state.waiting, state.under_way) == (HAIKU, 1, 0)
+        assert (state.model_class, state.waiting, state.in_flight) == (HAIKU, 1, 0)
         assert state.requests_per_second == 5
         assert sender.bucket.state.next_grant == pytest.approx(0.2)
         await job
-        assert sender.pace.state[0].under_way == 1
+        assert sender.pace.state[0].in_flight == 1
         assert sender.bucket.state.next_grant is None
 
     run(main)

@@ -229,7 +229,7 @@ def test_waiting_replies_are_listed() -> None:
 def test_limits_show_the_learnt_rate_and_its_reason(pace: dict[str, Any], words: str) -> None:
     """A rate below the configured one always has a reason."""
     state = PaceState(
-        **{"model_class": "claude-x", "limits": (), "waiting": 0, "under_way": 0, "paused_for": 0.0, **pace}
+        **{"model_class": "claude-x", "limits": (), "waiting": 0, "in_flight": 0, "paused_for": 0.0, **pace}
     )
 
     text = render_limits(LIMITER, (state,), RateLimits(), []).data["text/plain"]
@@ -239,7 +239,7 @@ def test_limits_show_the_learnt_rate_and_its_reason(pace: dict[str, Any], words:
 
 def test_a_model_class_without_known_limits_has_no_row() -> None:
     """No empty rows."""
-    state = PaceState(model_class="claude-x", limits=(), waiting=0, under_way=3, paused_for=0.0)
+    state = PaceState(model_class="claude-x", limits=(), waiting=0, in_flight=3, paused_for=0.0)
 
     assert "claude-x" not in render_limits(LIMITER, (state,), RateLimits(), []).data["text/plain"]
 

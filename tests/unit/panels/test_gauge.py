@@ -133,7 +133,7 @@ def test_models_of_one_class_stand_together(sim: Simulator) -> None:
                 "classes": (
                     class_reading(
                         pace=PaceState(
-                            model_class="claude-x", limits=(), waiting=0, under_way=0, paused_for=9.0
+                            model_class="claude-x", limits=(), waiting=0, in_flight=0, paused_for=9.0
                         )
                     ),
                 )
@@ -154,7 +154,7 @@ def test_the_picture_says_everything_in_words() -> None:
         model_class="claude-x",
         limits=(PacedLimit(kind="requests", per_minute=300, level=0),),
         waiting=3,
-        under_way=1,
+        in_flight=1,
         paused_for=0.0,
     )
     html = draw_gauge(

@@ -291,7 +291,7 @@ class Attempts:
                 raise refusal
             if not bucket.try_acquire(gate=ticket):
                 self._report_expected_wait(ticket)
-                await bucket.acquire(gate=ticket, refusal=self._pause_error, on_wait=self._report_rate)
+                await bucket.acquire(gate=ticket, refusal=self._pause_error, on_delay=self._report_rate)
         except BaseException:
             self._finish_ticket(was_sent=False)
             raise

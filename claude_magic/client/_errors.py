@@ -74,7 +74,7 @@ class ClaudeError(Exception):
         """Copy and pickle by `args` and attributes, because the arguments of the constructor are not all kept."""
         return _make_again, (type(self), self.args), self.__dict__
 
-    def say(self, message: str) -> None:
+    def replace_message(self, message: str) -> None:
         """Replace the message."""
         self.message = message
         self.args = (message,)

@@ -163,7 +163,7 @@ class Waiter:
     future: asyncio.Future[None]
     gate: Gate | None
     refusal: StopWaiting | None
-    on_wait: OnDelay | None
+    on_delay: OnDelay | None
     booking: object | None = None
     """The grant, if a subclass keeps it elsewhere."""
     group: object = field(init=False)
@@ -214,7 +214,7 @@ class TokenBucket:
         amount: float = 1.0,
         gate: Gate | None = None,
         refusal: StopWaiting | None = None,
-        on_wait: OnDelay | None = None,
+        on_delay: OnDelay | None = None,
     ) -> float:
         """Wait until `amount` of capacity is available, then take it.
 
@@ -224,7 +224,7 @@ class TokenBucket:
             amount: Capacity to take; 0 < amount <= capacity.
             gate: Additional condition. Waiters with an open gate overtake those with a closed one.
             refusal: Called by `ask_waiters`; an exception that it returns ends the wait and is raised.
-            on_wait: Called with the seconds to wait if `expected_wait` does not know them yet, because they depend on a
+            on_delay: Called with the seconds to wait if `expected_wait` does not know them yet, because they depend on a
                 server's response.
 
         Returns:
@@ -237,7 +237,7 @@ class TokenBucket:
         """
         if self.try_acquire(amount, gate):
             return 0.0
-        return await self._wait_in_line(amount, gate, refusal, on_wait)
+        return await self._wait_in_line(amount, gate, refusal, on_delay)
 
     def try_acquire(self, amount: float = 1.0, gate: Gate | None = None) -> bool:
         """Take `amount` if it is available and nobody waits; return whether it was taken."""
@@ -389,10 +389,10 @@ class TokenBucket:
         return max(self._pause.until, self._level.ready_at(amount))
 
     async def _wait_in_line(
-        self, amount: float, gate: Gate | None, refusal: StopWaiting | None, on_wait: OnDelay | None
+        self, amount: float, gate: Gate | None, refusal: StopWaiting | None, on_delay: OnDelay | None
     ) -> float:
         loop = self._bind_to_running_loop()
-        waiter = Waiter(amount, loop.create_future(), gate, refusal, on_wait)
+        waiter = Waiter(amount, loop.create_future(), gate, refusal, on_delay)
         joined_at = self._clock()
         is_behind_group = gate is not None and gate.group in self._waiting
         self._queue.append(waiter)

@@ -187,12 +187,12 @@ class RedisLink:
     Args:
         address: Address of the server.
         account: Name of the account; see `account_name`.
-        say: Called with a sentence when the connection is lost or restored.
+        notify_user: Called with a sentence when the connection is lost or restored.
     """
 
-    def __init__(self, address: RedisAddress, account: str, say: Callable[[str], None]) -> None:
+    def __init__(self, address: RedisAddress, account: str, notify_user: Callable[[str], None]) -> None:
         self.address = address
-        self._say = say
+        self._notify_user = notify_user
         self.prefix = f"claude-magic:{{{account}}}:"
         self.member = ""
         self.members = address.members or _UNKNOWN_MEMBERS
@@ -343,7 +343,7 @@ class RedisLink:
 
     def _report(self, sentence: str) -> None:
         logger.warning("%s", sentence)
-        self._say(sentence)
+        self._notify_user(sentence)
 
     def _sentence(self, error: BaseException) -> str:
         tls = (

@@ -103,7 +103,7 @@ class RedisBucket(TokenBucket):
         self.account = account
         self._address = read_limiter_url(url)
         self._link: RedisLink | None = None
-        self.say: Callable[[str], None] = lambda _sentence: None
+        self.notify_user: Callable[[str], None] = lambda _sentence: None
         """Called with a sentence when the connection to the server is lost or restored. The sentence is also logged."""
         self._pace: ServerPace | None = None
         self._shared_pace: SharedPace | None = None
@@ -131,7 +131,7 @@ class RedisBucket(TokenBucket):
         """The connection, which may also be used for other data of the account. It is bound to the running loop."""
         self._bind_to_running_loop()
         if self._link is None:
-            self._link = RedisLink(self._address, self.account, lambda sentence: self.say(sentence))
+            self._link = RedisLink(self._address, self.account, lambda sentence: self.notify_user(sentence))
             self._link.subscribe(self._on_message, self._on_change)
             self._share_pace()
         return self._link
@@ -409,8 +409,8 @@ class RedisBucket(TokenBucket):
                 continue
             self._requested.discard(waiter)
             self._bookings[waiter] = booking
-            if wait >= _SHORTEST_REPORTED and waiter.on_wait is not None:
-                waiter.on_wait(wait)
+            if wait >= _SHORTEST_REPORTED and waiter.on_delay is not None:
+                waiter.on_delay(wait)
         # Times are rounded in transit. Keep them in the order of the booking numbers.
         latest = -math.inf
         for booking in sorted(self._bookings.values(), key=lambda each: each.number):

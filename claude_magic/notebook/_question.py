@@ -105,7 +105,7 @@ def ask_prompt(
         try:
             words = interpolate(prompt, {**cell.names(), **(values or {})} if values else cell.names())
         except ConfigurationError as error:
-            error.say(f"{error.message} --raw sends it as typed.")
+            error.replace_message(f"{error.message} --raw sends it as typed.")
             raise
     return _question(line, cell, prompt, [*attachments, words])
 
@@ -203,7 +203,7 @@ def collect_attachments(options: Options, cell: Cell) -> list[Collected]:
         try:
             collected.append(attach(spec, cell.names()))
         except ConfigurationError as error:
-            error.say(f"-a {error.message}")
+            error.replace_message(f"-a {error.message}")
             raise
     if options.cells:
         collected.append(collect_cells(cells_of(cell.shell), parse_cell_range(options.cells)))

@@ -231,12 +231,14 @@ class SharedClient:
     Args:
         bucket: The limiter that all clients share.
         known_pace: The known limits of the server.
-        say: Called with a message for the user when the connection to a shared limiter is lost or restored.
+        notify_user: Called with a message for the user when the connection to a shared limiter is lost or restored.
     """
 
-    def __init__(self, bucket: TokenBucket, known_pace: KnownPace, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, bucket: TokenBucket, known_pace: KnownPace, notify_user: Callable[[str], None]
+    ) -> None:
         self._bucket = bucket
-        self._say = say
+        self._notify_user = notify_user
         self._known_pace = known_pace
         self._common: dict[tuple[str, str], RedisBucket] = {}
         self._current: _Lent | None = None
@@ -281,7 +283,7 @@ class SharedClient:
             return self._bucket
         server = "simulator" if connection.is_simulated else None  # all simulators count as one server
         made = RedisBucket.of(connection.config, connection.credential, server)
-        made.say = self._say
+        made.notify_user = self._notify_user
         return self._common.setdefault((limiter, made.account), made)
 
     def _client_for(self, connection: Connection) -> _Lent:
@@ -382,7 +384,7 @@ class Engine:
     Args:
         kept: The limiter state of a previous engine of this kernel (`dump`), or None.
         rate: Returns the requests per second of the settings, for a new bucket.
-        say: Called on the bridge with a message for the user when the connection to a shared limiter is lost or
+        notify_user: Called on the bridge with a message for the user when the connection to a shared limiter is lost or
             restored.
         before_close: Awaited on the bridge before the client is closed.
     """
@@ -391,11 +393,11 @@ class Engine:
         self,
         kept: Mapping[str, Any] | None,
         rate: Callable[[], float],
-        say: Callable[[str], None],
+        notify_user: Callable[[str], None],
         before_close: Callable[[], Awaitable[None]],
     ) -> None:
         self._rate = rate
-        self._say = say
+        self._notify_user = notify_user
         self._before_close = before_close
         kept = kept or {}
         self._bucket_state: Mapping[str, float] | None = kept.get("bucket")
@@ -463,7 +465,7 @@ class Engine:
 
     def _started(self) -> tuple[Bridge, SharedClient]:
         if self._bridge is None or self._shared is None or not self._bridge.is_usable:
-            self._shared = SharedClient(self._own_bucket(), self._known_pace, self._say)
+            self._shared = SharedClient(self._own_bucket(), self._known_pace, self._notify_user)
             self._bridge = Bridge(on_close=partial(self._close_shared, self._shared))
         return self._bridge, self._shared
 

@@ -461,7 +461,9 @@ class ModelNames:
         listed = [each.id for models in self._lists.values() for each in models]
         nearest = None if model in listed else nearest_model(model, listed)
         if nearest is not None:
-            error.say(f"{error.message} Did you mean {nearest}? `%claude models` lists the available models.")
+            error.replace_message(
+                f"{error.message} Did you mean {nearest}? `%claude models` lists the available models."
+            )
 
     async def _models_of(self, client: ClaudeClient) -> list[ModelInfo]:
         if client in self._lists:

@@ -353,7 +353,7 @@ def make_output_schema(spec: str, names: Mapping[str, object]) -> OutputSchema:
     try:
         return _schema_for(spec.strip(), names)
     except ConfigurationError as error:
-        error.say(f"{error.message.removesuffix(_NOT_SENT)}{_NOT_SENT}")
+        error.replace_message(f"{error.message.removesuffix(_NOT_SENT)}{_NOT_SENT}")
         raise
 
 

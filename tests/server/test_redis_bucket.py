@@ -194,7 +194,7 @@ def test_a_wait_is_reported_when_the_server_has_responded(server: RedisServer, p
         told: list[float] = []
         async with buckets(server, "told", rate=1, capacity=1) as (bucket,):
             await bucket.acquire()
-            task = asyncio.create_task(bucket.acquire(on_wait=told.append))
+            task = asyncio.create_task(bucket.acquire(on_delay=told.append))
             await until(lambda: told)
             assert 0.5 < told[0] <= 1.0
             await drop([task])

@@ -20,5 +20,5 @@ from ._tree import (
     Thread,
     ThreadSummary,
     Turn,
-    fingerprint,
+    fingerprint_of,
 )

@@ -166,7 +166,7 @@ _LATER_QUESTION = re.compile(r"(?P<cell>.+)#(?P<number>[1-9]\d*)", re.DOTALL | r
 
 
 def find_place(
-    turns: Mapping[str, Turn], thread: Thread, *, name: str, cell: str | None, start_new: bool
+    turns: Mapping[str, Turn], thread: Thread, *, name: str, cell: str | None, is_new: bool
 ) -> Place:
     """Return the place of the next turn of a cell in a thread."""
     previous = None if cell is None else turns.get(thread.cells.get(cell, ""))
@@ -175,7 +175,7 @@ def find_place(
     else:
         follows = _current(turns, thread, previous.follows, cell)
         left_behind, left_aside = _count_leaving(turns, thread.head, previous, follows)
-    parent = None if start_new else follows
+    parent = None if is_new else follows
     if parent is None:  # a new conversation has no earlier turns to report
         left_aside = 0
     return Place(
@@ -352,7 +352,7 @@ class Conversations:
         *,
         thread: str | None = None,
         cell: str | None = None,
-        start_new: bool = False,
+        is_new: bool = False,
         is_side_branch: bool = False,
     ) -> Place:
         """Return the place of the next turn. Nothing is changed.
@@ -360,13 +360,13 @@ class Conversations:
         Args:
             thread: The thread; None for the main one.
             cell: The key of the cell that asks, or None.
-            start_new: Whether to begin at the root.
+            is_new: Whether to begin at the root.
             is_side_branch: Whether to keep the turn on its own branch: the cell asks another question in the same place.
         """
         name = thread or MAIN_THREAD
         with self._lock:
             known = self._threads.get(name) or Thread()
-            place = find_place(self._turns, known, name=name, cell=cell, start_new=start_new)
+            place = find_place(self._turns, known, name=name, cell=cell, is_new=is_new)
             if is_side_branch:
                 return replace(place, is_side_branch=True, left_behind=0, left_aside=0)
             if place.left_behind or place.left_aside:
@@ -379,7 +379,7 @@ class Conversations:
             turns = list(self._path(place.parent))
         return [message for turn in reversed(turns) for message in turn.messages]
 
-    def binding(self, place: Place, *, fingerprint: str) -> bool:
+    def is_rebound(self, place: Place, fingerprint: str) -> bool:
         """Return whether thinking on the path to a place is bound to another system prompt or other tools."""
         with self._lock:
             return any(
@@ -424,7 +424,7 @@ class Conversations:
                 messages=tuple(messages),
                 model=model,
                 fingerprint=fingerprint,
-                is_rebound=was_cleared or self.binding(place, fingerprint=fingerprint),
+                is_rebound=was_cleared or self.is_rebound(place, fingerprint),
                 is_partial=is_partial,
                 usage=usage,
                 asked_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -669,6 +669,6 @@ def _asks_the_same(turn: Turn, other: Turn, question: Mapping[str, Any]) -> bool
     return is_same_place and not turn.is_partial and turn.messages[0] == question
 
 
-def fingerprint(system: object, tools: object) -> str:
+def fingerprint_of(system: object, tools: object) -> str:
     """Return a hash of a system prompt and tools."""
     return hashlib.sha256(encode_json([system or None, tools or []])).hexdigest()

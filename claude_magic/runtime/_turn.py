@@ -26,7 +26,7 @@ from ..client import (
     ReplyStream,
     ToolUseBlock,
 )
-from ..conversation import CUT_SHORT, Conversations, Place, Turn, fingerprint
+from ..conversation import CUT_SHORT, Conversations, Place, Turn, fingerprint_of
 from ..tools import CallState, ToolExecutor, ToolResult
 from ._accountant import TurnAccountant
 from ._models import facts_of
@@ -295,19 +295,19 @@ class TurnPlanner:
         if where is None:
             return None
         return self._conversations.place(
-            thread=where.thread, cell=where.cell, start_new=where.is_new, is_side_branch=where.is_side_branch
+            thread=where.thread, cell=where.cell, is_new=where.is_new, is_side_branch=where.is_side_branch
         )
 
     def _plan(
         self, question: Question, settings: ResolvedSettings, place: Place | None, model: str
     ) -> TurnPlan:
-        binding = fingerprint(settings.values.system, question.tool_definitions(model))
+        fingerprint = fingerprint_of(settings.values.system, question.tool_definitions(model))
         notes = [*question.notes, *(() if question.tools is None else question.tools.toolbox.notes)]
         history = History()
         if place is not None:
             history = History(
                 messages=self._conversations.messages(place),
-                is_rebound=self._conversations.binding(place, fingerprint=binding),
+                is_rebound=self._conversations.is_rebound(place, fingerprint),
             )
             notes += self._place_notes(place, question, model)
         request, changes = make_request(question, settings, history, model=model)
@@ -317,7 +317,7 @@ class TurnPlanner:
             place=place,
             request=request,
             notes=(*notes, *changes),
-            fingerprint=binding,
+            fingerprint=fingerprint,
             asked_with=question.to_continue(settings, model),
         )
 

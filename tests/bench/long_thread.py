@@ -9,14 +9,14 @@ from collections.abc import Callable
 from measure import Figure, at_most, note, print_figures
 
 from claude_magic.client import MessageRequest
-from claude_magic.conversation import Conversations, fingerprint
+from claude_magic.conversation import Conversations, fingerprint_of
 from claude_magic.runtime._requests import History, Question, make_request
 from claude_magic.runtime._settings import option_layer, resolve
 
 TURNS = 200
 ROUNDS = 50
 MAX_SECONDS = 0.005
-BINDING = fingerprint("Be brief.", [])
+BINDING = fingerprint_of("Be brief.", [])
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def thread_of(turns: int) -> Conversations:
 def walk(conversations: Conversations) -> list[dict[str, object]]:
     """Find the place of the next turn, and return the messages on its path."""
     place = conversations.place(cell="the next one")
-    conversations.binding(place, fingerprint=BINDING)
+    conversations.is_rebound(place, BINDING)
     conversations.parent_turn(place)
     return conversations.messages(place)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from claude_magic.conversation import Conversations, Turn, fingerprint
+from claude_magic.conversation import Conversations, Turn, fingerprint_of
 
-PLAIN = fingerprint(None, [])
+PLAIN = fingerprint_of(None, [])
 
 
 def ask(
@@ -15,18 +15,18 @@ def ask(
     cell: str | None = None,
     *,
     thread: str | None = None,
-    start_new: bool = False,
+    is_new: bool = False,
     is_side_branch: bool = False,
     thinks: bool = False,
-    binding: str = PLAIN,
+    fingerprint: str = PLAIN,
 ) -> Turn:
     """Ask and answer in a cell."""
-    place = conversations.place(thread=thread, cell=cell, start_new=start_new, is_side_branch=is_side_branch)
+    place = conversations.place(thread=thread, cell=cell, is_new=is_new, is_side_branch=is_side_branch)
     content: list[dict[str, Any]] = [{"type": "text", "text": f"answer to {prompt}"}]
     if thinks:
         content.insert(0, {"type": "thinking", "thinking": "", "signature": "x"})
     messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": content}]
-    return conversations.add(place, prompt=prompt, messages=messages, model="m", fingerprint=binding)
+    return conversations.add(place, prompt=prompt, messages=messages, model="m", fingerprint=fingerprint)
 
 
 def said(conversations: Conversations, cell: str | None = None, **where: Any) -> list[str]:

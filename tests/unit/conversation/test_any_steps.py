@@ -41,7 +41,7 @@ def take(conversations: Conversations, step: tuple[Any, ...], prompt: str) -> li
         with contextlib.suppress(ConfigurationError):
             conversations.fork("fork", thread=thread)
     else:
-        flags = {"start_new": what == "new", "is_side_branch": what == "beside"}
+        flags = {"is_new": what == "new", "is_side_branch": what == "beside"}
         return [ask(conversations, prompt, detail, thread=thread, **flags)]
     return []
 
@@ -132,8 +132,8 @@ def run_notebook(conversations: Conversations, steps: list[tuple[Any, ...]]) -> 
         else:
             for question in range(detail):
                 key = f"{cell}#{question}" if question else cell
-                heard.append(said(conversations, key, thread=thread, start_new=what == "new"))
-                ask(conversations, key, key, thread=thread, start_new=what == "new")
+                heard.append(said(conversations, key, thread=thread, is_new=what == "new"))
+                ask(conversations, key, key, thread=thread, is_new=what == "new")
     return heard
 
 

@@ -136,7 +136,7 @@ def test_a_fork_and_a_new_conversation_are_restored() -> None:
     one = ask(before, "one", "a")
     before.fork("idea")
     two = ask(before, "two", "b", thread="idea")
-    three = ask(before, "three", "c", start_new=True)
+    three = ask(before, "three", "c", is_new=True)
 
     conversations = after_a_restart(*map(answered, (one, two, three)))
 

@@ -143,13 +143,13 @@ def test_a_second_run_all_leaves_nothing_aside() -> None:
     """Nor does its first cell, which begins the conversation as before, if a later one began another."""
     conversations = Conversations()
     run_all(conversations, "ab")
-    ask(conversations, "n", "n", start_new=True)
+    ask(conversations, "n", "n", is_new=True)
     run_all(conversations, "c")
 
     for cell in "abnc":
-        place = conversations.place(cell=cell, start_new=cell == "n")
+        place = conversations.place(cell=cell, is_new=cell == "n")
         assert place.left_aside == 0
-        ask(conversations, cell, cell, start_new=cell == "n")
+        ask(conversations, cell, cell, is_new=cell == "n")
 
 
 def test_threads_know_their_own_cells() -> None:
@@ -167,7 +167,7 @@ def test_new_begins_at_the_root_also_when_run_again() -> None:
     conversations = Conversations()
     run_all(conversations, "a")
     for _ in range(2):
-        ask(conversations, "b", "b", start_new=True)
+        ask(conversations, "b", "b", is_new=True)
         ask(conversations, "c", "c")
 
     assert said(conversations) == ["b", "c"]
@@ -177,12 +177,12 @@ def test_a_cell_without_its_new_option_continues_where_it_would_have() -> None:
     """Removing `--new` is an edit like any other."""
     conversations = Conversations()
     run_all(conversations, "a")
-    ask(conversations, "b", "b", start_new=True)
+    ask(conversations, "b", "b", is_new=True)
 
     assert said(conversations, "b") == ["a"]
     run_all(conversations, "a", "'")
     assert said(conversations, "b") == ["a'"]
-    assert said(conversations, "b", start_new=True) == []
+    assert said(conversations, "b", is_new=True) == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from talks import PLAIN, ask, run_all, said
 
 from claude_magic.client import ConfigurationError
-from claude_magic.conversation import Cleared, Conversations, fingerprint
+from claude_magic.conversation import Cleared, Conversations, fingerprint_of
 
 
 def test_undo_goes_back_and_keeps_the_turn() -> None:
@@ -106,7 +106,7 @@ def test_an_answer_to_a_conversation_that_was_cleared_meanwhile_begins_a_new_one
 
     assert turn.parent is None
     assert said(conversations) == ["b"]
-    assert conversations.binding(conversations.place(), fingerprint=PLAIN)
+    assert conversations.is_rebound(conversations.place(), PLAIN)
 
 
 def test_a_forked_process_does_not_wait_for_a_lock_of_its_parent() -> None:
@@ -134,14 +134,14 @@ def test_a_forked_process_does_not_wait_for_a_lock_of_its_parent() -> None:
 def test_thinking_of_another_system_prompt_is_reported() -> None:
     """For good on that branch, from the first turn whose thinking is bound to another one."""
     conversations = Conversations()
-    other = fingerprint("Be brief.", [])
+    other = fingerprint_of("Be brief.", [])
     ask(conversations, "one", thinks=True)
 
-    def is_rebound(binding: str) -> bool:
-        return conversations.binding(conversations.place(), fingerprint=binding)
+    def is_rebound(fingerprint: str) -> bool:
+        return conversations.is_rebound(conversations.place(), fingerprint)
 
     assert (is_rebound(PLAIN), is_rebound(other)) == (False, True)
-    ask(conversations, "two", binding=other)
+    ask(conversations, "two", fingerprint=other)
     assert (is_rebound(PLAIN), is_rebound(other)) == (True, True)
 
 

@@ -13,8 +13,8 @@ LEGEND = "● is sent with the next question of its thread, ○ is on another br
 
 
 def ask(conversations: Conversations, prompt: str, cell: str | None = None, **changes: object) -> None:
-    """Ask and answer; `changes` are fields of the turn, or `thread` and `start_new` of its place."""
-    where = {name: changes.pop(name) for name in ("thread", "start_new") if name in changes}
+    """Ask and answer; `changes` are fields of the turn, or `thread` and `is_new` of its place."""
+    where = {name: changes.pop(name) for name in ("thread", "is_new") if name in changes}
     place = conversations.place(cell=cell, **where)  # type: ignore[arg-type]
     messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": "Yes."}]
     fields = {"model": "claude-sonnet-5-5", "fingerprint": "f", **changes}
@@ -73,7 +73,7 @@ def test_conversations_that_began_anew_are_apart() -> None:
     conversations = Conversations()
     ask(conversations, "one")
     ask(conversations, "two")
-    ask(conversations, "new", start_new=True)
+    ask(conversations, "new", is_new=True)
 
     assert tree(conversations) == ["○ one", "○ two", "", "● new > main"]
 

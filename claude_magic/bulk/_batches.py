@@ -471,19 +471,19 @@ class BatchEngine:
 
     def _store(self, key: bytes, message: Message) -> Sequence[BillLine]:
         """Write an answer to the journal, even if its row is not in this map, because it is paid for. Return its bill."""
-        usage, asked = message.usage, self._task.template.model
+        usage, requested = message.usage, self._task.template.model
         if usage.service_tier is None:
             usage = usage.model_copy(update={"service_tier": "batch"})
             message = message.model_copy(update={"usage": usage})
         problem, mismatch = problem_of(message, self._task)
         if mismatch is not None:
             problem = f"Claude's answer does not fit the schema: {mismatch}. claude.retry asks again."
-        bill = bill_of(message, asked=asked)
+        bill = bill_of(message, requested=requested)
         answer = Answer(
             key=key,
             text=message.text,
             problem=problem,
-            model=message.model or asked,
+            model=message.model or requested,
             request_id=message.id or None,
             tokens_in=usage.total_input_tokens,
             tokens_out=usage.output_tokens,

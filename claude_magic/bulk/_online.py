@@ -344,7 +344,7 @@ class OnlineEngine:
             bill = worker.accountant.finish(message)
             is_replay = worker.recorded is not None and worker.recorded.is_replay
             if is_replay and message is not None:
-                bill = bill_of(message, asked=request.model)  # the original cost
+                bill = bill_of(message, requested=request.model)  # the original cost
             cost = total(line.cost for line in bill) if bill else None
         self._count_recorded(worker.recorded, cost or 0.0)
         return message, cost

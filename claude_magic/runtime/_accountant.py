@@ -124,7 +124,7 @@ class TurnAccountant:
         try:
             message = received() if callable(received) else received
             if reservation is not None and message is not None and message.usage.model_fields_set:
-                bill = bill_of(message, asked=ended.request.model)
+                bill = bill_of(message, requested=ended.request.model)
         except Exception:  # an unreadable count must not lose the answer; the worst case is booked instead
             logger.exception("the usage of a reply cannot be read")
         self._add_to_log(ended, message, bill)
@@ -262,7 +262,7 @@ class _Request:
         is_replay = recorded is not None and recorded.is_replay
         usage = None if message is None else message.usage
         if is_replay and message is not None:
-            bill = bill_of(message, asked=self.request.model)
+            bill = bill_of(message, requested=self.request.model)
         return Asked(
             key=recorded.key if recorded is not None else (self._key or request_key(self.request)).hex(),
             at=self.asked_at if recorded is None else recorded.recorded_at,

@@ -217,32 +217,32 @@ def most_expensive_model() -> str:
     return max(MODELS, key=lambda model: (MODELS[model].price.output, MODELS[model].price.input))
 
 
-def bill_of(message: Message, *, asked: str) -> tuple[BillLine, ...]:
+def bill_of(message: Message, *, requested: str) -> tuple[BillLine, ...]:
     """Return the bill of one request, a line for each model that took part; the model that answered comes first.
 
     Args:
         message: The reply, complete or partial.
-        asked: The requested model, used if the reply does not name the model that answered.
+        requested: The requested model, used if the reply does not name the model that answered.
     """
-    lines = lines_of(message.model or asked, message.usage, asked=asked)
+    lines = lines_of(message.model or requested, message.usage, requested=requested)
     if message.stop_reason == "refusal" and not message.content:  # a refusal before any output is not billed
         return tuple(BillLine(model=line.model, usage=line.usage, cost=0.0) for line in lines)
     return lines
 
 
-def lines_of(model: str, usage: Usage, *, asked: str | None = None) -> tuple[BillLine, ...]:
+def lines_of(model: str, usage: Usage, *, requested: str | None = None) -> tuple[BillLine, ...]:
     """Return the bill of a usage, a line for each model that took part; the model that answered comes first.
 
     Args:
         model: The model that answered.
         usage: The server's counts of one request; the sum of several would be priced at the wrong tier.
-        asked: The requested model, to which steps without a model name are billed; None for the model that answered.
+        requested: The requested model, to which steps without a model name are billed; None for the model that answered.
     """
     if not usage.steps:  # the usual case
         cost = total((_cost(model, usage, usage, is_alone=True), _tool_fees(usage)))
         return (BillLine(model=model, usage=usage, cost=cost),)
     answered = usage.fallback_model or model
-    steps = list(_steps(usage, asked=asked or model, answered=answered))
+    steps = list(_steps(usage, requested=requested or model, answered=answered))
     lines = []
     for name in dict.fromkeys([answered, *(name for name, _ in steps)]):
         usages = [step for other, step in steps if other == name]
@@ -298,7 +298,7 @@ def format_price(amount: float, *, is_estimate: bool) -> str:
     return f"{'≈ ' if is_estimate else ''}{format_usd(amount)}"
 
 
-def _steps(usage: Usage, *, asked: str, answered: str) -> Iterator[tuple[str, Usage]]:
+def _steps(usage: Usage, *, requested: str, answered: str) -> Iterator[tuple[str, Usage]]:
     """Yield each step of a request with its model; a single step if the server lists none."""
     steps = [step for step in usage.steps if isinstance(step.get("type"), str)]
     answers = [step for step in steps if step["type"] in ("message", "fallback_message")]
@@ -312,7 +312,7 @@ def _steps(usage: Usage, *, asked: str, answered: str) -> Iterator[tuple[str, Us
         if has_declined and step["type"] == "message" and not counts.output_tokens:
             continue  # the model declined before any output, which is not billed
         model = step.get("model")
-        yield model if isinstance(model, str) and model else asked if has_declined else answered, counts
+        yield model if isinstance(model, str) and model else requested if has_declined else answered, counts
 
 
 def _has_counts(step: Mapping[str, Any]) -> bool:

@@ -287,7 +287,7 @@ class Progress:
         self._final_callbacks: tuple[Callback, ...] = ()
         self._content = GrowingContent(question.beginning)
         self._max_attempts = max_attempts
-        self._asked = model
+        self._requested_model = model
         """The model that the server took the current request for, before any fallback."""
         self._started_at = clock()
         self._ended_at: float | None = None
@@ -475,7 +475,7 @@ class Progress:
         match event:
             case MessageStart():
                 self._name_model(event.message.model)
-                self._asked = self._state.model
+                self._requested_model = self._state.model
             case MessageDelta():
                 self._name_model(None if event.usage is None else event.usage.fallback_model)
             case ContentBlockStart():
@@ -537,12 +537,12 @@ class Progress:
         self._content.adopt(message)
         notes = self._state.notes
         if message.model and (message.usage.fallback_model or any(map(fallback_model, message.content))):
-            notes += (f"{message.model} answered, because {self._asked} declined.",)
+            notes += (f"{message.model} answered, because {self._requested_model} declined.",)
         ended = Round(
             model=self._state.model,
             usage=message.usage,
             request_id=self._state.request_id,
-            bill=bill_of(message, asked=self._asked) if message.usage.model_fields_set else (),
+            bill=bill_of(message, requested=self._requested_model) if message.usage.model_fields_set else (),
             recorded=self._recorded,
         )
         self._set(notes=notes, rounds=(*self._state.rounds, ended))

@@ -240,7 +240,7 @@ def asked_of(recording: Recording) -> Asked:
     for _, event in unfold(recording.answer, ()):
         accumulator.add(event)
     message, model = accumulator.message(), str(recording.request.get("model", ""))
-    bill = bill_of(message, asked=model) if message.usage.model_fields_set else ()
+    bill = bill_of(message, requested=model) if message.usage.model_fields_set else ()
     error = None if recording.error is None else str(recording.error.get("class", "ClaudeError"))
     return Asked(
         key=recording.key,

@@ -207,7 +207,7 @@ def test_a_step_that_names_no_model_is_that_of_the_one_that_was_asked() -> None:
     steps = [step("message", 1000, 50), step("fallback_message", 0, 0, "claude-opus-5-5")]
     usage = Usage.model_validate({"input_tokens": 1000, "output_tokens": 50, "iterations": steps})
 
-    assert [line.model for line in lines_of("claude-opus-5-5", usage, asked="claude-fable-5-2")] == [
+    assert [line.model for line in lines_of("claude-opus-5-5", usage, requested="claude-fable-5-2")] == [
         "claude-opus-5-5",
         "claude-fable-5-2",
     ]
@@ -269,7 +269,7 @@ def test_a_refusal_before_any_output_is_free_and_one_after_some_is_not() -> None
     text = [{"type": "text", "text": "The first step"}]
     for content, expected in (([], 0.0), (text, (2000 + 30) / MILLION)):
         fields = {"model": "claude-sonnet-5-5", "content": content, "stop_reason": "refusal", "usage": usage}
-        (line,) = bill_of(Message.model_validate(fields), asked="claude-sonnet-5-5")
+        (line,) = bill_of(Message.model_validate(fields), requested="claude-sonnet-5-5")
 
         assert line.cost == pytest.approx(expected)
 

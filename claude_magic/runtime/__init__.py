@@ -13,13 +13,17 @@ from ._models import (
     MODELS,
     MODELS_AS_OF,
     PRICES_AS_OF,
+    SHORT_NAMES,
     BillLine,
     bill_of,
     cost_of,
     facts_of,
     format_price,
     format_usd,
+    nearest_model,
+    newest_of,
     price_of,
+    table_id,
     total,
     undated,
     usd,
@@ -37,7 +41,7 @@ from ._reply import (
     interrupts_kept_for,
     wait_interruptibly,
 )
-from ._requests import SHORT_NAMES, ModelNames, Question, Where, nearest_model, newest_of, table_id
+from ._requests import Question, Where
 from ._runtime import Runtime, RuntimeStatus, close_runtime, get_runtime
 from ._settings import DEFAULT_MODEL, EFFORTS, NOTEBOOK_FIELDS, QUESTION_FIELDS, ResolvedSettings, Settings
 from ._turn import TurnPlan

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-import time
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from ..client import (
-    ClaudeClient,
-    ClaudeError,
     ConfigurationError,
-    InvalidRequestError,
     MessageRequest,
-    ModelInfo,
-    NotFoundError,
     mended,
 )
-from ..context import closest_name, holds_key
+from ..context import holds_key
 from ..schema import OutputSchema
 from ..tools import ToolExecutor
-from ._budget import BudgetExceededError
-from ._models import MODELS, ModelFacts, ModelLine, facts_of, web_search_of
+from ._models import ModelFacts, facts_of, web_search_of
 from ._settings import ResolvedSettings
 
 
@@ -360,121 +349,3 @@ def _budgeted_thinking(max_tokens: int, notes: list[str]) -> dict[str, Any] | No
         notes.append(f"max_tokens {max_tokens:,} is too small for thinking, so thinking is off.")
         return None
     return {"type": "enabled", "budget_tokens": budget}
-
-
-SHORT_NAMES: Final[tuple[str, ...]] = tuple(line for line in get_args(ModelLine) if line != "mythos")
-"""Short names of models. Mythos is not included: few accounts have access to it, and their users know its full name."""
-
-_LISTING_TIMEOUT: Final = 2.0
-"""Seconds to wait for the server's list of models; the first answer waits for it."""
-_RETRY_LISTING_AFTER: Final = 300.0
-"""Seconds before a server that did not list its models is asked again."""
-
-
-def table_id(name: str) -> str | None:
-    """Return the model for a short name by the built-in table; None for other names."""
-    if name not in SHORT_NAMES:
-        return None
-    return next(model for model, facts in MODELS.items() if facts.line == name)
-
-
-def nearest_model(name: str, more: Iterable[str] = ()) -> str | None:
-    """Return the known model whose name is closest to an unknown one; None if none is close.
-
-    Args:
-        name: The name that the user typed.
-        more: Names of models in addition to the short names and the built-in table.
-    """
-    known: dict[str, str] = {}
-    for candidate in (*SHORT_NAMES, *MODELS, *more):
-        known.setdefault(_normalised(candidate), candidate)
-    nearest = known.get(closest_name(_normalised(name), known) or "")
-    return None if nearest == name else nearest
-
-
-def _normalised(name: str) -> str:
-    """Return a model's name in a normalised form, equal for variants such as `Opus 5.5` and `anthropic/claude-opus-5-5`."""
-    name = name.casefold().rpartition("/")[2].rpartition("anthropic.")[2]
-    return re.sub(r"[\s._-]+", "-", name.strip()).removeprefix("claude-")
-
-
-def newest_of(line: str, models: Iterable[ModelInfo]) -> str | None:
-    """Return the newest active model of a line; None if the list has none, or has no lines and dates."""
-    dated = [
-        (created, model.id)
-        for model in models
-        if model.line == line
-        and model.lifecycle in (None, "active")
-        and (created := _released_at(model)) is not None
-    ]
-    # Of two names for one model, the shorter one has no date.
-    return max(dated, key=lambda entry: (entry[0], -len(entry[1])))[1] if dated else None
-
-
-def _released_at(model: ModelInfo) -> datetime | None:
-    """Return the release time of a model; None if the server does not report it in the API's format."""
-    if not isinstance(model.created_at, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(model.created_at)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-class ModelNames:
-    """Resolves short names of models at a server. Use it on the bridge only.
-
-    The list of models is requested once per client; another server has another client.
-
-    Args:
-        clock: Monotonic clock in seconds.
-    """
-
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lists: weakref.WeakKeyDictionary[ClaudeClient, list[ModelInfo]] = weakref.WeakKeyDictionary()
-        self._not_before: weakref.WeakKeyDictionary[ClaudeClient, float] = weakref.WeakKeyDictionary()
-
-    async def resolve(self, client: ClaudeClient, name: str) -> str:
-        """Return the full name of a model. Names that are not short names are returned unchanged.
-
-        Never fails: if the server does not list its models within two seconds, the built-in table is used.
-        """
-        known = table_id(name)
-        if known is None:
-            return name
-        return newest_of(name, await self._models_of(client)) or known
-
-    def explain(self, error: ClaudeError, model: str) -> None:
-        """Add a suggestion to an error about an unknown model.
-
-        Args:
-            error: The error of a request.
-            model: The requested model.
-        """
-        is_about_model = (
-            isinstance(error, InvalidRequestError | BudgetExceededError) and model in error.message
-        )
-        if not (is_about_model or isinstance(error, NotFoundError)):
-            return
-        listed = [each.id for models in self._lists.values() for each in models]
-        nearest = None if model in listed else nearest_model(model, listed)
-        if nearest is not None:
-            error.replace_message(
-                f"{error.message} Did you mean {nearest}? `%claude models` lists the available models."
-            )
-
-    async def _models_of(self, client: ClaudeClient) -> list[ModelInfo]:
-        if client in self._lists:
-            return self._lists[client]
-        if self._clock() < self._not_before.get(client, 0.0):
-            return []
-        try:
-            async with asyncio.timeout(_LISTING_TIMEOUT):
-                models = await client.list_models()
-        except (ClaudeError, TimeoutError):
-            self._not_before[client] = self._clock() + _RETRY_LISTING_AFTER
-            return []
-        self._lists[client] = models
-        return models

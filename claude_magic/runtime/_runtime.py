@@ -30,11 +30,12 @@ from ._bridge import Engine, RateLimits, SharedClient, Source, source_of
 from ._cassette import Cassette, Cassettes
 from ._connection import Connector, FoundCredential, SettingRow
 from ._ledger import Ledger, publish_budget
+from ._models import ModelNames
 from ._progress import Phase, Progress
 from ._provenance import AskedRows, RequestLog
 from ._recording import cleaned_body, without_secrets
 from ._reply import Jobs, Presenter, Reply
-from ._requests import FROM_PYTHON, ModelNames, Question
+from ._requests import FROM_PYTHON, Question
 from ._settings import ConfigReader, ResolvedSettings, SettingsSources
 from ._turn import TurnPlan, TurnPlanner, TurnRun, ensure_final
 

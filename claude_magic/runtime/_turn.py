@@ -21,25 +21,26 @@ from ..client import (
     ClaudeError,
     ClientEvent,
     ConfigurationError,
+    InvalidRequestError,
     Message,
     MessageRequest,
+    NotFoundError,
     ReplyStream,
     ToolUseBlock,
 )
 from ..conversation import CUT_SHORT, Conversations, Place, Turn, fingerprint_of
 from ..tools import CallState, ToolExecutor, ToolResult
 from ._accountant import TurnAccountant
-from ._models import facts_of
+from ._budget import BudgetExceededError
+from ._models import ModelNames, facts_of, table_id
 from ._progress import Progress, ReplySnapshot
 from ._reply import Reply, ended
 from ._requests import (
     History,
-    ModelNames,
     Question,
     check_no_key,
     check_prompt,
     make_request,
-    table_id,
 )
 from ._settings import ResolvedSettings
 
@@ -244,9 +245,13 @@ class TurnPlanner:
             return plan
         return self._plan(plan.question, plan.settings, plan.place, model)
 
-    def explain(self, error: ClaudeError, plan: TurnPlan) -> None:
-        """Add a suggestion to an error about an unknown model."""
-        self._names.explain(error, plan.request.model)
+    def explain(self, error: ClaudeError, model: str) -> None:
+        """Add a suggestion to the error of a request if it is about an unknown model."""
+        is_about_model = (
+            isinstance(error, InvalidRequestError | BudgetExceededError) and model in error.message
+        )
+        if is_about_model or isinstance(error, NotFoundError):
+            self._names.explain(error, model)
 
     def keep(
         self,
@@ -426,7 +431,7 @@ class TurnRun:
             progress.cancel(partial)
         except ClaudeError as error:
             partial = self._keep_partial(error.partial or _received(self._stream), _CUT)
-            self._planner.explain(error, self._plan)
+            self._planner.explain(error, self._plan.request.model)
             # The traceback is cleared, because its frames would keep the request and its prompt alive.
             progress.fail(error.with_traceback(None), partial)
 

@@ -11,7 +11,7 @@ import pytest
 from claude_magic.client import ClaudeError, ClientConfig, ContentBlockDelta, HTTPClaudeClient, MessageRequest
 from claude_magic.runtime import BudgetExceededError, Ledger, RateLimits, cost_of
 from claude_magic.runtime._accountant import TurnAccountant
-from claude_magic.runtime._requests import ModelNames
+from claude_magic.runtime._models import ModelNames
 from claude_magic.simulator import (
     Behaviour,
     Gate,

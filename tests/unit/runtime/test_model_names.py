@@ -15,8 +15,17 @@ from claude_magic.client import (
     NotFoundError,
     ServerError,
 )
-from claude_magic.runtime._models import facts_of
-from claude_magic.runtime._requests import SHORT_NAMES, ModelNames, nearest_model, newest_of, table_id
+from claude_magic.conversation import Conversations
+from claude_magic.runtime import BudgetExceededError, NotRecordedError
+from claude_magic.runtime._models import (
+    SHORT_NAMES,
+    ModelNames,
+    facts_of,
+    nearest_model,
+    newest_of,
+    table_id,
+)
+from claude_magic.runtime._turn import TurnPlanner
 
 
 class ListingClient:
@@ -126,7 +135,7 @@ def test_a_server_that_fails_is_left_alone_for_a_while() -> None:
 
 def test_a_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait is limited, and the table is used."""
-    monkeypatch.setattr("claude_magic.runtime._requests._LISTING_TIMEOUT", 0.01)
+    monkeypatch.setattr("claude_magic.runtime._models._LISTING_TIMEOUT", 0.01)
 
     assert resolve(ModelNames(), ListingClient(hangs=True), "opus") == "claude-opus-5-5"
 
@@ -175,6 +184,8 @@ def test_a_slip_in_the_name_of_a_model_is_recognised(name: str, meant: str | Non
         (InvalidRequestError("Invalid model name passed in model=opsu.", status=400), "opsu", True),
         (InvalidRequestError("max_tokens: too large.", status=400), "opsu", False),
         (ServerError("opsu is down.", status=500), "opsu", False),
+        (BudgetExceededError("The price of opsu is not known."), "opsu", True),
+        (NotRecordedError("model: - claude-opus-5-5  + opsu"), "opsu", False),
         (NotFoundError("Not found."), "gpt-4o", False),
         (NotFoundError("Not found."), "claude-opus-5-5", False),
     ],
@@ -183,7 +194,7 @@ def test_an_error_about_a_model_says_which_may_have_been_meant(
     error: ClaudeError, model: str, is_explained: bool
 ) -> None:
     """Promise: only after the server has refused the name, for a gateway may know models that we do not."""
-    ModelNames().explain(error, model)
+    TurnPlanner(Conversations(), ModelNames()).explain(error, model)
 
     assert ("Did you mean opus?" in str(error)) is is_explained
 

@@ -143,7 +143,7 @@ _LOOK_TIMEOUT = 5.0
 _NO_BUDGET = "There is no budget. %claude budget 2.00 sets one: 2 USD for the life of this kernel."
 
 
-def render_budget(ledger: Ledger, *, is_shared: bool = False) -> Bundle:
+def render_budget(ledger: Ledger, *, is_shared: bool) -> Bundle:
     """Render the budget as a table: spent, reserved, unconfirmed and left, with those of the simulator in a separate group.
 
     Args:

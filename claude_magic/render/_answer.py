@@ -47,7 +47,7 @@ from ._syntax import CITATION_END, CITATION_START, with_newlines
 from ._tex import Allowance
 
 
-def render_thinking(text: str, *, allowance: Allowance | None = None) -> str:
+def render_thinking(text: str, *, allowance: Allowance) -> str:
     """Return the thinking as collapsed HTML; "" if there is none.
 
     Args:
@@ -509,7 +509,7 @@ def _list_item(source: CitedSource) -> str:
 _JUST_DATA = frozenset({"code", "json"})
 
 
-def render_answer(snapshot: ReplySnapshot, *, remote_images: bool = False) -> Body:
+def render_answer(snapshot: ReplySnapshot, *, remote_images: bool) -> Body:
     """Return the answer of a reply in its format, with thinking, calls and sources, but without the footer."""
     citations = Citations(snapshot.blocks)
     if snapshot.format == "md":

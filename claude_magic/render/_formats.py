@@ -89,7 +89,7 @@ class Body:
     plain: str
 
 
-def render_body(text: str, answer_format: str, *, remote_images: bool = False) -> Body:
+def render_body(text: str, answer_format: str, *, remote_images: bool) -> Body:
     """Return the content of a complete answer in a format other than Markdown."""
     match answer_format:
         case "code":
@@ -103,7 +103,7 @@ def render_body(text: str, answer_format: str, *, remote_images: bool = False) -
     return _text_body(text)
 
 
-def render_growing(snapshot: ReplySnapshot, *, remote_images: bool = False) -> str:
+def render_growing(snapshot: ReplySnapshot) -> str:
     """Return the HTML of an answer that is still streaming, in a format other than Markdown.
 
     The time is proportional to the length of the text, so callers limit the frame rate. JSON and HTML are shown as

@@ -361,7 +361,7 @@ class LiveFrames:
     def _answer(self, snapshot: ReplySnapshot, *, is_final: bool) -> Iterator[str]:
         if snapshot.format != "md":
             if snapshot.text:
-                yield render_growing(snapshot, remote_images=self._remote_images)
+                yield render_growing(snapshot)
             return
         allowance = Allowance()
         runs = runs_of(snapshot)

@@ -63,7 +63,7 @@ def render_markdown(text: str, *, remote_images: bool = False, allowance: Allowa
     return sanitise(wrap(render_fragment(text, new_env(remote_images=remote_images, allowance=allowance))))
 
 
-def new_env(*, remote_images: bool, allowance: Allowance | None = None) -> Env:
+def new_env(*, remote_images: bool, allowance: Allowance | None) -> Env:
     """Return a new parsing environment for a text or a part of one."""
     return {"remote_images": remote_images, "allowance": allowance or Allowance()}
 

@@ -73,7 +73,7 @@ class Methods:
 
 
 def describe_methods(
-    runtime: Runtime, *, of_cassette: bool, has_appendix: bool, manifest: str | Path | None = None
+    runtime: Runtime, *, of_cassette: bool, has_appendix: bool, manifest: str | Path | None
 ) -> Methods:
     """Return a description of the requests of this kernel or of its cassette, and write the manifest if requested.
 

@@ -50,7 +50,7 @@ _NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 _SHORT_FACT: Final = 30
 
 
-def render_footer(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
+def render_footer(snapshot: ReplySnapshot, *, kept_in: str) -> str:
     """Return the footer as HTML: the warnings, then the facts.
 
     Args:
@@ -60,7 +60,7 @@ def render_footer(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
     return _rendered([*_remarks(snapshot, kept_in), (FOOTER, _unbroken(describe_facts(snapshot)))])
 
 
-def render_remarks(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
+def render_remarks(snapshot: ReplySnapshot, *, kept_in: str) -> str:
     """Return the warnings about a reply as HTML; "" if there are none.
 
     Args:
@@ -79,7 +79,7 @@ def render_footer_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
     return "\n".join(filter(None, [render_remarks_text(snapshot, kept_in=kept_in), describe_facts(snapshot)]))
 
 
-def render_remarks_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
+def render_remarks_text(snapshot: ReplySnapshot, *, kept_in: str) -> str:
     """Return the warnings as plain text; "" if there are none."""
     return "\n".join(text for _, text in _remarks(snapshot, kept_in))
 
@@ -87,7 +87,7 @@ def render_remarks_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
 def _remarks(snapshot: ReplySnapshot, kept_in: str) -> list[tuple[str, str]]:
     """Return the warnings about a reply, each with its style."""
     remarks = [(FOOTER, note) for note in _notes(snapshot)]
-    remarks += [(NOTICE, describe_stop(snapshot, kept_in)), (FAILURE, _describe_failure(snapshot, kept_in))]
+    remarks += [(NOTICE, _describe_stop(snapshot, kept_in)), (FAILURE, _describe_failure(snapshot, kept_in))]
     return [remark for remark in remarks if remark[1]]
 
 
@@ -154,7 +154,7 @@ def describe_total_cost(snapshots: Iterable[ReplySnapshot]) -> str:
     return format_price(cost, is_estimate=any(snapshot.is_estimate for snapshot in priced)) + simulated
 
 
-def describe_stop(snapshot: ReplySnapshot, kept_in: str = LAST) -> str:
+def _describe_stop(snapshot: ReplySnapshot, kept_in: str) -> str:
     """Return the reason why the answer ended early, as a sentence or two; "" if it ended normally or failed."""
     if snapshot.phase is Phase.CANCELLED:
         return _describe_interrupt(snapshot, kept_in)
@@ -416,7 +416,7 @@ EARLIER_SHOWN: Final = 10
 """Maximum number of earlier turns that a panel shows; a conversation of cells may have hundreds."""
 
 
-def render_earlier(thread: str, turns: Sequence[Turn], *, remote_images: bool = False) -> str:
+def render_earlier(thread: str, turns: Sequence[Turn], *, remote_images: bool) -> str:
     """Return the earlier turns of a panel's thread as HTML, collapsed under "main · 3 earlier turns"; "" for none.
 
     Args:
@@ -444,7 +444,7 @@ def render_earlier(thread: str, turns: Sequence[Turn], *, remote_images: bool = 
 
 
 def render_transcript(
-    exchange: Exchange, *, remote_images: bool = False, kept_in: str = LAST, is_joined: bool = False
+    exchange: Exchange, *, remote_images: bool, kept_in: str, is_joined: bool = False
 ) -> list[Bundle]:
     """Return an exchange as outputs of moderate size, from top to bottom, each as HTML and as Markdown.
 
@@ -520,9 +520,7 @@ def _shortened(question: str) -> str:
     return f"{question[:QUESTION_CHARS]} … {cut:,} more characters" if cut > 0 else question
 
 
-def render_state(
-    state: str, answer: ReplySnapshot, *, remote_images: bool = False, kept_in: str = LAST
-) -> Bundle:
+def render_state(state: str, answer: ReplySnapshot, *, remote_images: bool, kept_in: str) -> Bundle:
     """Return an answer below the state of its controls (`n = 3`). Live controls hide it like a transcript."""
     bundle = render_reply(answer, remote_images=remote_images, kept_in=kept_in)
     line = without_math(styled(STATUS_LINE, state))

@@ -310,7 +310,7 @@ _IMAGE: Final = re.compile(r'<img((?: [a-z]+="[^"]*")*)>')
 _ATTRIBUTE: Final = re.compile(r' ([a-z]+)="([^"]*)"')
 
 
-def render_foreign_html(source: str, *, remote_images: bool = False) -> str:
+def render_foreign_html(source: str, *, remote_images: bool) -> str:
     """Return safe HTML for HTML that a model wrote.
 
     Args:

@@ -254,7 +254,7 @@ def fits(worst: WorstCase, account: Account, budget: float) -> bool:
     return account.committed + worst.total <= budget + _ROUNDING
 
 
-def check_budget(worst: WorstCase, account: Account, budget: float, what: str = "This request") -> None:
+def check_budget(worst: WorstCase, account: Account, budget: float, what: str) -> None:
     """Check that the worst case of one or several requests (named by `what`) fits into the rest of the budget.
 
     Raises:

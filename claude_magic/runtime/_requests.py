@@ -209,25 +209,20 @@ def check_stop_sequences(stop_sequences: object) -> list[str] | None:
 
 
 def make_request(
-    question: Question,
-    settings: ResolvedSettings,
-    history: History | None = None,
-    *,
-    model: str | None = None,
+    question: Question, settings: ResolvedSettings, history: History, *, model: str
 ) -> tuple[MessageRequest, tuple[str, ...]]:
     """Build the request for a question.
 
     Args:
         question: The question.
         settings: The settings in force.
-        history: The history of the conversation, or None.
-        model: The full name of the model; None for the one of the settings.
+        history: The history of the conversation.
+        model: The full name of the model.
 
     Returns:
         The request, and its differences from the requested options as sentences.
     """
-    history = history or History()
-    settings = settings if model is None else settings.with_model(model)
+    settings = settings.with_model(model)
     values = settings.values
     facts = facts_of(values.model)
     notes: list[str] = []

@@ -67,7 +67,7 @@ def plan(conversations: Conversations) -> MessageRequest:
     """Return the request for the next question."""
     settings = resolve([option_layer({"system": "Be brief."})])
     history = History(messages=walk(conversations))
-    return make_request(Question(prompt="And?"), settings, history)[0]
+    return make_request(Question(prompt="And?"), settings, history, model=settings.values.model)[0]
 
 
 def ask(conversations: Conversations) -> bytes:

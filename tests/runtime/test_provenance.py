@@ -24,7 +24,9 @@ def ask(runtime: Runtime, prompt: str, **options: Any) -> Reply:
 
 
 def described(runtime: Runtime, **options: Any) -> Methods:
-    return describe_methods(runtime, **{"of_cassette": False, "has_appendix": False, **options})
+    return describe_methods(
+        runtime, **{"of_cassette": False, "has_appendix": False, "manifest": None, **options}
+    )
 
 
 def test_what_was_asked_is_described(runtime: Runtime) -> None:

@@ -126,14 +126,14 @@ def test_an_empty_ledger_is_a_sentence() -> None:
 def test_the_budget_shows_what_is_left() -> None:
     """First for Claude, then for the simulator."""
     ledger = Ledger()
-    assert "There is no budget." in render_budget(ledger).data["text/plain"]
+    assert "There is no budget." in render_budget(ledger, is_shared=False).data["text/plain"]
     book(ledger, "claude-sonnet-5-5", Usage(output_tokens=50_000))
     book(ledger, "claude-sonnet-5-5", Usage(output_tokens=250_000), is_simulated=True)
     ledger.set_budget(2.0)
 
     shared = render_budget(ledger, is_shared=True).data["text/plain"]
     assert "budget        $2.00  of all that share the limiter" in shared
-    claude, simulator, notes = render_budget(ledger).data["text/plain"].split("\n\n")
+    claude, simulator, notes = render_budget(ledger, is_shared=False).data["text/plain"].split("\n\n")
 
     assert claude.splitlines() == [
         "Claude",

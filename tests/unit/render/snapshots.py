@@ -8,6 +8,9 @@ from claude_magic.client import Usage
 from claude_magic.conversation import Turn
 from claude_magic.runtime import BlockSnapshot, Phase, ReplySnapshot
 
+HERE: dict[str, Any] = {"remote_images": False, "kept_in": "claude.last"}
+"""Arguments that say where a reply is shown."""
+
 
 def snapshot(*blocks: tuple[str, str], **changes: Any) -> ReplySnapshot:
     """Return a complete reply of these (kind, text) blocks; `changes` are fields of the snapshot."""

@@ -10,7 +10,7 @@ from hostile import AMOUNTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from snapshots import snapshot
+from snapshots import HERE, snapshot
 
 from claude_magic.render import (
     Column,
@@ -33,6 +33,7 @@ from claude_magic.render._tex import (
     SYMBOLS,
     TOO_LARGE,
     TOO_MANY_FORMULAS,
+    Allowance,
     weight_of,
 )
 from claude_magic.runtime import Phase
@@ -231,12 +232,13 @@ def test_little_does_not_become_very_much(text: str) -> None:
 
     pictures = [
         render_markdown(text),
-        render_thinking(text),
+        render_thinking(text, allowance=Allowance()),
         "".join(block.html for block in growing.update(text, is_final=True).blocks),
         "".join(LiveFrames().slots(reply, 0.0)),
         render_reply(reply).data["text/html"],
         "".join(
-            bundle.data["text/html"] for bundle in render_transcript(Exchange(question="?", answer=reply))
+            bundle.data["text/html"]
+            for bundle in render_transcript(Exchange(question="?", answer=reply), **HERE)
         ),
     ]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
-from snapshots import snapshot, turn
+from snapshots import HERE, snapshot, turn
 
 from claude_magic.client import ClaudeError
 from claude_magic.render import (
@@ -88,7 +88,7 @@ def visible(html: str) -> str:
 
 def words_of(html: str, answer: ReplySnapshot) -> str:
     """Return the text of an answer without its footer."""
-    return visible(html).removesuffix(visible(render_footer(answer))).rstrip()
+    return visible(html).removesuffix(visible(render_footer(answer, kept_in="claude.last"))).rstrip()
 
 
 def last_frame(text: str) -> str:
@@ -141,7 +141,7 @@ def test_an_answer_that_is_whole_is_shown_as_it_is(text: str, stop_reason: str |
 def earlier(answer: ReplySnapshot) -> str:
     """Return the answer as a panel shows it that continues its conversation."""
     is_partial = answer.phase is not Phase.COMPLETE or answer.stop_reason == "max_tokens"
-    return render_earlier("main", [turn("Go on.", answer.text, is_partial=is_partial)])
+    return render_earlier("main", [turn("Go on.", answer.text, is_partial=is_partial)], remote_images=False)
 
 
 DRAWINGS: Final[dict[str, Callable[[ReplySnapshot], str]]] = {
@@ -150,10 +150,10 @@ DRAWINGS: Final[dict[str, Callable[[ReplySnapshot], str]]] = {
     "columns": lambda answer: render_comparison(
         [Column(name="m", kept_in="claude.last", answer=answer)]
     ).data["text/html"],
-    "controls": lambda answer: render_state("n = 1", answer).data["text/html"],
-    "transcript": lambda answer: render_transcript(Exchange(question="Go on.", answer=answer))[-1].data[
-        "text/html"
-    ],
+    "controls": lambda answer: render_state("n = 1", answer, **HERE).data["text/html"],
+    "transcript": lambda answer: render_transcript(Exchange(question="Go on.", answer=answer), **HERE)[
+        -1
+    ].data["text/html"],
     "earlier turns": earlier,
 }
 

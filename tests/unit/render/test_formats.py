@@ -22,7 +22,7 @@ def shown(text: str, answer_format: str, *, remote_images: bool = False) -> str:
     """Return the HTML of an answer in a format, without its footer."""
     reply = snapshot(("text", text), format=answer_format)
     html = render_reply(reply, remote_images=remote_images).data["text/html"]
-    return html.removesuffix(render_footer(reply))
+    return html.removesuffix(render_footer(reply, kept_in="claude.last"))
 
 
 def visible(html: str) -> str:

@@ -8,7 +8,7 @@ import re
 from html import unescape
 
 import pytest
-from snapshots import snapshot
+from snapshots import HERE, snapshot
 
 from claude_magic.display import AnswerContent, TerminalSurface
 from claude_magic.render import (
@@ -24,6 +24,7 @@ from claude_magic.render import (
     render_thinking,
     render_transcript,
 )
+from claude_magic.render._tex import Allowance
 from claude_magic.schema import escape_hidden, hidden_in, reveal
 
 HIDDEN = {
@@ -84,7 +85,7 @@ def test_a_hidden_character_is_shown_in_code_and_in_prose(name: str) -> None:
 
     pictures = [
         render_markdown(text),
-        render_thinking(text),
+        render_thinking(text, allowance=Allowance()),
         render_question(f"a {sign}b"),
         neutralise_markdown(text),
         "".join(block.html for block in growing.update(text, is_final=True).blocks),
@@ -93,7 +94,7 @@ def test_a_hidden_character_is_shown_in_code_and_in_prose(name: str) -> None:
         *render_comparison(columns).data.values(),
         *(
             value
-            for each in render_transcript(Exchange(question="?", answer=reply))
+            for each in render_transcript(Exchange(question="?", answer=reply), **HERE)
             for value in each.data.values()
         ),
         *(

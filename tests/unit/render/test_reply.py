@@ -31,6 +31,7 @@ from claude_magic.render import (
     render_thinking,
     short_traceback,
 )
+from claude_magic.render._tex import Allowance
 from claude_magic.runtime import BillLine, Phase, Round, Wait
 
 
@@ -132,7 +133,7 @@ def test_the_metadata_of_a_failure_name_it() -> None:
 
 def test_thinking_is_folded_and_rendered() -> None:
     """Collapsed to one line, with Markdown and formulas inside."""
-    html = render_thinking("I **think** $x$")
+    html = render_thinking("I **think** $x$", allowance=Allowance())
 
     assert html.startswith("<details")
     assert " open" not in html.partition(">")[0]
@@ -142,7 +143,7 @@ def test_thinking_is_folded_and_rendered() -> None:
 
 def test_thinking_that_was_left_out_leaves_nothing_behind() -> None:
     """Current models send thinking blocks without text."""
-    assert render_thinking("") == ""
+    assert render_thinking("", allowance=Allowance()) == ""
     assert "<details" not in render_reply(snapshot(("thinking", ""), ("text", "hi"))).data["text/html"]
 
 
@@ -151,13 +152,16 @@ def test_thinking_that_was_left_out_leaves_nothing_behind() -> None:
 
 def test_the_footer_is_one_quiet_line() -> None:
     """Model, input and output tokens with separators, seconds."""
-    assert visible(render_footer(snapshot())) == "claude-sonnet-5-5 · 1,234 tokens in · 567 out · 3.2 s"
+    assert (
+        visible(render_footer(snapshot(), kept_in="claude.last"))
+        == "claude-sonnet-5-5 · 1,234 tokens in · 567 out · 3.2 s"
+    )
     assert render_footer_text(snapshot()) == "claude-sonnet-5-5 · 1,234 tokens in · 567 out · 3.2 s"
 
 
 def test_a_footer_is_broken_between_two_facts() -> None:
     """On a narrow page or in a narrow column, no line begins with "s" or a dot."""
-    facts = re.sub(r"<[^>]*>", "", render_footer(snapshot()))
+    facts = re.sub(r"<[^>]*>", "", render_footer(snapshot(), kept_in="claude.last"))
 
     assert facts.split(" ") == [
         part.replace("_", "&nbsp;")
@@ -200,7 +204,7 @@ def test_an_estimate_is_marked_as_one(phase: Phase, ending: str) -> None:
     facts = f"1,234 tokens in · ≈ 16,000 tokens out · ≈ $0.16{ending} · 3.2 s"
 
     assert facts in render_footer_text(reply)
-    assert facts in visible(render_footer(reply))
+    assert facts in visible(render_footer(reply, kept_in="claude.last"))
     (saved,) = render_reply(reply).metadata.values()
     assert saved["estimated"] is True
     assert saved["usage"]["is_estimate"] is True
@@ -227,7 +231,7 @@ def test_the_footer_names_all_models_that_are_billed() -> None:
 def test_amounts_in_dollars_are_no_formula() -> None:
     """A notebook would typeset text between two dollar signs."""
     for html in (
-        render_footer(snapshot(cost=1.5, notes=("It costs $2.",))),
+        render_footer(snapshot(cost=1.5, notes=("It costs $2.",)), kept_in="claude.last"),
         render_rows([("Budget", [("left", "$1 of $2")])]).data["text/html"],
         render_folded_code("Payload", '{"a": "$1 and $2"}', "json"),
     ):
@@ -256,7 +260,7 @@ def test_a_stop_other_than_the_normal_one_is_said_in_plain_words(stop_reason: st
     """The text says that the answer is incomplete, why, and what to do."""
     reply = snapshot(("text", "half an"), stop_reason=stop_reason)
 
-    assert words in visible(render_footer(reply))
+    assert words in visible(render_footer(reply, kept_in="claude.last"))
     assert words in render_footer_text(reply)
 
 
@@ -350,8 +354,8 @@ AS_CODE = "run <code>%claude load 'a&lt;b&gt;.json'</code>, or ``as it is``, or 
 @pytest.mark.parametrize(
     "html",
     [
-        render_footer(snapshot(notes=(BACKTICKS,))),
-        render_footer(snapshot(phase=Phase.FAILED, error=ClaudeError(BACKTICKS))),
+        render_footer(snapshot(notes=(BACKTICKS,)), kept_in="claude.last"),
+        render_footer(snapshot(phase=Phase.FAILED, error=ClaudeError(BACKTICKS)), kept_in="claude.last"),
         render_notice(BACKTICKS).data["text/html"],
         render_error(BACKTICKS),
         render_line(BACKTICKS),

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from hostile import HOSTILE
-from snapshots import snapshot, turn
+from snapshots import HERE, snapshot, turn
 
 from claude_magic.render import (
     TRANSCRIPT_CLASS,
@@ -30,7 +30,7 @@ def test_question_and_answer_stand_in_one_output() -> None:
         question="What is *this*?", attached=("data.csv",), answer=snapshot(("text", "A **table**."))
     )
 
-    (bundle,) = render_transcript(exchange)
+    (bundle,) = render_transcript(exchange, **HERE)
 
     assert set(bundle.data) == {"text/html", "text/markdown"}
     html = bundle.data["text/html"]
@@ -42,7 +42,7 @@ def test_question_and_answer_stand_in_one_output() -> None:
 
 def test_a_long_answer_becomes_several_outputs_that_hold_all_of_it() -> None:
     """Split between blocks, each of moderate size; the footer is only at the end."""
-    bundles = render_transcript(Exchange(question="All?", answer=snapshot(("text", LONG))))
+    bundles = render_transcript(Exchange(question="All?", answer=snapshot(("text", LONG))), **HERE)
 
     assert len(bundles) > 3
     for number in (0, 450, 899):
@@ -82,7 +82,7 @@ def test_a_transcript_reads_well_without_its_styles() -> None:
         question="Sort this:\nb\na", attached=("poem.txt",), answer=snapshot(("text", "a, b"))
     )
 
-    (bundle,) = render_transcript(exchange)
+    (bundle,) = render_transcript(exchange, **HERE)
     html = without_styles(bundle.data["text/html"])
 
     assert "<blockquote>Sort this:<br>b<br>a<div>Attached: poem.txt</div></blockquote>" in html
@@ -95,22 +95,24 @@ def test_turns_before_a_panel_are_folded_under_their_number() -> None:
     nothing."""
     turns = [turn(f"Question {number}?", f"**Answer {number}.**") for number in range(30)]
 
-    html = render_earlier("main", turns)
+    html = render_earlier("main", turns, remote_images=False)
 
     assert html.startswith("<details")
     assert "main · 30 earlier turns</summary>" in html
     assert "20 more: %claude history main" in html
     assert "Question 19?" not in html
     assert html.index("Question 20?") < html.index("<strong>Answer 20.</strong>") < html.index("Question 29?")
-    assert "main · 1 earlier turn</summary>" in render_earlier("main", turns[:1])
-    assert render_earlier("main", []) == ""
+    assert "main · 1 earlier turn</summary>" in render_earlier("main", turns[:1], remote_images=False)
+    assert render_earlier("main", [], remote_images=False) == ""
 
 
 @pytest.mark.parametrize("payload", HOSTILE)
 def test_hostile_turns_before_a_panel_are_shown_as_text(payload: str) -> None:
     """Names of threads, questions and answers."""
     html = render_earlier(
-        payload, [turn(payload, payload, is_partial=is_partial) for is_partial in (False, True)]
+        payload,
+        [turn(payload, payload, is_partial=is_partial) for is_partial in (False, True)],
+        remote_images=False,
     )
 
     assert not re.search(r"<(script|iframe|style|img|svg|object|form)\b", html)
@@ -126,7 +128,7 @@ def test_an_answer_that_failed_tells_why() -> None:
     """A transcript includes incomplete answers, with the reason."""
     answer = snapshot(("text", "Half of"), phase=Phase.CANCELLED, stop_reason=None)
 
-    (bundle,) = render_transcript(Exchange(question="Go on.", answer=answer))
+    (bundle,) = render_transcript(Exchange(question="Go on.", answer=answer), **HERE)
 
     assert "Half of" in bundle.data["text/html"]
     assert "Interrupted" in bundle.data["text/html"]

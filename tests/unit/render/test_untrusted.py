@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from hostile import BEACONS, FORMULAS, HOSTILE, TEX
 from markdown_it import MarkdownIt
-from snapshots import snapshot
+from snapshots import HERE, snapshot
 
 from claude_magic.client import ClaudeError
 from claude_magic.render import (
@@ -29,6 +29,7 @@ from claude_magic.render import (
     render_transcript,
 )
 from claude_magic.render._sanitise import COLUMN, COLUMN_BODY, COLUMNS, sanitise
+from claude_magic.render._tex import Allowance
 from claude_magic.runtime import BlockSnapshot, CallSnapshot, Phase
 from claude_magic.tools import CallState
 
@@ -169,7 +170,7 @@ def test_every_kind_of_block_is_untrusted(kind: str) -> None:
     blocks = [(kind, payload) for payload in HOSTILE]
 
     assert Inspector(render_reply(snapshot(*blocks)).data["text/html"]).findings == []
-    assert Inspector(render_thinking("\n\n".join(HOSTILE))).findings == []
+    assert Inspector(render_thinking("\n\n".join(HOSTILE), allowance=Allowance())).findings == []
 
 
 @pytest.mark.parametrize("payload", [*HOSTILE, *TEX])
@@ -212,7 +213,7 @@ def test_what_stands_around_an_answer_is_untrusted(payload: str) -> None:
         "failure": render_reply(failed).data["text/html"],
         "while it grows": "".join(LiveFrames().slots(replace(answered, phase=Phase.STREAMING), 0.0)),
         "comparison": render_comparison([column]).data["text/html"],
-        "transcript": "".join(bundle.data["text/html"] for bundle in render_transcript(exchange)),
+        "transcript": "".join(bundle.data["text/html"] for bundle in render_transcript(exchange, **HERE)),
         "notice": render_notice(payload).data["text/html"],
         "line": render_line(payload),
         "rows": render_rows([(payload, [(payload, payload)])], columns=(payload,), notes=(payload,)).data[

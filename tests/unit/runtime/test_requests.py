@@ -14,7 +14,7 @@ from claude_magic.runtime._requests import (
     check_stop_sequences,
     make_request,
 )
-from claude_magic.runtime._settings import option_layer, resolve
+from claude_magic.runtime._settings import ResolvedSettings, option_layer, resolve
 
 ADAPTIVE = {"type": "adaptive", "display": "summarized"}
 HIDDEN = {"type": "adaptive", "display": "omitted"}
@@ -27,8 +27,8 @@ class Made(NamedTuple):
     notes: tuple[str, ...]
 
 
-def make_planned(*arguments: Any, **options: Any) -> Made:
-    return Made(*make_request(*arguments, **options))
+def make_planned(question: Question, settings: ResolvedSettings, history: History | None = None) -> Made:
+    return Made(*make_request(question, settings, history or History(), model=settings.values.model))
 
 
 def plan(**options: Any) -> Made:

@@ -42,7 +42,7 @@ class ClientConfig(BaseModel):
         rate_limit_rps: Requests per second.
         rate_limit_capacity: Largest burst of requests; None means `rate_limit_rps`, but at least 1.
         limiter: URL of a Redis or Valkey server whose limiter all processes of the account share, or None.
-        max_retries: Maximum number of attempts after the first.
+        max_retries: Maximum number of attempts after the first; at most 100.
         initial_backoff: Wait before the first retry; doubled with each further one.
         max_backoff: Longest back-off, and longest `Retry-After` that is accepted.
         max_retry_time: Maximum time for retries, from the first failure.
@@ -67,7 +67,7 @@ class ClientConfig(BaseModel):
     rate_limit_rps: float = Field(default=10.0, gt=0)
     rate_limit_capacity: float | None = Field(default=None, ge=1)
     limiter: str | None = Field(default=None, repr=False)  # may contain a password
-    max_retries: int = Field(default=3, ge=0)
+    max_retries: int = Field(default=3, ge=0, le=100)
     initial_backoff: float = Field(default=10.0, ge=0)
     max_backoff: float = Field(default=300.0, ge=0)
     max_retry_time: float = Field(default=300.0, ge=0)

@@ -106,7 +106,7 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """A retry policy: exponential back-off, bounded in attempts and in total time.
+    """A retry policy: exponential back-off, bounded in attempts and in total time. `ClientConfig.retry_policy` makes one.
 
     Attributes:
         max_retries: Maximum number of attempts after the first one; 0 disables retries.
@@ -118,10 +118,10 @@ class RetryPolicy:
             retry together. It never lengthens a back-off, and never shortens a wait that a server requested.
     """
 
-    max_retries: int = 3
-    initial_backoff: float = 10.0
-    max_backoff: float = 300.0
-    max_total_time: float = 300.0
+    max_retries: int
+    initial_backoff: float
+    max_backoff: float
+    max_total_time: float
     jitter: float = 0.25
 
     @property

@@ -83,7 +83,6 @@ class Settings(ClientConfig):
     effort: Effort | None = None
     thinking: Thinking = "show"
     system: Annotated[str | None, BeforeValidator(_none_if_blank)] = None
-    max_retries: Annotated[int, Field(ge=0, le=100)] = 3
     betas: Annotated[tuple[str, ...], BeforeValidator(_split_list)] = ()
     headers: Annotated[Mapping[str, str], BeforeValidator(_split_headers), Field(repr=False)] = {}
     demo: Demo = "off"

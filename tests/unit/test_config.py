@@ -107,6 +107,7 @@ def test_no_base_url_causes_any_other_error(value: str) -> None:
         {"rate_limit_rps": float("inf")},
         {"rate_limit_capacity": 0.5},
         {"max_retries": -1},
+        {"max_retries": 101},
         {"api_version": "2023-06-01\r\nx: y"},
         {"messages_path": "v1/messages"},
         {"messages_path": "//evil.example/v1"},

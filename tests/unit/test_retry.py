@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from claude_magic.client import (
     ClaudeError,
+    ClientConfig,
     GiveUp,
     NetworkError,
     OverloadedError,
@@ -32,6 +35,11 @@ def no_jitter() -> float:
     return 0.0
 
 
+def policy_with(**changes: Any) -> RetryPolicy:
+    """Return the default policy with other values."""
+    return replace(ClientConfig().retry_policy, **changes)
+
+
 def delays(policy: RetryPolicy, error: ClaudeError, random: Callable[[], float] = no_jitter) -> list[float]:
     """Simulate a call whose attempts all fail, and return the waits that the policy chose."""
     chosen: list[float] = []
@@ -45,19 +53,19 @@ def delays(policy: RetryPolicy, error: ClaudeError, random: Callable[[], float] 
 
 def test_r2_backoff_doubles_from_10_seconds_to_the_cap_of_300() -> None:
     """Promise: 10, 20, 40, 80, 160, then always 300."""
-    policy = RetryPolicy(max_retries=8, max_total_time=1e9)
+    policy = policy_with(max_retries=8, max_total_time=1e9)
 
     assert delays(policy, ServerError("")) == [10, 20, 40, 80, 160, 300, 300, 300]
 
 
 def test_r2_three_retries_is_the_default() -> None:
     """Promise: four attempts in total, unless configured otherwise."""
-    assert delays(RetryPolicy(), ServerError("")) == [10, 20, 40]
+    assert delays(policy_with(), ServerError("")) == [10, 20, 40]
 
 
 def test_r2_zero_retries_gives_up_at_once_and_says_why() -> None:
     """Promise: `max_retries=0` disables retries."""
-    decision = RetryPolicy(max_retries=0).decide(ServerError(""), attempt=1, elapsed=0.0, random=no_jitter)
+    decision = policy_with(max_retries=0).decide(ServerError(""), attempt=1, elapsed=0.0, random=no_jitter)
 
     assert decision == GiveUp("Not retried: max_retries is 0.")
 
@@ -65,7 +73,7 @@ def test_r2_zero_retries_gives_up_at_once_and_says_why() -> None:
 @given(attempt=st.integers(1, 10_000), chance=st.floats(0, 1, exclude_max=True))
 def test_r2_jitter_only_shortens_and_by_a_quarter_at_most(attempt: int, chance: float) -> None:
     """Promise: the wait is between 75 % and 100 % of the back-off, for any random value."""
-    policy = RetryPolicy(max_retries=20_000, max_total_time=1e9)
+    policy = policy_with(max_retries=20_000, max_total_time=1e9)
 
     decision = policy.decide(ServerError(""), attempt=attempt, elapsed=0.0, random=lambda: chance)
 
@@ -85,7 +93,7 @@ def test_r2_r5_retrying_is_bounded_in_attempts_and_in_time(
     retries: int, initial: float, longest: float, total: float, chance: float, asked: float | None
 ) -> None:
     """Promise: never more than max_retries waits, and never more waiting than max_total_time."""
-    policy = RetryPolicy(
+    policy = policy_with(
         max_retries=retries, initial_backoff=initial, max_backoff=longest, max_total_time=total
     )
     error = RateLimitError("", retry_after=asked)
@@ -102,7 +110,7 @@ def test_r3_retry_after_replaces_the_backoff_and_is_not_shortened() -> None:
     """Promise: the requested wait is kept exactly, without jitter."""
     error = RateLimitError("", retry_after=7.5)
 
-    decision = RetryPolicy().decide(error, attempt=1, elapsed=0.0, random=lambda: 0.999)
+    decision = policy_with().decide(error, attempt=1, elapsed=0.0, random=lambda: 0.999)
 
     assert decision == Retry(7.5)
 
@@ -111,7 +119,7 @@ def test_r3_retry_after_beyond_max_backoff_fails_now_and_names_the_wait() -> Non
     """Promise: a day is not waited for; the error contains the requested wait."""
     error = RateLimitError("", retry_after=86_400)
 
-    decision = RetryPolicy(max_total_time=1e9).decide(error, attempt=1, elapsed=0.0, random=no_jitter)
+    decision = policy_with(max_total_time=1e9).decide(error, attempt=1, elapsed=0.0, random=no_jitter)
 
     assert isinstance(decision, GiveUp)
     assert "86400 s (24 h)" in decision.reason
@@ -122,7 +130,7 @@ def test_r3_retry_after_beyond_the_time_left_fails_now() -> None:
     """Promise: the total time also limits a requested wait."""
     error = RateLimitError("", retry_after=100)
 
-    decision = RetryPolicy().decide(error, attempt=2, elapsed=250.0, random=no_jitter)
+    decision = policy_with().decide(error, attempt=2, elapsed=250.0, random=no_jitter)
 
     assert isinstance(decision, GiveUp)
     assert "50 s" in decision.reason
@@ -132,7 +140,7 @@ def test_r1_an_error_that_is_not_transient_is_never_retried() -> None:
     """Promise: the policy follows `is_transient`, even on the first attempt."""
     error = NetworkError("certificate not trusted", is_transient=False)
 
-    decision = RetryPolicy().decide(error, attempt=1, elapsed=0.0, random=no_jitter)
+    decision = policy_with().decide(error, attempt=1, elapsed=0.0, random=no_jitter)
 
     assert isinstance(decision, GiveUp)
 
@@ -142,7 +150,7 @@ def test_r1_an_error_that_is_not_transient_is_never_retried() -> None:
 )
 def test_r1_network_and_server_errors_are_retried(error: ClaudeError) -> None:
     """Promise: connection errors, 5xx, 529 and a 429 without `Retry-After` are retried."""
-    assert delays(RetryPolicy(), error) == [10, 20, 40]
+    assert delays(policy_with(), error) == [10, 20, 40]
 
 
 @pytest.mark.parametrize(

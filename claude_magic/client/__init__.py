@@ -78,7 +78,6 @@ from ._messages import (
     ThinkingBlock,
     ToolUseBlock,
     Usage,
-    estimate_tokens,
     fallback_model,
 )
 from ._pace import PaceState, ServerPace
@@ -184,7 +183,6 @@ __all__ = [
     "encode_json",
     "error_from_event",
     "error_from_response",
-    "estimate_tokens",
     "fallback_model",
     "may_be_created",
     "mended",

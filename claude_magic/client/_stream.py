@@ -65,11 +65,6 @@ class SSEDecoder:
         self._pending_bytes = 0
         self._failure: StreamInterruptedError | None = None
 
-    @property
-    def has_pending(self) -> bool:
-        """Whether part of an event has arrived, but not yet the blank line that completes it."""
-        return any(piece.strip(b"\n") for piece in self._pieces)
-
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """Consume the next bytes and return the events they complete, in order.
 
@@ -380,7 +375,7 @@ class EventReader:
 
 def _looks_like_events(chunk: bytes) -> bool:
     """Return whether a body with another content type looks like a stream of events."""
-    return chunk.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"event:", b"data:", b":"))
+    return chunk.removeprefix(_BOM).lstrip().startswith((b"event:", b"data:", b":"))
 
 
 _MAX_HELD_EVENTS = 1000

@@ -18,7 +18,7 @@ from ..client import (
     BucketState,
     ClaudeClient,
     ClaudeError,
-    Health,
+    MessageRequest,
     ModelInfo,
     PaceState,
     RequestPreview,
@@ -321,10 +321,6 @@ class Runtime:
         with contextlib.suppress(ClaudeError):  # the next request reports the same error
             if self.settings().values.limiter is not None:
                 self.submit(self.ledger.refresh)
-
-    def check_health(self) -> concurrent.futures.Future[Health]:
-        """Check whether the server can be reached and accepts the key. Never billed."""
-        return self.submit(lambda client: client.health_check())
 
     def list_models(self) -> concurrent.futures.Future[list[ModelInfo]]:
         """Fetch the server's list of models."""

@@ -500,7 +500,7 @@ def test_requests_through_the_port_are_replayed(
 
     assert other.submit(work).result(TIMEOUT)[:3] == first[:3] == ("hi", "hi", "ho")
     assert {each.id for each in other.list_models().result(TIMEOUT)} <= set(first[3])
-    assert other.check_health().result(TIMEOUT).is_reachable is False
+    assert other.submit(lambda client: client.health_check()).result(TIMEOUT).is_reachable is False
     with pytest.raises(NotRecordedError):
         other.submit(lambda client: client.count_tokens(request)).result(TIMEOUT)
 

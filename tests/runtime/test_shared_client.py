@@ -187,7 +187,9 @@ def test_health_is_asked_without_cost_and_never_raises_for_a_server_that_is_down
     refused = make_runtime(ANTHROPIC_API_KEY="invalid", ANTHROPIC_BASE_URL=sim.url)
     down = make_runtime(ANTHROPIC_BASE_URL="http://127.0.0.1:9", CLAUDE_MAGIC_MAX_RETRIES="0")
 
-    findings = [each.check_health().result(TIMEOUT) for each in (runtime, refused, down)]
+    findings = [
+        each.submit(lambda client: client.health_check()).result(TIMEOUT) for each in (runtime, refused, down)
+    ]
 
     assert [finding.is_reachable for finding in findings] == [True, True, False]
     assert [finding.is_authenticated for finding in findings] == [True, False, None]

@@ -147,24 +147,14 @@ def test_s1_recorded_streams_survive_every_cut_in_two(path: Path) -> None:
 
 @pytest.mark.parametrize("tail", [b"data: 2", b"data: 2\n", b"event: message_stop\ndata: {}\n", b"data: 2\r"])
 def test_s2_an_event_without_its_blank_line_is_never_dispatched(tail: bytes) -> None:
-    """Promise: a truncated event is not returned, but `has_pending` is set."""
+    """Promise: a truncated event is not returned, and `close` drops it."""
     decoder = SSEDecoder()
 
     events = decoder.feed(b"data: 1\n\n" + tail)
 
     assert events == [("", b"1")]
-    assert decoder.has_pending
     decoder.close()
-    assert not decoder.has_pending
-
-
-def test_s2_a_stream_that_ends_between_events_has_nothing_pending() -> None:
-    """Promise: blank lines alone are not the start of an event."""
-    decoder = SSEDecoder()
-
-    decoder.feed(b"data: 1\n\n\n")
-
-    assert not decoder.has_pending
+    assert decoder.feed(b"\n\n") == []
 
 
 @pytest.mark.parametrize("chunk_bytes", [1 << 24, 65_536, 1_000])

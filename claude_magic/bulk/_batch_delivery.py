@@ -26,10 +26,10 @@ from ..client import (
     ResponseStarted,
     batch_body,
     batch_entry,
+    counted,
     may_be_created,
     retry_after_from_headers,
 )
-from ..render import counted
 from ..runtime import (
     BATCH_SHARE,
     SIMULATOR_HEADER,
@@ -219,7 +219,7 @@ class Delivery:
         """
         request, max_cost = self._task.template, self._task.request.max_cost
         worst, reserved = _sum_worst_cases(rows), sum(self._reserved.values())
-        what = f"This batch of {len(rows):,} requests"
+        what = f"This batch of {counted(len(rows), 'request')}"
         if max_cost is not None and (worst is None or reserved + worst.total > max_cost):
             cost = "an unknown amount" if worst is None else f"up to {format_usd(worst.total)}"
             sent = f", {format_usd(reserved)} of it for batches before" if reserved else ""

@@ -30,8 +30,8 @@ from ..client import (
     StreamInterruptedError,
     Usage,
     batch_params,
+    counted,
 )
-from ..render import counted
 from ..runtime import BATCH_SHARE, BillLine, Ledger, TurnAccountant, bill_of, total, worst_case
 from ._batch_delivery import BatchRow, Delivery, HeaderObserver
 from ._batch_notes import (

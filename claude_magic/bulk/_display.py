@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..client import ConfigurationError
+from ..client import ConfigurationError, counted
 from ..display import FrontEnd, fit_lines
 from ..render import (
     IN_CASSETTE,
     REMARK_DELAY,
     Bundle,
     Row,
-    counted,
     excerpt,
     render_notice,
     render_rows,

@@ -10,8 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ..client import ClaudeClient, ClaudeError, ConfigurationError, MessageBatch, NotFoundError, split_keys
-from ..render import Bundle, counted, excerpt, file_size, render_rows
+from ..client import (
+    ClaudeClient,
+    ClaudeError,
+    ConfigurationError,
+    MessageBatch,
+    NotFoundError,
+    counted,
+    split_keys,
+)
+from ..render import Bundle, excerpt, file_size, render_rows
 from ..runtime import Runtime, format_usd
 from ._batch_notes import RESULTS_KEPT, BatchNote, BatchNotes, now
 from ._journal import NO_KEY, Journal, JournalError, journal_path

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from .._tracebacks import short_errors
-from ..client import APIError, ClaudeClient, ClaudeError, ConfigurationError, Message, MessageRequest
-from ..render import counted
+from ..client import APIError, ClaudeClient, ClaudeError, ConfigurationError, Message, MessageRequest, counted
 from ..runtime import Phase, TurnAccountant
 from ..schema import AnswerError
 from ._journal import Answer, AnswerWriter, Journal

@@ -48,6 +48,7 @@ from ._errors import (
     StreamInterruptedError,
     UnknownStatusError,
     as_sentence,
+    counted,
 )
 from ._events import (
     BlockBuilder,
@@ -178,6 +179,7 @@ __all__ = [
     "batch_entry",
     "batch_params",
     "account_name",
+    "counted",
     "decode_event",
     "distinct_limits",
     "encode_json",

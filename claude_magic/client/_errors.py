@@ -93,6 +93,11 @@ def as_sentence(text: str) -> str:
     return text if text.rstrip("”’\"'`").endswith((".", "!", "?", "…")) else f"{text}."
 
 
+def counted(count: int, thing: str) -> str:
+    """Return a count with its noun: "1 row", "2,000 rows"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def first_problem(invalid: ValidationError) -> tuple[str, str]:
     """Return the first invalid field of a model, and what is wrong, as a sentence. The value is left out, because it may be secret."""
     problem = invalid.errors(include_url=False, include_input=False, include_context=False)[0]

@@ -11,7 +11,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Self, TypeVar, cast
 
-from ._errors import ClaudeError, RequestTimeoutError
+from ._errors import ClaudeError, RequestTimeoutError, counted
 
 LONGEST_RETRY_AFTER = 1e9
 """Upper bound for `Retry-After` in seconds: 30 years. Longer waits are clipped, so that they can be added and formatted."""
@@ -161,7 +161,7 @@ class RetryPolicy:
         delay = self.backoff(attempt) * (1.0 - self.jitter * random())
         if elapsed + delay > self.max_total_time:
             return GiveUp(
-                f"Gave up after {_count(attempt)}: waiting {describe_seconds(delay)} more would exceed "
+                f"Gave up after {counted(attempt, 'attempt')}: waiting {describe_seconds(delay)} more would exceed "
                 f"max_retry_time ({describe_seconds(self.max_total_time)})."
             )
         return Retry(delay)
@@ -178,11 +178,7 @@ class RetryPolicy:
     def _describe_exhaustion(self, attempt: int, elapsed: float) -> str:
         if attempt == 1:
             return "Not retried: max_retries is 0."
-        return f"Gave up after {_count(attempt)}, {describe_seconds(elapsed)} after the first failure."
-
-
-def _count(attempts: int) -> str:
-    return "1 attempt" if attempts == 1 else f"{attempts} attempts"
+        return f"Gave up after {counted(attempt, 'attempt')}, {describe_seconds(elapsed)} after the first failure."
 
 
 _Result = TypeVar("_Result")

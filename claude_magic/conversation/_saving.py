@@ -16,7 +16,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Final
 
-from ..client import ConfigurationError, mended
+from ..client import ConfigurationError, counted, mended
 from ._tree import CUT_SHORT, MAIN_THREAD, Forest, Thread, Turn, split_key
 
 FORMAT = "claude_magic conversations"
@@ -436,8 +436,7 @@ def _notes_on_restored(
         )
         yield f"{edited} {are} there."
     if more:
-        had = "question" if more == 1 else "questions"
-        yield f"{more} {had} contained more than text (attachments, variables, tool calls), which a notebook does not store: only the text is sent."
+        yield f"{counted(more, 'question')} contained more than text (attachments, variables, tool calls), which a notebook does not store: only the text is sent."
     if unanswered:
         cells = "cell that asks has" if unanswered == 1 else "cells that ask have"
         yield f"{unanswered} {cells} no saved answer."

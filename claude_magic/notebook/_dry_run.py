@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..client import ClaudeError, RequestPreview, Usage
+from ..client import ClaudeError, RequestPreview, Usage, counted
 from ..render import Bundle, Row, render_rows, with_folded_code
 from ..runtime import (
     MODELS_AS_OF,
@@ -73,14 +73,14 @@ def show_dry_run(line: Line, question: Question, cell: Cell) -> None:
 
 def _show(plan: TurnPlan, cell: Cell) -> None:
     runtime = cell.runtime
-    counted = _count(runtime, plan)
+    counted_tokens = _count(runtime, plan)
     values = runtime.settings().values
-    worst = worst_case(plan.request, counted, attempts=values.max_retries + 1)
+    worst = worst_case(plan.request, counted_tokens, attempts=values.max_retries + 1)
     bundle = render_dry_run(
         DryRun(
             preview=runtime.preview(plan),
             is_simulated=runtime.is_demo,
-            counted_tokens=counted,
+            counted_tokens=counted_tokens,
             worst=worst,
             budget=_describe_budget(runtime, worst),
             redacted=plan.question.redacted,
@@ -133,8 +133,7 @@ def _describe_input(dry_run: DryRun) -> str:
 
 
 def _describe_worst(worst: WorstCase) -> str:
-    attempts = "1 attempt" if worst.attempts == 1 else f"{worst.attempts} attempts"
-    return f"for {worst.output_tokens:,} tokens out and {attempts}, each billed"
+    return f"for {worst.output_tokens:,} tokens out and {counted(worst.attempts, 'attempt')}, each billed"
 
 
 def _describe_budget(runtime: Runtime, worst: WorstCase | None) -> str:

@@ -24,7 +24,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle, display
 from ipywidgets import ValueWidget
 
-from ..client import ClaudeError, ConfigurationError, MessageRequest
+from ..client import ClaudeError, ConfigurationError, MessageRequest, counted
 from ..context import last_reply_in, names_in, resolve_name
 from ..conversation import MAIN_THREAD
 from ..display import (
@@ -460,8 +460,7 @@ class InteractionView:
 
 def _describe_totals(asked: Sequence[Reply]) -> str:
     price = describe_total_cost(reply.snapshot() for reply in asked)
-    requests = "1 request" if len(asked) == 1 else f"{len(asked)} requests"
-    return f"{requests} sent by these controls{f' · {price} in total' if price else ''}"
+    return f"{counted(len(asked), 'request')} sent by these controls{f' · {price} in total' if price else ''}"
 
 
 def _action(label: str, tooltip: str, on_click: Any) -> ipywidgets.Button:

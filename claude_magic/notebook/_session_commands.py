@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from IPython.core.error import UsageError
 from IPython.display import display
 
-from ..client import BucketState, ConfigurationError, as_sentence
+from ..client import BucketState, ConfigurationError, as_sentence, counted
 from ..conversation import (
     MAIN_THREAD,
     Forest,
@@ -78,7 +78,7 @@ def fork(cell: Cell, arguments: Mapping[str, str]) -> None:
     key = cell.next_key
     summary = cell.runtime.conversations.fork(arguments["name"], cell=key)
     cell.front_end.say(
-        f"{summary.name} starts after {_turns(summary.turns)}. Continue it with --thread {as_sentence(summary.name)}"
+        f"{summary.name} starts after {counted(summary.turns, 'turn')}. Continue it with --thread {as_sentence(summary.name)}"
     )
 
 
@@ -92,7 +92,9 @@ def undo(cell: Cell, arguments: Mapping[str, str]) -> None:
     turns = next((each.turns for each in conversations.threads() if each.name == MAIN_THREAD), 0)
     if turns and count > turns:
         verb = "is" if turns == 1 else "are"
-        raise UsageError(f"There {verb} only {_turns(turns)} to take back, not {count}. Nothing has changed.")
+        raise UsageError(
+            f"There {verb} only {counted(turns, 'turn')} to take back, not {count}. Nothing has changed."
+        )
     taken = conversations.undo(count)
     if not taken:
         cell.front_end.say("There are no turns to take back.")
@@ -145,9 +147,9 @@ def clear(cell: Cell, arguments: Mapping[str, str]) -> None:
     if not (cleared.forgotten or cleared.kept):
         cell.front_end.say("There are no turns to delete.")
         return
-    sentences = [f"Deleted: {_turns(cleared.forgotten)}."]
+    sentences = [f"Deleted: {counted(cleared.forgotten, 'turn')}."]
     if cleared.kept:
-        sentences.append(f"Kept, because other threads continue from there: {_turns(cleared.kept)}.")
+        sentences.append(f"Kept, because other threads continue from there: {counted(cleared.kept, 'turn')}.")
     cell.front_end.say(" ".join(sentences))
 
 
@@ -161,7 +163,7 @@ def save(cell: Cell, arguments: Mapping[str, str]) -> None:
     forest = cell.runtime.conversations.forest()
     size = save_forest(forest, path)
     cell.front_end.say(
-        f"Saved: {_turns(len(forest.turns))} in {len(forest.threads)} threads, {size / 1000:,.1f} kB, to {path}."
+        f"Saved: {counted(len(forest.turns), 'turn')} in {counted(len(forest.threads), 'thread')}, {size / 1000:,.1f} kB, to {path}."
     )
 
 
@@ -187,7 +189,7 @@ def load(cell: Cell, arguments: Mapping[str, str]) -> None:
     cell.runtime.conversations.adopt(forest)
     names = ", ".join(name for name, thread in forest.threads.items() if thread.head is not None)
     cell.front_end.say(
-        f"Loaded: {_turns(len(forest.turns))}. These threads continue where they were saved: {names or 'none'}."
+        f"Loaded: {counted(len(forest.turns), 'turn')}. These threads continue where they were saved: {names or 'none'}."
     )
 
 
@@ -216,7 +218,7 @@ def _load_notebook(cell: Cell, path: Path) -> None:
     last = next(now.path(now.threads[MAIN_THREAD].head), None)
     ends = "" if last is None else f" {MAIN_THREAD} continues after “{excerpt(last.prompt, _EXCERPT_CHARS)}”."
     lines = [
-        f"Loaded from {path.name}, as saved at {saved_at}: {_turns(len(turns))} in {', '.join(restored.forest.threads)}.{ends}",
+        f"Loaded from {path.name}, as saved at {saved_at}: {counted(len(turns), 'turn')} in {', '.join(restored.forest.threads)}.{ends}",
         *restored.notes,
         *_notes_on_moved_threads(before, now),
     ]
@@ -238,10 +240,6 @@ def _row(summary: ThreadSummary) -> Row:
     if head is None:
         return summary.name, "0", "", ""
     return summary.name, str(summary.turns), f"{head.context_tokens:,}", excerpt(head.prompt, _EXCERPT_CHARS)
-
-
-def _turns(count: int) -> str:
-    return "1 turn" if count == 1 else f"{count:,} turns"
 
 
 _JOB_COLUMNS = ("job", "state", "price", "seconds", "asked in", "question", "model")

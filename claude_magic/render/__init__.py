@@ -43,7 +43,6 @@ from ._reply import (
 from ._sanitise import COLUMN, COLUMN_BODY, COLUMNS, WIDGET_CLASSES, has_formulas, in_widget
 from ._tables import (
     Row,
-    counted,
     describe_pace,
     file_size,
     render_history,

@@ -11,6 +11,7 @@ from html import escape
 from itertools import accumulate, groupby
 from typing import Any, Final, NamedTuple
 
+from ..client import counted
 from ..runtime import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot
 from ..schema import reveal
 from ..tools import CallState, visible
@@ -148,7 +149,7 @@ def describe_outcome(result: BlockSnapshot | None, *, is_final: bool) -> str:
     if error := error_in(content):
         return f"failed: {error}"
     if isinstance(content, list):
-        return f"{len(content)} result{'' if len(content) == 1 else 's'}"
+        return counted(len(content), "result")
     if isinstance(content, Mapping) and isinstance(content.get("return_code"), int):
         return f"exit code {content['return_code']}"
     return "done"

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from .._version import __version__
-from ..client import ConfigurationError, as_sentence
+from ..client import ConfigurationError, as_sentence, counted
 from ..context import fence_around, redact
 from ..runtime import Asked, AskedRows, Runtime, Tally, asked_of, format_usd
-from ._tables import counted
 
 _MOST_LISTED: Final = 40
 _MANIFEST: Final = "claude_magic methods manifest"

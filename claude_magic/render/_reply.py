@@ -10,7 +10,7 @@ from html import escape
 from itertools import pairwise
 from typing import Any, Final
 
-from ..client import Usage
+from ..client import Usage, counted
 from ..context import redact
 from ..conversation import OUTPUT_KEY, Turn, in_pieces, turn_fields
 from ..runtime import Phase, ReplySnapshot, describe_reason, format_price
@@ -426,7 +426,7 @@ def render_earlier(thread: str, turns: Sequence[Turn], *, remote_images: bool) -
     """
     if not turns:
         return ""
-    title = f"{thread} · {len(turns):,} earlier {'turn' if len(turns) == 1 else 'turns'}"
+    title = f"{thread} · {counted(len(turns), 'earlier turn')}"
     left, allowance, parts = len(turns) - EARLIER_SHOWN, Allowance(), []
     if left > 0:
         parts.append(styled(FOOTER, f"{left:,} more: %claude history {thread}"))

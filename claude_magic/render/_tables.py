@@ -287,11 +287,6 @@ def _wrap(text: str) -> list[str]:
     ]
 
 
-def counted(count: int, thing: str) -> str:
-    """Return a count with its noun: "1 row", "2,000 rows"."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
-
-
 def file_size(size: int) -> str:
     """Return a size in bytes as text: "4 kB", "2.5 MB"."""
     return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..client import ClaudeClient, ClaudeError, ConfigurationError, MessageRequest
+from ..client import ClaudeClient, ClaudeError, ConfigurationError, MessageRequest, counted
 from ._models import (
     PRICES_AS_OF,
     WEB_SEARCH,
@@ -276,9 +276,8 @@ def check_budget(worst: WorstCase, account: Account, budget: float, what: str) -
 
 
 def _describe(worst: WorstCase) -> str:
-    attempts = "1 attempt" if worst.attempts == 1 else f"{worst.attempts} attempts"
-    counted = "" if worst.is_counted else ", an upper bound because the server did not count them"
-    return f"{worst.input_tokens:,} tokens in{counted}, {worst.output_tokens:,} out, {attempts}"
+    bound = "" if worst.is_counted else ", an upper bound because the server did not count them"
+    return f"{worst.input_tokens:,} tokens in{bound}, {worst.output_tokens:,} out, {counted(worst.attempts, 'attempt')}"
 
 
 def _suggested(needed: float) -> str:

@@ -203,7 +203,8 @@ def test_a_saved_conversation_goes_on_in_another_kernel(notebook, start_kernel, 
     """Thinking and signatures are accepted, and cells that run again find their places."""
     path = tmp_path / "conversation.json"
     notebook(a="My name is Ada", b="Two")
-    notebook.kernel.run(f"%claude save {path}")
+    (told,) = notebook.kernel.run(f"%claude save {path}").outputs
+    assert told["data"]["text/plain"].startswith("Saved: 2 turns in 1 thread, ")
 
     other = start_kernel()
     other.run(f"%claude load {path}")

@@ -570,7 +570,14 @@ class Claude:
 
     @short_errors
     def run(self, work: Callable[[ClaudeClient], Awaitable[_Result]]) -> Future[_Result]:
-        """Call the shared client directly, and return a future: `claude.run(lambda client: client.list_models()).result()`."""
+        """Call the shared client directly, and return a future: `claude.run(lambda client: client.list_models()).result()`.
+
+        Args:
+            work: Called with the client, on its event loop; returns an awaitable.
+
+        Raises:
+            ConfigurationError: A setting cannot be used, or there is no key. Errors of the work are reported by the future.
+        """
         return self.runtime.submit(work)
 
     @_spelled_out(PanelOptions)

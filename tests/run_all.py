@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 SETUP = {
     ".venv/.installed": "packages into .venv",
     "chromium": "a browser, where it is missing",
-    "redis": "a Redis server, likewise",
+    "redis": "a Redis server, where it is missing",
 }
 KEPT_LINES = 400
 SHOWN_REASONS = 12

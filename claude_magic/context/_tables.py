@@ -32,7 +32,7 @@ class Tally:
         missing: The number of missing values.
         count: The number of other values.
         min: The minimum; None without values, or if they have no order.
-        max: The maximum, likewise.
+        max: The maximum, or None as for `min`.
         mean: The mean of numbers; NaN without numbers.
         is_exact: Whether all rows were read, not only the sample.
     """

@@ -1,7 +1,7 @@
 """The state of one reply: written on the bridge thread as events arrive, read from any thread as frozen snapshots.
 
 The lock is held for a few assignments at a time, never while calling third-party code. Text is collected in pieces and joined
-when it is read: once for an unobserved reply, 15 times a second for one that is drawn 15 times a second.
+when it is read: once for an unobserved reply, once a frame for one that is drawn.
 """
 
 from __future__ import annotations

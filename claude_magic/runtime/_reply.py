@@ -76,7 +76,7 @@ def interrupts_kept_for(reply: Waitable) -> Iterator[Waiting]:
 
     ```python
     with interrupts_kept_for(reply) as waiting:
-        while not waiting.wait(1 / 15):
+        while not waiting.wait(0.1):
             draw(reply.snapshot())
     ```
 

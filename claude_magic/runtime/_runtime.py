@@ -18,7 +18,6 @@ from ..client import (
     BucketState,
     ClaudeClient,
     ClaudeError,
-    MessageRequest,
     ModelInfo,
     PaceState,
     RequestPreview,

@@ -28,6 +28,7 @@ from ..client import (
     ReplyStream,
     ToolUseBlock,
 )
+from ..context import CHARS_PER_TOKEN
 from ..conversation import CUT_SHORT, Conversations, Place, Turn, fingerprint_of
 from ..tools import CallState, ToolExecutor, ToolResult
 from ._accountant import TurnAccountant
@@ -165,8 +166,6 @@ def _unanswered_calls(message: Mapping[str, Any]) -> list[str]:
     return [str(block["id"]) for block in message["content"] if block.get("type") == "tool_use"]
 
 
-_CHARS_PER_TOKEN = 3.5
-"""Of ordinary text. Used only to estimate whether a conversation is close to the model's context window."""
 _FULL_WARNING_SHARE = 0.8
 _MAX_TRUNCATED = 50
 """Maximum number of truncated turns whose settings are remembered."""
@@ -360,7 +359,7 @@ def _context_notes(parent: Turn, question: Question, model: str) -> list[str]:
     facts = facts_of(model)
     if facts is None or not parent.context_tokens:
         return []
-    tokens = parent.context_tokens + round(question.text_length / _CHARS_PER_TOKEN)
+    tokens = parent.context_tokens + round(question.text_length / CHARS_PER_TOKEN)
     remedies = "--new starts a conversation, --thread another one, %claude undo takes the last turn back"
     if parent.context_tokens >= facts.context_window:
         raise ContextFullError(

@@ -108,7 +108,7 @@ def test_what_a_broken_answer_cost_is_estimated_from_what_came(
 def test_what_a_stopped_answer_cost_is_estimated_from_what_came(
     runtime: Runtime, sim: Simulator, when: When
 ) -> None:
-    """Likewise while it streams, and the same in the end."""
+    """While it streams, and the same in the end."""
     sim.script(hold(Gate(), text="tide " * 2000))
     answer = runtime.start("Write.")
     when(answer, lambda each: each.text)

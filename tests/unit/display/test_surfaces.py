@@ -194,7 +194,7 @@ def test_a_person_is_asked_where_one_can_answer(monkeypatch, shell, is_terminal,
 
     assert (confirm is not None) is is_there
     if confirm is not None:
-        assert [confirm("Shall it cost that much?") for _ in range(3)] == [True, False, False]
+        assert [confirm("Send all rows?") for _ in range(3)] == [True, False, False]
 
 
 def test_an_unchanged_frame_is_not_sent(publisher):

@@ -101,6 +101,8 @@ def test_the_tables_know_the_same_models() -> None:
     assert date.fromisoformat(MODELS_AS_OF)
     current = [model for model in ALL_MODELS if model.lifecycle != "retired"]
     assert {facts_of(model.id) for model in current} == set(MODELS.values())
+    released = [facts.released for facts in MODELS.values()]
+    assert released == sorted(released, reverse=True), "a short name means the first model of its line"
     for model in current:
         facts = facts_of(model.id)
         assert facts is not None

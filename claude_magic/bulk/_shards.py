@@ -8,6 +8,7 @@ any machine asks only what has no answer yet.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -17,12 +18,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
+from pydantic import TypeAdapter
+from pydantic_core import from_json
+
 from ..client import KEY_BYTES
 from ._journal import Answer, Journal, JournalError
 
 _VERSION: Final = 1
 _HEADER: Final = "claude_magic journal shard"
 _ENDING: Final = ".jsonl"
+_MAX_INTEGER: Final = 2**63 - 1
+"""The largest integer in SQLite."""
 _UNREAD: Final = (
     "It was not written by claude_magic, or is damaged. Move it away, or name another folder with journal=."
 )
@@ -105,9 +111,9 @@ class JournalShards(Journal):
         if not start and lines:
             _check_header(path, lines.pop(0))
         for line in lines:
-            # A line truncated by a full disk is skipped, and its request sent again.
+            # A damaged line, such as one truncated by a full disk, is skipped, and its request sent again.
             with contextlib.suppress(ValueError, KeyError, TypeError):
-                yield _answer_of(json.loads(line))
+                yield _answer_of(from_json(line))
         self._offsets[path.name] = start + len(whole)
 
     @contextlib.contextmanager
@@ -135,10 +141,15 @@ def open_shards(folder: str) -> JournalShards:
 
 
 def _answer_of(found: dict[str, Any]) -> Answer:
-    answer = Answer(**{**found, "key": bytes.fromhex(found["key"])})
-    if len(answer.key) != KEY_BYTES or not isinstance(answer.text, str):
+    answer = _answer_type().validate_python({**found, "key": bytes.fromhex(found["key"])})
+    if len(answer.key) != KEY_BYTES or max(answer.tokens_in, answer.tokens_out) > _MAX_INTEGER:
         raise ValueError("no answer")
     return answer
+
+
+@functools.cache
+def _answer_type() -> TypeAdapter[Answer]:
+    return TypeAdapter(Answer)
 
 
 def _check_header(path: Path, line: bytes) -> None:

@@ -289,6 +289,31 @@ def test_a_line_that_was_cut_is_no_answer_and_hides_none(tmp_path: Path) -> None
     assert list(JournalShards(tmp_path).find(keys)) == keys[1:]
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"text": "\ud800 half"},
+        {"text": None},
+        {"problem": {"a": 1}},
+        {"model": None},
+        {"tokens_in": "many"},
+        {"tokens_out": 10**30},
+        {"cost": "free"},
+        {"key": "ab"},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_a_line_with_a_wrong_value_is_no_answer_and_hides_none(tmp_path: Path, field: dict[str, Any]) -> None:
+    """Promise: its request is sent again, whatever has damaged the file."""
+    JournalShards(tmp_path).add([answer(1), answer(2)], 0)
+    (path,) = tmp_path.iterdir()
+    header, first, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([header, json.dumps({**json.loads(first), **field}) + "\n", *rest]))
+
+    assert list(JournalShards(tmp_path).find([answer(1).key, answer(2).key])) == [answer(2).key]
+
+
 def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise: a failed write is an error, and later writes can be read."""
     shards = JournalShards(tmp_path)

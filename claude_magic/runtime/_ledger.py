@@ -477,8 +477,8 @@ def publish_budget(amount: float | None) -> None:
 
     If the folder is not writable, the budget applies only to forked child processes.
     """
-    path = _marker_path(os.getpid())
     with contextlib.suppress(OSError):
+        path = _marker_path(os.getpid())
         if amount is None:
             path.unlink(missing_ok=True)
             return

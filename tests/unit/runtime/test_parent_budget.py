@@ -137,3 +137,16 @@ def test_with_a_budget_of_its_own_a_process_does_not_look(folder: Path, count_se
 
     assert admits(ledger)
     assert seen == []
+
+
+def test_a_budget_can_be_set_where_no_file_can_be_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It applies to this process. Python raises an error of its own if no folder for temporary files is writable."""
+    missing = FileNotFoundError(2, "No usable temporary directory found")
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: (_ for _ in ()).throw(missing))
+    ledger = Ledger()
+
+    ledger.set_budget(2.0)
+    assert ledger.budget == 2.0
+    _ledger.publish_budget(None)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import inspect
 import sys
@@ -331,13 +332,15 @@ class Claude:
             KeyboardInterrupt: The wait was interrupted.
         """
         from .runtime import interrupts_kept_for
+        from .tools import interrupts_deferred
 
         tools = execute_while_waiting(options.get("tools"), options.get("approve"))
-        reply = self._start(prompt, options, tools)
-        with interrupts_kept_for(reply) as waiting:
-            is_reported = False
-            while not waiting.wait(None if is_reported else _PAUSE_CHECK_INTERVAL):
-                is_reported = is_reported or _report_pause(reply)
+        with interrupts_deferred():
+            reply = self._start(prompt, options, tools)
+            with interrupts_kept_for(reply) as waiting:
+                is_reported = False
+                while not waiting.wait(None if is_reported else _PAUSE_CHECK_INTERVAL):
+                    is_reported = is_reported or _report_pause(reply)
         self.runtime.print_pending_notes()
         return reply.result()
 
@@ -673,6 +676,7 @@ class Claude:
 
         from .bulk import MapSurface, make_plan
         from .display import follow, follow_blocking
+        from .tools import interrupts_deferred
 
         plan = make_plan(request, self.runtime)
         try:
@@ -683,17 +687,18 @@ class Claude:
                 return plan.preview()
             front_end, is_live = _front_end(), self.runtime.settings().values.live
             plan.approve_price(front_end)
-            run = plan.start()
-            surface = MapSurface(front_end, is_live=is_live, keeps=run.again == "")
-            try:
-                if is_awaited:
-                    await follow(run, surface)
-                else:
-                    follow_blocking(run, surface)
-            except KeyboardInterrupt:
-                raise _stopped(run) from None
-            finally:
-                surface.finish(run.snapshot())
+            with contextlib.nullcontext() if is_awaited else interrupts_deferred():
+                run = plan.start()
+                surface = MapSurface(front_end, is_live=is_live, keeps=run.again == "")
+                try:
+                    if is_awaited:
+                        await follow(run, surface)
+                    else:
+                        follow_blocking(run, surface)
+                except KeyboardInterrupt:
+                    raise _stopped(run) from None
+                finally:
+                    surface.finish(run.snapshot())
             self.runtime.print_pending_notes()
             return run.result()
         finally:

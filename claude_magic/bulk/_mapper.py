@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..client import ConfigurationError, read_limiter_url
-from ..runtime import get_runtime
+from ..runtime import get_runtime, wait_interruptibly
+from ..tools import interrupts_deferred
 from ._plan import ANSWER_COLUMN, ERROR_COLUMN, answer_columns, make_plan
 from ._requests import MapRequest
 from ._rows import check_not_lazy, wrap_arrow
@@ -110,7 +111,10 @@ class Mapper:
             for _ in plan.read():
                 pass
             plan.approve_price(None)
-            plan.start().wait()
+            with interrupts_deferred():
+                run = plan.start()
+                wait_interruptibly(run)
+            run.check()
             return plan.answers()
         finally:
             plan.close()

@@ -32,6 +32,7 @@ from ..display import (
 from ..render import HIDDEN_IN_CELL
 from ..runtime import Phase, Question, Reply, ReplySnapshot
 from ..schema import SchemaMismatchError, escape_hidden, extract_code
+from ..tools import interrupts_deferred
 
 if TYPE_CHECKING:
     from ..display import ApprovalButtons, Content, Followed
@@ -75,10 +76,11 @@ async def follow_to_end(
         The started object, and whether an interrupt ended it.
     """
     if not cell.is_awaited:
-        started = begin()
-        surface = surface_for(started)
-        is_interrupted = await wait(started, surface, cell)
-        surface.finish(started.snapshot())
+        with interrupts_deferred():
+            started = begin()
+            surface = surface_for(started)
+            is_interrupted = await wait(started, surface, cell)
+            surface.finish(started.snapshot())
         return started, is_interrupted
     with OutputRecorder(cell.front_end.publisher) as recorder:
         started = begin()

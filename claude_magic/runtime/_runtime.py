@@ -24,6 +24,7 @@ from ..client import (
     preview_request,
 )
 from ..conversation import Conversations, Turn
+from ..tools import interrupts_deferred
 from ._accountant import TurnAccountant
 from ._bridge import Engine, RateLimits, SharedClient, Source, source_of
 from ._cassette import Cassette, Cassettes
@@ -155,12 +156,20 @@ class Runtime:
             ensure_final(progress, task, source.redact)
             self._in_flight.pop(reply, None)
 
-        with self._starting:
-            before = self._turns_before(plan)
-            self._in_flight[reply] = plan
-            self.last = reply
-        cancel = self._engine.spawn(lambda shared: run.run(source.lend(shared), before), on_end=on_end)
-        reply.bind(cancel)
+        # An interrupt in between would leave a reply in flight that never ends, and that later questions wait for.
+        with interrupts_deferred():
+            with self._starting:
+                before = self._turns_before(plan)
+                self._in_flight[reply] = plan
+                self.last = reply
+            try:
+                reply.bind(
+                    self._engine.spawn(lambda shared: run.run(source.lend(shared), before), on_end=on_end)
+                )
+            except BaseException:
+                self._in_flight.pop(reply, None)
+                progress.cancel(None)
+                raise
         for callback in tuple(self._watchers.values()):
             callback()
         return reply

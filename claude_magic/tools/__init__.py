@@ -4,6 +4,7 @@ from ._call import NOBODY, REFUSED, CallReading, CallState, ToolCall, ToolExecut
 from ._executors import Approval, LoopExecutor, TypedApproval, WaitingExecutor
 from ._nested_loop import (
     interruptible_read,
+    interrupts_deferred,
     interrupts_raised,
     interrupts_raised_between_cells,
     loop_kept_awake,

@@ -207,9 +207,44 @@ def sigint_handled(
         return
     try:
         signal.signal(signal.SIGINT, handler)
+        if isinstance(previous, _Deferral):
+            previous.deliver()
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+@contextlib.contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Defer Ctrl-C until a handler is installed inside the block, or until the block ends.
+
+    For code that starts a request and then waits for it with `interrupts_kept_for`: an interrupt in between would raise before
+    anything can cancel the request. A second Ctrl-C is not deferred, because the code may hang.
+    """
+    deferral = _Deferral()
+    try:
+        with sigint_handled(deferral):
+            yield
+    finally:
+        deferral.deliver()
+
+
+class _Deferral:
+    """A SIGINT handler that remembers the first signal."""
+
+    def __init__(self) -> None:
+        self._is_pending = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._is_pending:
+            signal.default_int_handler(number, frame)
+        self._is_pending = True
+
+    def deliver(self) -> None:
+        """Send the remembered signal again, to the handler that is installed now."""
+        if self._is_pending:
+            self._is_pending = False
+            signal.raise_signal(signal.SIGINT)
 
 
 GetLoop: TypeAlias = Callable[[], asyncio.AbstractEventLoop]

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from types import FrameType
+from typing import Any, TypeVar
 
 import pytest
 
-from claude_magic.runtime import Phase, Runtime, _reply, interrupts_kept_for, wait_interruptibly
+from claude_magic import claude
+from claude_magic.bulk import MapRun
+from claude_magic.runtime import (
+    Phase,
+    Runtime,
+    _reply,
+    close_runtime,
+    interrupts_kept_for,
+    wait_interruptibly,
+)
 from claude_magic.simulator import Gate, Simulator, hold, slow_headers, status
 
 TIMEOUT = 120.0
@@ -183,3 +195,91 @@ def test_a_kernel_that_ignores_ctrl_c_keeps_ignoring_it(runtime: Runtime) -> Non
     assert answer.result(TIMEOUT).phase is Phase.COMPLETE
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class _InterruptAt:
+    """Presses Ctrl-C at a line of the package that this thread executes; at the latest when a wait begins.
+
+    Attributes:
+        count: Number of lines executed so far.
+    """
+
+    def __init__(self, number: float) -> None:
+        self._number = number
+        self._is_due = True
+        self.count = 0
+
+    def __enter__(self) -> _InterruptAt:
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        sys.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, _argument: object) -> Any:
+        if "claude_magic" not in frame.f_code.co_filename:
+            return None
+        self.count += event == "line"
+        is_waiting = frame.f_code is _reply.Waiting._take.__code__
+        if self._is_due and (self.count > self._number or is_waiting):
+            self._is_due = False
+            signal.raise_signal(signal.SIGINT)
+        return self._trace
+
+
+def double(number: int) -> int:
+    """Double a number."""
+    return 2 * number
+
+
+def ask_each(mapper: Any) -> object:
+    import pandas
+
+    return mapper(pandas.DataFrame({"text": ["a", "b"]}))
+
+
+WAYS: dict[str, Callable[[], object]] = {
+    "a question": lambda: claude.ask("Count.", thread="counting"),
+    "a question with tools": lambda: claude.ask("Count.", thread="counting", tools=[double], approve="never"),
+    "a map": lambda: claude.map("Say {{ item }}", ["a", "b"], journal=False),
+    "a mapper": lambda: ask_each(claude.mapper("Say {{ text }}")),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_ctrl_c_at_any_line_leaves_nothing_in_flight(
+    monkeypatch: pytest.MonkeyPatch, sim: Simulator, way: str
+) -> None:
+    """Also between the start of a request and the wait for it: nobody could cancel it later, and it would be billed."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test-0123456789abcdef")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", sim.url)
+    runs: list[MapRun] = []
+    start = MapRun.start
+
+    def noted(run: MapRun, *arguments: Any) -> None:
+        runs.append(run)
+        start(run, *arguments)
+
+    monkeypatch.setattr(MapRun, "start", noted)
+    ask, gate = WAYS[way], Gate()
+
+    def lines_until(number: float) -> int:
+        sim.script(hold(gate), hold(gate))
+        with pytest.raises(KeyboardInterrupt), _InterruptAt(number) as interrupt:
+            ask()
+        deadline = time.monotonic() + TIMEOUT
+        while claude.in_flight or not all(run.done() for run in runs):
+            assert time.monotonic() < deadline, f"interrupted at line {number}, it goes on"
+            time.sleep(0.002)
+        sim.clear()
+        return interrupt.count
+
+    try:
+        lines_until(math.inf)  # imports everything
+        last = lines_until(math.inf)
+        for number in (*range(0, last, last // 20), *range(last - 120, last, 3)):
+            lines_until(number)
+        assert claude.ask("And now?", thread="counting").text
+    finally:
+        gate.open()
+        close_runtime()

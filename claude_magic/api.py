@@ -82,29 +82,34 @@ def _needs_approval(approve: str | None) -> bool:
 
 _Result = TypeVar("_Result")
 
-_PAUSE_CHECK_INTERVAL = 0.5
-"""Seconds between two checks of whether an answer waits because the server asked for a pause."""
+_WAIT_CHECK_INTERVAL = 0.5
+"""Seconds between two checks of whether an answer waits because of the server."""
+_SHORT_WAIT = 2.0
+"""Seconds of a wait that needs no explanation, unless the server asked for it."""
 
 
 _NOTEBOOK = "claude_magic.notebook"
 
 
-def _report_pause(reply: Reply) -> bool:
-    """Print on stderr that the server asked to wait, because nothing else shows it; return whether it was printed."""
+def _report_wait(reply: Reply) -> bool:
+    """Print on stderr why a reply waits for the server, because nothing else shows it; return whether it was printed."""
     from .render import describe_status
 
     snapshot = reply.snapshot()
-    if snapshot.wait is None or snapshot.wait.kind != "paused":
+    wait = snapshot.wait
+    if wait is None or wait.kind not in ("paused", "limit", "backoff"):
+        return False
+    if wait.kind != "paused" and wait.remaining() < _SHORT_WAIT:
         return False
     print(describe_status(snapshot, time.monotonic()), file=sys.stderr, flush=True)
     return True
 
 
-async def _watch_for_pause(reply: Reply) -> None:
+async def _watch_for_wait(reply: Reply) -> None:
     import asyncio
 
-    while not reply.done() and not _report_pause(reply):  # noqa: ASYNC110 (the reply lives on another thread)
-        await asyncio.sleep(_PAUSE_CHECK_INTERVAL)
+    while not reply.done() and not _report_wait(reply):  # noqa: ASYNC110 (the reply lives on another thread)
+        await asyncio.sleep(_WAIT_CHECK_INTERVAL)
 
 
 class _ModelOptions(TypedDict, total=False):
@@ -337,11 +342,12 @@ class Claude:
         tools = execute_while_waiting(options.get("tools"), options.get("approve"))
         with interrupts_deferred():
             reply = self._start(prompt, options, tools)
+            notes = reply.snapshot().notes
             with interrupts_kept_for(reply) as waiting:
                 is_reported = False
-                while not waiting.wait(None if is_reported else _PAUSE_CHECK_INTERVAL):
-                    is_reported = is_reported or _report_pause(reply)
-        self.runtime.print_pending_notes()
+                while not waiting.wait(None if is_reported else _WAIT_CHECK_INTERVAL):
+                    is_reported = is_reported or _report_wait(reply)
+        self._print_notes(reply, notes)
         return reply.result()
 
     @_spelled_out(AskOptions)
@@ -362,15 +368,16 @@ class Claude:
 
         tools = execute_on_loop(options.get("tools"), options.get("approve"))
         reply = self._start(prompt, options, tools)
-        pause_watch = asyncio.create_task(_watch_for_pause(reply))
+        notes = reply.snapshot().notes
+        watch = asyncio.create_task(_watch_for_wait(reply))
         try:
             return await reply
         except asyncio.CancelledError:
             reply.cancel()
             raise
         finally:
-            pause_watch.cancel()
-            self.runtime.print_pending_notes()
+            watch.cancel()
+            self._print_notes(reply, notes)
 
     @_spelled_out(AskOptions)
     @short_errors
@@ -642,6 +649,12 @@ class Claude:
             is_raw=bool(options.get("raw")),
         )
         return self.runtime.start(question)
+
+    def _print_notes(self, reply: Reply, known: tuple[str, ...]) -> None:
+        """Print on stderr what a reply has noted since its start, such as that the cassette could not be written."""
+        for note in reply.snapshot().notes[len(known) :]:
+            print(note, file=sys.stderr, flush=True)
+        self.runtime.print_pending_notes()
 
     def _map_request(self, prompt: str, items: Any, options: MapOptions, frame: FrameType) -> MapRequest:
         from .bulk import MapRequest

@@ -10,6 +10,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -284,11 +286,40 @@ def pause_server(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
         claude.ask("Hello")
 
 
+@pytest.fixture
+def use_up_limit(sim: Simulator) -> None:
+    """Make the server report that none of its requests per minute are left for 100 s."""
+    reset = (datetime.now(UTC) + timedelta(seconds=100)).isoformat()
+    left = {"requests-limit": "4", "requests-remaining": "0", "requests-reset": reset}
+    sim.script(reply("Hi", headers={f"anthropic-ratelimit-{name}": value for name, value in left.items()}))
+    claude.ask("Hello")
+
+
+@pytest.fixture
+def overload_server(sim: Simulator) -> None:
+    """Make the server refuse the next request for 100 s."""
+    sim.script(status(529, retry_after=100))
+
+
 @pytest.mark.parametrize("is_async", [False, True], ids=["ask", "ask_async"])
+@pytest.mark.parametrize(
+    ("server", "reason"),
+    [
+        ("pause_server", "the server asked to wait"),
+        ("use_up_limit", "limit of requests"),
+        ("overload_server", "overloaded"),
+    ],
+)
 def test_asking_reports_on_stderr_why_it_waits(
-    is_async: bool, pause_server: None, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+    is_async: bool,
+    server: str,
+    reason: str,
+    request: pytest.FixtureRequest,
+    sim: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Promise: no silent minutes in a script: one line says what the server asked, and that stopping is safe."""
+    """Promise: no silent minutes in a script: one line says why the server makes it wait."""
+    request.getfixturevalue(server)
     failures: list[BaseException] = []
     # Reading what pytest captured would lose what is written meanwhile.
     monkeypatch.setattr(sys, "stderr", stderr := io.StringIO())
@@ -307,9 +338,30 @@ def test_asking_reports_on_stderr_why_it_waits(
     thread.join(TIMEOUT)
 
     (line,) = stderr.getvalue().splitlines()
-    assert "the server asked to wait" in line.lower()
-    assert "interrupting is safe" in line
+    assert reason in line.lower()
+    assert "interrupting is safe" in line or server != "pause_server"
     assert len(failures) == len(sim.requests) == 1
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["ask", "ask_async"])
+def test_asking_reports_on_stderr_that_an_answer_was_not_recorded(
+    is_async: bool,
+    sim: Simulator,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Promise: no surprise when the next run of a script asks again."""
+    monkeypatch.chdir(tmp_path)
+    Path(".claude-magic").write_text("in the way")
+
+    if is_async:
+        asyncio.run(claude.ask_async("Name a tree.", replay="auto"))
+    else:
+        claude.ask("Name a tree.", replay="auto")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("This answer was not recorded; the next run asks Claude again.")
 
 
 @pytest.mark.parametrize("is_closed", [False, True], ids=["at once", "after the extension was loaded again"])

@@ -36,14 +36,14 @@ def execute_while_waiting(functions: Functions, approve: str | None) -> WaitingE
     """Return an executor that runs functions on the calling thread while it waits for the answer; None without functions.
 
     Raises:
-        ConfigurationError: A function cannot be used as a tool.
+        ConfigurationError: A function cannot be used as a tool, or `approve` is not a valid value.
     """
     toolbox = _toolbox(functions)
     if toolbox is None:
         return None
-    from .tools import TypedApproval, WaitingExecutor
+    from .tools import TypedApproval, WaitingExecutor, needs_approval
 
-    return WaitingExecutor(toolbox, approve=TypedApproval().ask if _needs_approval(approve) else None)
+    return WaitingExecutor(toolbox, approve=TypedApproval().ask if needs_approval(approve) else None)
 
 
 def execute_on_loop(functions: Functions, approve: str | None) -> LoopExecutor | None:
@@ -53,13 +53,13 @@ def execute_on_loop(functions: Functions, approve: str | None) -> LoopExecutor |
     toolbox, task = _toolbox(functions), asyncio.current_task()
     if toolbox is None or task is None:
         return None
-    from .tools import LoopExecutor, TypedApproval
+    from .tools import LoopExecutor, TypedApproval, needs_approval
 
     return LoopExecutor(
         toolbox,
         asyncio.get_running_loop(),
         contextvars.copy_context(),
-        approve=TypedApproval().ask_on_loop if _needs_approval(approve) else None,
+        approve=TypedApproval().ask_on_loop if needs_approval(approve) else None,
         interrupt=task.cancel,
     )
 
@@ -70,14 +70,6 @@ def _toolbox(functions: Functions) -> Toolbox | None:
     from .tools import Toolbox
 
     return Toolbox.of(functions)
-
-
-def _needs_approval(approve: str | None) -> bool:
-    if approve not in (None, "ask", "never"):
-        from .client import ConfigurationError
-
-        raise ConfigurationError(f'approve is "ask" or "never", not {approve!r}. Nothing was sent.')
-    return approve != "never"
 
 
 _Result = TypeVar("_Result")
@@ -636,7 +628,9 @@ class Claude:
     def _start(self, prompt: str, options: AskOptions, tools: ToolExecutor | None) -> Reply:
         _check_options(options, AskOptions)
         from .runtime import Question, Where
+        from .tools import needs_approval
 
+        needs_approval(options.get("approve"))  # a typo is an error, also without tools
         thread = options.get("thread")
         question = Question(
             prompt=prompt,

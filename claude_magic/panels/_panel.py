@@ -11,13 +11,12 @@ from IPython.display import display
 from ipywidgets import HTML, HTMLMath, VBox
 
 from .._tracebacks import short_errors
-from ..client import ConfigurationError
 from ..conversation import Turn
 from ..display import waits_for_cells
 from ..display.widgets import close_all, in_words
 from ..render import render_earlier, render_line
 from ..runtime import Question, Reply, Where, get_runtime
-from ..tools import Toolbox
+from ..tools import Toolbox, needs_approval
 from ._browser_side import BrowserSide, Transcript
 from ._composer import Attachments, Composer, Note, SettingsRow, describe_limiter
 from ._exchange import Exchanges
@@ -68,12 +67,10 @@ class PromptPanel(VBox):
         tools: Iterable[Callable[..., Any]] | None = None,
         approve: Literal["ask", "never"] | None = None,
     ) -> None:
-        if approve not in (None, "ask", "never"):
-            raise ConfigurationError(f'approve is "ask" or "never", not {approve!r}.')
+        self._is_asked = needs_approval(approve)
         self._runtime = get_runtime()
         values = self._runtime.settings().values
         self._toolbox = None if tools is None else Toolbox.of(tools)
-        self._is_asked = approve != "never"
         self._numbers = itertools.count(1)
         self._starts_new = False
         self._note = Note()

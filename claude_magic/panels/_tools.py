@@ -22,6 +22,7 @@ from ..tools import (
     Approval,
     CallState,
     LoopExecutor,
+    Report,
     Toolbox,
     ToolCall,
     ToolResult,
@@ -65,8 +66,6 @@ class PanelApproval(ApprovalBar, Approval):
 
 WAIT_REPORT_DELAY: Final = 0.3
 """Seconds after which a call is reported to wait for a cell. An idle kernel takes milliseconds."""
-
-Report = Callable[[CallState, str], None]
 
 
 class BetweenCells(LoopExecutor):

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -240,6 +240,10 @@ class CallState(enum.Enum):
         return self not in (CallState.WRITTEN, CallState.WAITING, CallState.APPROVAL, CallState.RUNNING)
 
 
+Report: TypeAlias = Callable[[CallState, str], None]
+"""Called with each new state of a call, and a text."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResult:
     """The result of a call.
@@ -292,9 +296,7 @@ class ToolExecutor(Protocol):
         """Whether the user is asked before each call."""
         ...
 
-    def submit(
-        self, call: ToolUseBlock, report: Callable[[CallState, str], None]
-    ) -> concurrent.futures.Future[ToolResult]:
+    def submit(self, call: ToolUseBlock, report: Report) -> concurrent.futures.Future[ToolResult]:
         """Start a call and return immediately; called on the bridge's thread.
 
         Args:
@@ -399,9 +401,7 @@ class RunningCall:
         report: Called with each new state and a text.
     """
 
-    def __init__(
-        self, toolbox: Toolbox, call: ToolUseBlock, report: Callable[[CallState, str], None]
-    ) -> None:
+    def __init__(self, toolbox: Toolbox, call: ToolUseBlock, report: Report) -> None:
         self.call = ToolCall(name=call.name, arguments=call.input)
         self.report = report
         self._toolbox = toolbox

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ..client import ToolUseBlock
-from ._call import NOBODY, REFUSED, CallState, RunningCall, ToolCall, ToolResult
+from ..client import ConfigurationError, ToolUseBlock
+from ._call import NOBODY, REFUSED, CallState, Report, RunningCall, ToolCall, ToolResult
 from ._nested_loop import (
     GetLoop,
     Interruptible,
@@ -71,9 +71,7 @@ class LoopExecutor:
         """Return whether blocking this thread would prevent the calls from running."""
         return running_loop() is self._loop
 
-    def submit(
-        self, call: ToolUseBlock, report: Callable[[CallState, str], None]
-    ) -> concurrent.futures.Future[ToolResult]:
+    def submit(self, call: ToolUseBlock, report: Report) -> concurrent.futures.Future[ToolResult]:
         """Start a call; see `ToolExecutor.submit`."""
         future: concurrent.futures.Future[ToolResult] = concurrent.futures.Future()
         running = RunningCall(self.toolbox, call, report)
@@ -180,9 +178,7 @@ class WaitingExecutor:
         self._pending: queue.SimpleQueue[_PendingCall] = queue.SimpleQueue()
         self._wakers: tuple[Callable[[], None], ...] = ()
 
-    def submit(
-        self, call: ToolUseBlock, report: Callable[[CallState, str], None]
-    ) -> concurrent.futures.Future[ToolResult]:
+    def submit(self, call: ToolUseBlock, report: Report) -> concurrent.futures.Future[ToolResult]:
         """Queue a call, and wake the waiting thread; see `ToolExecutor.submit`."""
         future: concurrent.futures.Future[ToolResult] = concurrent.futures.Future()
         if self._approve is not None:  # reported now, because the thread that asks also draws
@@ -259,6 +255,17 @@ class WaitingExecutor:
             raise
         except BaseException as error:  # SystemExit too: it ends the tool, not the program
             return running.failed(error)
+
+
+def needs_approval(approve: str | None) -> bool:
+    """Return whether the user is asked before each call, given the option `approve`; None is its default.
+
+    Raises:
+        ConfigurationError: The option has another value.
+    """
+    if approve not in (None, "ask", "never"):
+        raise ConfigurationError(f'approve is "ask" or "never", not {approve!r}. Nothing was sent.')
+    return approve != "never"
 
 
 _ALL = "all"

@@ -253,11 +253,19 @@ async def _ask_async(prompt: str, **options: Any) -> Reply:
 
 
 def test_tools_need_a_caller_that_waits(sim: Simulator) -> None:
-    """Otherwise the answer would wait for the call forever. A typo in `approve` must not let calls run."""
+    """Otherwise the answer would wait for the call forever."""
     with pytest.raises(ConfigurationError, match="ask_async"):
         claude.submit("Hello", tools=[tide_table])
-    with pytest.raises(ConfigurationError, match="approve"):
-        claude.ask("Hello", tools=[tide_table], approve="nevr")  # type: ignore[arg-type]
+
+    assert sim.requests == []
+
+
+@pytest.mark.parametrize("tools", [{}, {"tools": [tide_table]}], ids=["no tools", "tools"])
+def test_a_typo_in_approve_is_an_error(sim: Simulator, tools: Any) -> None:
+    """It must not let calls run. It is one also where there are no calls."""
+    for ask in (claude.ask, claude.submit, lambda *args, **kwargs: asyncio.run(_ask_async(*args, **kwargs))):
+        with pytest.raises(ConfigurationError, match=r"not 'nevr'\. Nothing was sent\.|ask_async"):
+            ask("Hello", approve="nevr", **tools)
 
     assert sim.requests == []
 

@@ -233,7 +233,7 @@ def test_a_panel_is_one_short_line_where_there_are_no_widgets() -> None:
 
 def test_a_panel_asks_or_does_not() -> None:
     """Other values of `approve` are errors."""
-    with pytest.raises(ConfigurationError, match="always"):
+    with pytest.raises(ConfigurationError, match=r"not 'always'\. Nothing was sent\."):
         PromptPanel(tools=[len_of], approve="always")  # type: ignore[arg-type]
 
 

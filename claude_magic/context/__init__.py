@@ -17,6 +17,7 @@ from ._names import (
     names_of,
     resolve_name,
     root_of,
+    why_not_bindable,
 )
 from ._pictures import Lifted, image_block
 from ._prompt import NullValueError, describe_name, interpolate, names_in, row_prompt

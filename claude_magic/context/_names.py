@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import keyword
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from types import ModuleType
@@ -48,6 +50,27 @@ def last_reply_in(shell: Any) -> str:
 def is_history(name: str) -> bool:
     """Return whether a name is one of IPython's for inputs and outputs, such as `_`, `In` or `_i3`."""
     return bool(_HISTORY.fullmatch(name))
+
+
+# Names that IPython binds and reads, including `_` and the history, and those of the interpreter, such as `__name__`.
+_IPYTHONS: Final = (
+    r"In|Out|get_ipython|exit|quit|display|_+|_\d+|_i+|_i\d+|_[dios]h|_exit_code|__\w+__|__builtin__"
+)
+_OURS: Final = ("claude", "Err")
+
+
+def why_not_bindable(name: str) -> str:
+    """Return why a name cannot become a variable of the user's: "list is taken, and …"; "" if it can.
+
+    Code can assign to it, and it is no builtin and no name that IPython or this package uses.
+    """
+    if keyword.iskeyword(name):
+        return f"{name} is a Python keyword"
+    if not name.isidentifier():
+        return "a name has letters, digits and _, no digit first"
+    if hasattr(builtins, name) or re.fullmatch(_IPYTHONS, name, re.ASCII) or name in _OURS:
+        return f"{name} is taken, and code that uses it would break"
+    return ""
 
 
 def closest_name(word: str, names: Iterable[str], *, likeness: float = _LIKENESS) -> str | None:

@@ -3,7 +3,7 @@
 Surfaces made of widgets are in `claude_magic.display.widgets`, which imports ipywidgets.
 """
 
-from ._buttons import AnswerActions, ApprovalButtons, is_variable_name, new_cell
+from ._buttons import AnswerActions, ApprovalButtons, keep_answer, new_cell
 from ._frames import (
     FRAME_INTERVAL,
     IDLE_INTERVAL,

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
-import keyword
 import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from ..client import ClaudeError
+from ..client import ClaudeError, ConfigurationError
+from ..context import why_not_bindable
 from ..render import HIDDEN_IN_CELL, neutralise_markdown, render_approval
 from ..runtime import Reply
 from ..schema import escape_hidden, find_code, join_code
@@ -141,20 +141,17 @@ class AnswerActions:
         reply, retry = self._offers.get(cell_id, (None, None))
         if reply is None:
             return
-        if action == "copy":
-            self._page.copy(cell_id, reply.text)
-        elif action == "insert":
-            self._page.insert(cell_id, *new_cell(reply.text))
-        elif action == "keep" and not is_variable_name(name):
-            self._page.tell(cell_id, f"{name!r} cannot be the name of a variable.")
-        elif action == "keep":
-            self._shell.push({name: reply})
-            self._page.tell(cell_id, f"{name} is this answer now.")
-        elif action == "retry" and retry is not None:
-            try:
+        try:
+            if action == "copy":
+                self._page.copy(cell_id, reply.text)
+            elif action == "insert":
+                self._page.insert(cell_id, *new_cell(reply.text))
+            elif action == "keep":
+                self._page.tell(cell_id, keep_answer(self._shell, name, reply))
+            elif action == "retry" and retry is not None:
                 retry()
-            except ClaudeError as error:
-                self._page.tell(cell_id, error.message)
+        except ClaudeError as error:
+            self._page.tell(cell_id, error.message)
 
 
 class NewCell(NamedTuple):
@@ -175,6 +172,13 @@ def new_cell(text: str) -> NewCell:
     return NewCell(shown, "code", "" if shown == code else HIDDEN_IN_CELL)
 
 
-def is_variable_name(name: str) -> bool:
-    """Whether a name is valid for a variable."""
-    return name.isidentifier() and not keyword.iskeyword(name)
+def keep_answer(shell: Any, name: str, reply: Reply) -> str:
+    """Bind a variable of a shell to an answer. Return a sentence that says so.
+
+    Raises:
+        ConfigurationError: The name cannot become a variable of the user's. Nothing has changed.
+    """
+    if why := why_not_bindable(name):
+        raise ConfigurationError(f"{name!r} cannot be the name of a variable of yours: {why}.")
+    shell.push({name: reply})
+    return f"{name} is this answer now."

@@ -5,7 +5,6 @@ A converter raises `ValueError` with a message that continues the value's name: 
 
 from __future__ import annotations
 
-import builtins
 import json
 import keyword
 import re
@@ -110,9 +109,6 @@ MOST_COMPARED = 6
 # A model name in the notation of `%%ai` and LangChain. A colon alone does not show it: local models have one too (llama3:8b).
 _PROVIDER = r"anthropic(-chat)?:(?P<model>.*)"
 _CELL_RANGE = r"all|none|-?\d+(:(-?\d+)?)?|:-?\d+"
-# Names that IPython binds and reads, including `_` and the history, and those of the interpreter, such as `__name__`.
-_IPYTHONS = r"In|Out|get_ipython|exit|quit|display|_+|_\d+|_i+|_i\d+|_[dios]h|_exit_code|__\w+__|__builtin__"
-_OURS = ("claude", "Err")
 _THREAD = r"\w[\w.-]*"
 _NUMBER = r"\d{1,9}"
 _AMOUNT = r"\$?(\d{1,9}(\.\d*)?|\.\d+)"
@@ -164,13 +160,11 @@ def input_name(text: str) -> str:
 
 
 def variable_name(text: str) -> str:
-    """Check a variable name: it can be assigned to, and is not a builtin, nor used by IPython or this package."""
-    if keyword.iskeyword(text):
-        raise ValueError("is the name of a variable, and that is a Python keyword")
-    if not text.isidentifier():
-        raise ValueError("is the name of a variable: letters, digits and _, no digit first")
-    if hasattr(builtins, text) or re.fullmatch(_IPYTHONS, text, re.ASCII) or text in _OURS:
-        raise ValueError(f"is a name of your own; {text} is taken, and code that uses it would break")
+    """Check the name of a variable that is to be bound."""
+    from ..context import why_not_bindable  # late: importing it would slow down loading the extension
+
+    if why := why_not_bindable(text):
+        raise ValueError(f"is the name of a variable of your own; {why}")
     return text
 
 

@@ -11,7 +11,7 @@ from ipywidgets import HTML, Button, HBox, Layout, Text, VBox
 
 from ..client import ConfigurationError
 from ..context import last_reply_in
-from ..display import frame_loop, interval_after, is_variable_name, new_cell, route_to_subshell
+from ..display import frame_loop, interval_after, keep_answer, new_cell, route_to_subshell
 from ..display.widgets import BlockColumn, close_all
 from ..render import Exchange, render_footer, render_question
 from ..runtime import Phase, Question, Reply, ReplySnapshot
@@ -80,15 +80,10 @@ class ActionRow(HBox):
 
     def _on_name(self, _change: object) -> None:
         name = self._name.value.strip()
-        if not name:
-            return
-        if not is_variable_name(name):
-            self._note.show(f"{name!r} cannot be the name of a variable.")
-            return
-        get_ipython().push({name: self._reply})
-        self._name.layout.display = "none"
-        self._name.value = ""
-        self._note.show(f"{name} is this answer now.")
+        if name:
+            self._note.show(keep_answer(get_ipython(), name, self._reply))
+            self._name.layout.display = "none"
+            self._name.value = ""
 
 
 def _button(label: str, tooltip: str, on_click: Callable[[Button], None]) -> Button:

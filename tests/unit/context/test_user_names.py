@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from claude_magic.context import UserNames
+from claude_magic.context import UserNames, why_not_bindable
 
 
 @pytest.fixture
@@ -87,3 +87,24 @@ def test_the_users_variables_hide_extra_names(namespace: dict[str, Any], names: 
 def test_the_view_shows_no_values(names: UserNames) -> None:
     """Its repr may end up in a log."""
     assert repr(names) == "UserNames(10 names)"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("mean", ""),
+        ("résumé", ""),
+        ("match", ""),
+        ("class", "class is a Python keyword"),
+        ("a b", "a name has letters, digits and _, no digit first"),
+        ("2x", "a name has letters, digits and _, no digit first"),
+        ("", "a name has letters, digits and _, no digit first"),
+        ("list", "list is taken, and code that uses it would break"),
+        ("In", "In is taken, and code that uses it would break"),
+        ("_", "_ is taken, and code that uses it would break"),
+        ("claude", "claude is taken, and code that uses it would break"),
+    ],
+)
+def test_why_a_name_cannot_become_a_variable(name: str, why: str) -> None:
+    """The reason completes a sentence."""
+    assert why_not_bindable(name) == why

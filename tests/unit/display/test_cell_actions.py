@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from claude_magic.display import is_variable_name, new_cell
+from claude_magic.display import AnswerActions, new_cell
 from claude_magic.display.widgets import CellActions, close_all
 
 
@@ -105,7 +106,22 @@ def test_an_answer_becomes_a_cell_of_its_code_or_of_its_text(text: str, cell: tu
     assert new_cell(text) == cell
 
 
-@pytest.mark.parametrize(("name", "is_one"), [("mean", True), ("class", False), ("a b", False), ("", False)])
-def test_what_can_be_the_name_of_a_variable(name: str, is_one: bool) -> None:
-    """The rule is Python's."""
-    assert is_variable_name(name) is is_one
+def test_an_answer_becomes_a_variable_unless_its_name_is_taken(page: Page) -> None:
+    """The rule is that of `-o`. The page shows what was done, or why nothing was."""
+    bound: dict[str, Any] = {}
+    answer: Any = SimpleNamespace(text="Hello")
+    actions = AnswerActions(SimpleNamespace(push=bound.update))
+    actions.offer("a", answer, None)
+
+    for name in ("list", "claude", "In", "_", "mean"):
+        actions._act("a", "keep", name)
+    actions.close()
+
+    taken = (
+        "{0!r} cannot be the name of a variable of yours: {0} is taken, and code that uses it would break."
+    )
+    assert bound == {"mean": answer}
+    assert [each["text"] for each in page.sent] == [
+        *map(taken.format, ("list", "claude", "In", "_")),
+        "mean is this answer now.",
+    ]

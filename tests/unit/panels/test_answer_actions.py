@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from claude_magic.client import ConfigurationError
+from claude_magic.panels import _exchange
 from claude_magic.panels._exchange import ActionRow
 
 
@@ -55,3 +57,22 @@ def test_prose_in_a_new_cell_shows_what_is_hidden() -> None:
     inserted, _ = press_new_cell("Pay to \u202eecilA")
 
     assert inserted == [("Pay to ⟦U+202E⟧ecilA", "markdown")]
+
+
+def test_an_answer_becomes_a_variable_unless_its_name_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule is that of `-o`. A refused name stays in its field."""
+    bound: dict[str, Any] = {}
+    told: list[str] = []
+    monkeypatch.setattr(_exchange, "get_ipython", lambda: SimpleNamespace(push=bound.update))
+    field = SimpleNamespace(value="list", layout=SimpleNamespace(display=None))
+    row: Any = SimpleNamespace(_reply="an answer", _name=field, _note=SimpleNamespace(show=told.append))
+
+    with pytest.raises(ConfigurationError, match="list is taken"):
+        ActionRow._on_name(row, None)
+    assert (field.value, field.layout.display, bound) == ("list", None, {})
+
+    field.value = " mean "
+    ActionRow._on_name(row, None)
+
+    assert (field.value, field.layout.display, bound) == ("", "none", {"mean": "an answer"})
+    assert told == ["mean is this answer now."]

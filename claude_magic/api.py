@@ -143,7 +143,8 @@ class AskOptions(_AnswerOptions, total=False):
     """Options of a question. The settings supply those that are left out.
 
     Attributes:
-        thread: Conversation to continue; without one, the question belongs to no conversation.
+        thread: Conversation to continue, created at its first use: one word of letters, digits, _ . and -. Without one, the
+            question belongs to no conversation.
         replay: "auto" answers from the cassette and records the rest, "only" sends nothing, "record" asks again, "off" does neither.
         tools: Functions that Claude may call. They run on the thread that called `ask`, or on the event loop that
             awaits `ask_async`.

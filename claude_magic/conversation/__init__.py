@@ -13,6 +13,7 @@ from ._saving import (
 from ._tree import (
     CUT_SHORT,
     MAIN_THREAD,
+    THREAD_NAME,
     Cleared,
     Conversations,
     Forest,
@@ -20,5 +21,7 @@ from ._tree import (
     Thread,
     ThreadSummary,
     Turn,
+    check_thread_name,
     fingerprint_of,
+    is_thread_name,
 )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..client import ConfigurationError, counted, mended
-from ._tree import CUT_SHORT, MAIN_THREAD, Forest, Thread, Turn, split_key
+from ._tree import CUT_SHORT, MAIN_THREAD, Forest, Thread, Turn, split_key, with_thread_names
 
 FORMAT = "claude_magic conversations"
 VERSION = 1
@@ -76,7 +76,7 @@ def save_forest(forest: Forest, path: Path) -> int:
 
 
 def load_forest(path: Path) -> Forest:
-    """Read turns and threads from a file written by `save_forest`.
+    """Read turns and threads from a file written by `save_forest`. Threads get the names of `with_thread_names`.
 
     Raises:
         ConfigurationError: The file is unreadable, damaged or has another format; the message names the place.
@@ -102,7 +102,7 @@ def load_forest(path: Path) -> Forest:
         raise ConfigurationError(
             f"{path} is damaged: something in it has the wrong type ({error}). Nothing was loaded."
         ) from None
-    return forest
+    return with_thread_names(forest)
 
 
 def _write_atomically(path: Path, data: bytes) -> None:
@@ -418,7 +418,8 @@ def restore(
                 thread.cells[turn.cell] = turn.id
     unanswered = sum(_is_unanswered(cell, prompt_of) for cell in document["cells"])
     notes = _notes_on_restored(edited_questions, edited=edited, more=more, unanswered=unanswered)
-    return Restored(forest=Forest(turns=turns, threads=threads), notes=tuple(notes))
+    forest = with_thread_names(Forest(turns=turns, threads=threads))
+    return Restored(forest=forest, notes=tuple(notes))
 
 
 def _notes_on_restored(

@@ -136,11 +136,13 @@ class Forest:
         turns: The turns by id, oldest first.
         threads: The threads by name.
         numbers: The numbers that `Conversations` gave the turns, by id; empty in a forest from a file.
+        renamed: The names of threads that have another name than in the file, by their names there.
     """
 
     turns: Mapping[str, Turn]
     threads: Mapping[str, Thread]
     numbers: Mapping[str, int] = field(default_factory=dict, compare=False)
+    renamed: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def path(self, turn_id: str | None) -> Iterator[Turn]:
         """Yield the turns from the given one up to the root."""
@@ -302,6 +304,47 @@ def _is_same(one: Turn, other: Turn) -> bool:
 
 MAIN_THREAD = "main"
 """The thread of cells that do not name one."""
+THREAD_NAME: Final = "one word of letters, digits, _ . and -"
+"""What the name of a thread is, for messages."""
+
+
+def is_thread_name(name: object) -> bool:
+    """Return whether a thread can have this name."""
+    return isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name) is not None
+
+
+def check_thread_name(name: str) -> str:
+    """Return the name of a thread.
+
+    Raises:
+        ConfigurationError: No thread can have this name.
+    """
+    if not is_thread_name(name):
+        shown = repr(name[:60] if isinstance(name, str) else name)
+        raise ConfigurationError(
+            f"{shown} cannot be the name of a thread: it is {THREAD_NAME}. Nothing was sent."
+        )
+    return name
+
+
+def with_thread_names(forest: Forest) -> Forest:
+    """Return the forest with other names for threads that cannot have theirs: earlier versions allowed any name in Python."""
+    names = dict.fromkeys([*forest.threads, *(turn.thread for turn in forest.turns.values())])
+    renamed: dict[str, str] = {}
+    for name in names:
+        if not is_thread_name(name):
+            stem = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "thread"
+            numbered = (f"{stem}-{number}" for number in itertools.count(2))
+            taken = {MAIN_THREAD, *forest.threads, *renamed.values()}
+            renamed[name] = next(each for each in itertools.chain([stem], numbered) if each not in taken)
+    if not renamed:
+        return forest
+    turns = {
+        turn.id: replace(turn, thread=renamed[turn.thread]) if turn.thread in renamed else turn
+        for turn in forest.turns.values()
+    }
+    threads = {renamed.get(name, name): thread for name, thread in forest.threads.items()}
+    return replace(forest, turns=turns, threads=threads, renamed=renamed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,8 +405,11 @@ class Conversations:
             cell: The key of the cell that asks, or None.
             is_new: Whether to begin at the root.
             is_side_branch: Whether to keep the turn on its own branch: the cell asks another question in the same place.
+
+        Raises:
+            ConfigurationError: No thread can have this name.
         """
-        name = thread or MAIN_THREAD
+        name = MAIN_THREAD if thread is None else check_thread_name(thread)
         with self._lock:
             known = self._threads.get(name) or Thread()
             place = find_place(self._turns, known, name=name, cell=cell, is_new=is_new)
@@ -525,8 +571,9 @@ class Conversations:
             cell: The key of the cell that makes it, or None.
 
         Raises:
-            ConfigurationError: A thread of that name has turns and was made by another cell.
+            ConfigurationError: No thread can have this name, or a thread that has it has turns and was made by another cell.
         """
+        check_thread_name(name)
         with self._lock:
             known = self._threads.get(name) or Thread()
             is_in_use = known.head is not None or any(turn.thread == name for turn in self._turns.values())

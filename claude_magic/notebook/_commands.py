@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ._options import OPTION_GROUPS, OPTION_SPECS, closest, is_thread_name
+from ._options import OPTION_GROUPS, OPTION_SPECS, closest
 
 if TYPE_CHECKING:
     from ._cell import Cell, Scope
@@ -79,6 +79,8 @@ def _likely_thread(text: str, scope: Scope) -> str | None:
 
 
 def _new_thread(text: str, _scope: Scope) -> str | None:
+    from ..conversation import is_thread_name  # late, as above
+
     return text if is_thread_name(text) else None
 
 

@@ -109,7 +109,6 @@ MOST_COMPARED = 6
 # A model name in the notation of `%%ai` and LangChain. A colon alone does not show it: local models have one too (llama3:8b).
 _PROVIDER = r"anthropic(-chat)?:(?P<model>.*)"
 _CELL_RANGE = r"all|none|-?\d+(:(-?\d+)?)?|:-?\d+"
-_THREAD = r"\w[\w.-]*"
 _NUMBER = r"\d{1,9}"
 _AMOUNT = r"\$?(\d{1,9}(\.\d*)?|\.\d+)"
 _FIELD = r"[A-Za-z_]\w*(\.\w+)*"
@@ -208,14 +207,11 @@ def system_prompt(text: str) -> str:
 
 def thread_name(text: str) -> str:
     """Check the name of a conversation."""
+    from ..conversation import THREAD_NAME, is_thread_name  # late, as above
+
     if not is_thread_name(text):
-        raise ValueError("is one word of letters, digits, _ . and -")
+        raise ValueError(f"is {THREAD_NAME}")
     return text
-
-
-def is_thread_name(text: str) -> bool:
-    """Return whether a word can be the name of a conversation."""
-    return bool(re.fullmatch(_THREAD, text))
 
 
 def cell_range(text: str) -> str:

@@ -17,6 +17,7 @@ from IPython.display import display
 from ..client import BucketState, ConfigurationError, as_sentence, counted
 from ..conversation import (
     MAIN_THREAD,
+    THREAD_NAME,
     Forest,
     ThreadSummary,
     load_forest,
@@ -191,6 +192,8 @@ def load(cell: Cell, arguments: Mapping[str, str]) -> None:
     cell.front_end.say(
         f"Loaded: {counted(len(forest.turns), 'turn')}. These threads continue where they were saved: {names or 'none'}."
     )
+    for line in _notes_on_renamed_threads(forest):
+        cell.front_end.say(line)
 
 
 def _load_notebook(cell: Cell, path: Path) -> None:
@@ -220,10 +223,16 @@ def _load_notebook(cell: Cell, path: Path) -> None:
     lines = [
         f"Loaded from {path.name}, as saved at {saved_at}: {counted(len(turns), 'turn')} in {', '.join(restored.forest.threads)}.{ends}",
         *restored.notes,
+        *_notes_on_renamed_threads(restored.forest),
         *_notes_on_moved_threads(before, now),
     ]
     for line in lines:
         cell.front_end.say(line)
+
+
+def _notes_on_renamed_threads(forest: Forest) -> Iterator[str]:
+    for name, new in forest.renamed.items():
+        yield f"The thread {excerpt(name, _EXCERPT_CHARS)!r} is called {new} here: a name is {THREAD_NAME}."
 
 
 def _notes_on_moved_threads(before: Forest, now: Forest) -> Iterator[str]:

@@ -27,6 +27,7 @@ from ipywidgets import (
 
 from ..client import BucketState, ClaudeError, ConfigurationError
 from ..context import Collected, attach, content_of, interpolate, join, names_of, notes_on, refusal
+from ..conversation import check_thread_name
 from ..display import route_to_subshell
 from ..render import render_error, render_line
 from ..runtime import EFFORTS, SHORT_NAMES, Question, Settings
@@ -89,8 +90,6 @@ class Attachments(HBox):
 
 
 _MOST_TOKENS = 1_000_000
-_THREAD = re.compile(r"\w[\w.-]*")
-"""The same rule as for `--thread`, so that cells can continue the thread."""
 
 
 class SettingsRow(VBox):
@@ -166,7 +165,7 @@ class SettingsRow(VBox):
         Raises:
             ConfigurationError: The text is not a valid name of a thread.
         """
-        return _checked_thread(self.typed_thread)
+        return check_thread_name(self.typed_thread)
 
     @property
     def typed_thread(self) -> str:
@@ -218,21 +217,13 @@ def _thread_field(thread: str, threads: Sequence[str]) -> Combobox:
         ConfigurationError: `thread` is not a valid name of a thread.
     """
     return Combobox(
-        value=_checked_thread(thread),
+        value=check_thread_name(thread),
         options=tuple(threads),
         description="Thread",
         tooltip="The conversation that questions belong to; panels and cells of one thread share it",
         placeholder=thread,
         continuous_update=False,
     )
-
-
-def _checked_thread(name: str) -> str:
-    if not _THREAD.fullmatch(name):
-        raise ConfigurationError(
-            f"{name[:60]!r} cannot be the name of a thread: it is one word of letters, digits, _ . and -. Nothing was sent."
-        )
-    return name
 
 
 logger = logging.getLogger("claude_magic.panels")

@@ -218,6 +218,22 @@ def test_a_saved_conversation_goes_on_in_another_kernel(notebook, start_kernel, 
     assert [turn["prompt"] for turn in saved["turns"]] == ["My name is Ada", "Two"]
 
 
+def test_a_saved_thread_with_an_impossible_name_goes_on_under_another(notebook, sim, tmp_path):
+    """Earlier versions took any name in Python. A line says what it is called now."""
+    path = tmp_path / "conversation.json"
+    notebook(a="%%claude --thread side\nOne", b=f"%claude save {path}", c="%claude clear side")
+    path.write_text(path.read_text().replace('"side"', '"my thread"'))
+
+    run = notebook(d=f"%claude load {path}")
+
+    assert [output["data"]["text/plain"] for output in run.outputs] == [
+        "Loaded: 1 turn. These threads continue where they were saved: my-thread.",
+        "The thread 'my thread' is called my-thread here: a name is one word of letters, digits, _ . and -.",
+    ]
+    notebook(e="%%claude --thread my-thread\nTwo")
+    assert asked(sim) == ["One", "Two"]
+
+
 def test_an_answer_cut_by_max_tokens_is_continued_to_a_whole(notebook, sim):
     """The history contains the partial answer, the question asks for the rest, and the reply is the whole answer."""
     notebook(a="!simulate max_tokens\nExplain the central limit theorem")

@@ -270,6 +270,19 @@ def test_a_typo_in_approve_is_an_error(sim: Simulator, tools: Any) -> None:
     assert sim.requests == []
 
 
+@pytest.mark.parametrize("name", ["my thread", "", "-x"])
+def test_a_thread_has_a_name_that_cells_can_use(sim: Simulator, name: str) -> None:
+    """Otherwise `--thread` and panels could not continue it."""
+    for ask in (claude.ask, claude.submit, lambda *args, **kwargs: asyncio.run(_ask_async(*args, **kwargs))):
+        with pytest.raises(
+            ConfigurationError, match=r"cannot be the name of a thread: .* Nothing was sent\."
+        ):
+            ask("Hello", thread=name)
+
+    assert sim.requests == []
+    assert name not in [each.name for each in claude.runtime.conversations.threads()]
+
+
 def test_a_typo_in_an_option_is_an_error(sim: Simulator) -> None:
     """Ignoring it would change the question."""
     with pytest.raises(TypeError, match="'tool'"):

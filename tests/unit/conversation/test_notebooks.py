@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +255,16 @@ def test_an_answer_in_several_outputs_is_read_from_their_markdown() -> None:
     (answer,) = saved_answers({"cells": [panel]})
     assert answer.text == texts[0][:5]
     assert notes_on(panel) == ("1 answer was edited in the file and is used as it is there.",)
+
+
+def test_a_thread_with_a_name_that_is_no_longer_possible_is_restored_under_another() -> None:
+    """Earlier versions took any name in Python."""
+    before = Conversations()
+    turns = [
+        replace(ask(before, prompt, prompt, thread="side"), thread="my thread") for prompt in ("One", "Two")
+    ]
+
+    after = after_a_restart(*map(answered, turns))
+
+    assert said(after, thread="my-thread") == ["One", "Two"]
+    assert [each.name for each in after.threads()] == ["main", "my-thread"]

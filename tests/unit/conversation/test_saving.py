@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from talks import ask, said
 
 from claude_magic.client import ConfigurationError, mended
-from claude_magic.conversation import Conversations, load_forest, save_forest
+from claude_magic.conversation import Conversations, Forest, load_forest, save_forest
 
 
 def conversations_of(*prompts: str) -> Conversations:
@@ -69,6 +70,39 @@ def test_loaded_threads_continue_and_existing_turns_are_kept(tmp_path: Path) -> 
     (summary,) = conversations.threads()
     assert (summary.turns, summary.head and summary.head.prompt) == (2, "two")
     assert len(conversations.forest().turns) == 3
+
+
+def with_odd_names(path: Path, **names: str) -> Forest:
+    """Return the forest of a file in which threads have other names, as an earlier version may have saved it."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["threads"] = {names.get(name, name): each for name, each in document["threads"].items()}
+    for turn in document["turns"]:
+        turn["thread"] = names.get(turn["thread"], turn["thread"])
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return load_forest(path)
+
+
+def test_a_thread_with_a_name_that_is_no_longer_possible_is_loaded_under_another(tmp_path: Path) -> None:
+    """Earlier versions took any name in Python. Nothing is lost, no thread is replaced, and loading twice adds nothing."""
+    path = tmp_path / "talk.json"
+    before = Conversations()
+    for thread in ("main", "a-b", "spaced", "dotted", "signs"):
+        ask(before, f"in {thread}", thread=thread)
+    save_forest(before.forest(), path)
+    conversations = Conversations()
+
+    for _ in range(2):
+        conversations.adopt(with_odd_names(path, spaced="a b", dotted=".main.", signs="?!"))
+
+    assert [(each.name, each.turns) for each in conversations.threads()] == [
+        (name, 1) for name in ("main", "a-b", "a-b-2", "main-2", "thread")
+    ]
+    assert said(conversations, thread="a-b-2") == ["in spaced"]
+    assert said(conversations, thread="main-2") == ["in dotted"]
+    assert said(conversations, thread="thread") == ["in signs"]
+    assert {turn.thread: turn.prompt for turn in conversations.forest().turns.values()}["a-b"] == "in a-b"
+    assert len(conversations.forest().turns) == 5
+    assert with_odd_names(path).renamed == {"a b": "a-b-2", ".main.": "main-2", "?!": "thread"}
 
 
 def test_loading_after_undo_restores_the_turns(tmp_path: Path) -> None:

@@ -267,3 +267,17 @@ def test_an_unknown_number_is_an_error_and_changes_nothing() -> None:
     with pytest.raises(ConfigurationError, match=r"There is no turn 7: %claude history shows"):
         conversations.switch(7)
     assert said(conversations) == ["one"]
+
+
+@pytest.mark.parametrize("name", ["", " ", "one two", "-x", ".x", "a/b", "x\n", 5])
+def test_a_thread_has_a_name_of_one_word(name: str) -> None:
+    """For a question and for a fork, so that `--thread` and panels can continue each thread. Nothing is changed."""
+    conversations = Conversations()
+
+    for act in (lambda: conversations.place(thread=name), lambda: conversations.fork(name)):
+        with pytest.raises(
+            ConfigurationError, match="cannot be the name of a thread: it is one word of letters"
+        ):
+            act()
+
+    assert [each.name for each in conversations.threads()] == ["main"]

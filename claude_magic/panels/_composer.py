@@ -13,7 +13,6 @@ from typing import Any
 from IPython import get_ipython
 from ipywidgets import (
     HTML,
-    BoundedIntText,
     Button,
     Combobox,
     Dropdown,
@@ -89,9 +88,6 @@ class Attachments(HBox):
             yield name, attach(name, names)
 
 
-_MOST_TOKENS = 1_000_000
-
-
 class SettingsRow(VBox):
     """The folded row of options. Empty fields follow the settings of the kernel.
 
@@ -101,7 +97,7 @@ class SettingsRow(VBox):
         threads: The existing threads.
         model: The initial model; None for the settings'. The same holds for the following.
         effort: The initial effort.
-        max_tokens: The initial maximum of tokens.
+        max_tokens: The initial maximum of tokens, as in `Settings`.
         system: The initial system prompt.
         on_change: Called when another thread or model is chosen.
     """
@@ -118,7 +114,6 @@ class SettingsRow(VBox):
         system: str | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self._usual_max_tokens = settings.max_tokens
         self._model = Combobox(
             value=model or "",
             options=tuple(SHORT_NAMES),
@@ -132,12 +127,12 @@ class SettingsRow(VBox):
             description="Thinking",
             tooltip="Whether the model thinks first, and a summary of that is shown",
         )
-        self._max_tokens = BoundedIntText(
-            value=max_tokens or settings.max_tokens,
-            min=1,
-            max=_MOST_TOKENS,
+        # Not a field for numbers: those cannot be empty, and change a number that they do not allow.
+        self._max_tokens = Text(
+            value="" if max_tokens is None else str(max_tokens),
+            placeholder=str(settings.max_tokens),
             description="Max tokens",
-            tooltip="Maximum tokens of an answer, including thinking",
+            tooltip="Maximum tokens of an answer, including thinking; empty for the default",
         )
         self._system = Textarea(
             value=system or "",
@@ -183,12 +178,11 @@ class SettingsRow(VBox):
 
     def options(self) -> dict[str, Any]:
         """Return the chosen options by name, without those left at their default."""
-        most = self._max_tokens.value
         chosen = {
             "model": self._model.value.strip(),
             "effort": self._effort.value,
             "thinking": self._thinking.value,
-            "max_tokens": None if most == self._usual_max_tokens else most,
+            "max_tokens": self._max_tokens.value.strip(),
             "system": self._system.value.strip(),
         }
         return {name: value for name, value in chosen.items() if value}

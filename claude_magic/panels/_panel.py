@@ -69,6 +69,7 @@ class PromptPanel(VBox):
     ) -> None:
         self._is_asked = needs_approval(approve)
         self._runtime = get_runtime()
+        self._runtime.settings({"max_tokens": max_tokens})  # raises if it is not valid
         values = self._runtime.settings().values
         self._toolbox = None if tools is None else Toolbox.of(tools)
         self._numbers = itertools.count(1)

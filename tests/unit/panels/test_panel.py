@@ -20,7 +20,7 @@ from claude_magic.conversation import saved_answers
 from claude_magic.panels import PromptPanel, _browser_side
 from claude_magic.panels._composer import describe_limiter
 from claude_magic.panels._tools import PanelApproval
-from claude_magic.runtime import close_runtime
+from claude_magic.runtime import close_runtime, get_runtime
 from claude_magic.simulator import Simulator
 from claude_magic.tools import ToolCall
 
@@ -110,6 +110,51 @@ def test_options_of_a_panel_are_asked_with(sim: Simulator) -> None:
     assert body["max_tokens"] == 321
     assert body["output_config"] == {"effort": "low"}
     assert "Be brief." in str(body["system"])
+
+
+@pytest.mark.parametrize("most", [2_000_000, 10_000_000])
+def test_a_panel_lowers_no_maximum_of_tokens(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Neither that of the settings nor that of its argument."""
+    monkeypatch.setenv("CLAUDE_MAGIC_MAX_TOKENS", str(most))
+    usual = PromptPanel()
+    monkeypatch.delenv("CLAUDE_MAGIC_MAX_TOKENS")
+    chosen = PromptPanel(max_tokens=most)
+
+    assert usual._settings._max_tokens.placeholder == str(most)
+    assert "max_tokens" not in usual._settings.options()
+    assert get_runtime().settings(chosen._settings.options()).values.max_tokens == most
+
+
+def test_an_explicit_maximum_of_tokens_does_not_follow_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if it is that of the settings when the panel is made."""
+    panel = PromptPanel(max_tokens=get_runtime().settings().values.max_tokens)
+    monkeypatch.setenv("CLAUDE_MAGIC_MAX_TOKENS", "77")
+
+    assert get_runtime().settings(panel._settings.options()).values.max_tokens != 77
+
+
+@pytest.mark.parametrize("most", [0, -5, 20_000_000])
+def test_an_impossible_maximum_of_tokens_is_an_error(most: int) -> None:
+    """It is raised immediately, and not replaced."""
+    with pytest.raises(ConfigurationError, match=f"max_tokens is {most} and cannot be used"):
+        PromptPanel(max_tokens=most)
+
+
+def test_a_typed_maximum_of_tokens_is_sent_or_an_error(sim: Simulator) -> None:
+    """Empty, the settings apply."""
+    panel = PromptPanel(max_tokens=77)
+    for typed in ("many", "0"):
+        panel._settings._max_tokens.value = typed
+        with pytest.raises(ConfigurationError, match=f"max_tokens is '{typed}' and cannot be used"):
+            panel.ask("Hello")
+    assert sim.requests == []
+
+    for typed in (" 321 ", ""):
+        panel._settings._max_tokens.value = typed
+        panel.ask("Hello").result(timeout=120)
+
+    usual = get_runtime().settings().values.max_tokens
+    assert [request.body["max_tokens"] for request in sim.requests] == [321, usual]
 
 
 def test_an_effort_that_does_not_exist_is_an_error() -> None:

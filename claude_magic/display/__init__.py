@@ -7,6 +7,7 @@ from ._buttons import AnswerActions, ApprovalButtons, keep_answer, new_cell
 from ._frames import (
     FRAME_INTERVAL,
     IDLE_INTERVAL,
+    PANEL_FRAME_INTERVAL,
     Debounce,
     Followed,
     FrameLoop,

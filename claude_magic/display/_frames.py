@@ -24,6 +24,8 @@ logger = logging.getLogger("claude_magic.display")
 
 FRAME_INTERVAL: Final = 1 / 13
 """Seconds between frames. Some frames send two displays; in total they stay below 15 per second."""
+PANEL_FRAME_INTERVAL: Final = 1 / 10
+"""Seconds between frames of a panel, where some send two or three widgets: in total they stay below 15 per second, too."""
 LONGEST_INTERVAL: Final = 1 / 2
 IDLE_INTERVAL: Final = 1.0
 TAIL_CHARS_PER_SECOND: Final = 25_000

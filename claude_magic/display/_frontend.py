@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..context import last_reply_in
 from ..render import Bundle, render_notice
+from ..schema import reveal
 from ..tools import interruptible_read
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ _VISIBLE = {
 
 def without_controls(text: str) -> str:
     """Make escape sequences visible, which a terminal would interpret: text and names from a server are untrusted."""
-    from ..schema import reveal
-
     return reveal(text.translate(_VISIBLE))
 
 

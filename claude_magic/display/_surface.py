@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar
 
 from ..render import (
     LAST,
@@ -39,7 +39,41 @@ if TYPE_CHECKING:
     from .widgets import LiveView
 
 
-class AnswerContent:
+_Shown = TypeVar("_Shown", contravariant=True)
+
+
+class Content(Protocol[_Shown]):
+    """What is shown of snapshots of one kind: of a reply, or of a comparison.
+
+    Attributes:
+        chars_per_second: Maximum data rate in characters of HTML, if each frame sends the whole content.
+        is_whole: Whether a frame has a single slot with all content.
+        remote_images: Whether to load images from other hosts.
+        remark: How to stop; "" for no remark.
+    """
+
+    chars_per_second: int
+    is_whole: bool
+    remote_images: bool
+    remark: str
+
+    def slots(self, snapshot: _Shown, /) -> Sequence[str]:
+        """Return a frame as pieces of HTML, of which only the last may still change."""
+
+    def final(self, snapshot: _Shown, /) -> Bundle:
+        """Return the final output."""
+
+    def is_empty(self, snapshot: _Shown, /) -> bool:
+        """Whether there is no final output except the error of the cell."""
+
+    def silenced(self, snapshot: _Shown, /) -> str:
+        """Return the line that is shown if the prompt ends with a semicolon; "" for none."""
+
+    def columns(self, snapshot: _Shown, /) -> Sequence[Column]:
+        """Return the answers, each with the expression that holds it."""
+
+
+class AnswerContent(Content[ReplySnapshot]):
     """The content of one answer.
 
     Args:
@@ -49,10 +83,6 @@ class AnswerContent:
             whose error reports a failure.
         last: The expression that holds the last reply.
         cell: The id of the cell, if the page puts buttons under it; else "".
-
-    Attributes:
-        chars_per_second: Maximum data rate in characters of HTML, if each frame sends the whole content.
-        is_whole: Whether a frame has a single slot with all content.
     """
 
     chars_per_second = 200_000
@@ -75,11 +105,9 @@ class AnswerContent:
         self._frames = LiveFrames(remote_images=remote_images, remark=remark)
 
     def slots(self, snapshot: ReplySnapshot, /) -> Sequence[str]:
-        """Return a frame as pieces of HTML, of which only the last may still change."""
         return self._frames.slots(snapshot, time.monotonic())
 
     def final(self, snapshot: ReplySnapshot, /) -> Bundle:
-        """Return the final output."""
         # If the cell fails, its error is shown right below.
         shown = snapshot if self._kept_in else dataclasses.replace(snapshot, error=None)
         bundle = render_reply(shown, remote_images=self.remote_images, kept_in=self._kept_in or self._last)
@@ -89,18 +117,15 @@ class AnswerContent:
         return Bundle({**bundle.data, "text/html": marked}, bundle.metadata)
 
     def is_empty(self, snapshot: ReplySnapshot, /) -> bool:
-        """Whether there is no final output except the error of the cell."""
         has_content = snapshot.phase is Phase.COMPLETE or bool(snapshot.text or snapshot.thinking)
         return not (has_content or self._kept_in)
 
     def silenced(self, snapshot: ReplySnapshot, /) -> str:
-        """Return the line that is shown if the prompt ends with a semicolon; "" for none."""
         if not snapshot.text:
             return ""
         return f"{describe_facts(snapshot)} · hidden by the ; at the end, the answer is in _"
 
     def columns(self, snapshot: ReplySnapshot, /) -> Sequence[Column]:
-        """Return the answers, each with the expression that holds it."""
         return (Column(name="", kept_in=self._kept_in or self._last, answer=snapshot),)
 
 
@@ -112,8 +137,8 @@ class Compared(Protocol):
         """The answers, in the order in which the models were named."""
 
 
-class ComparisonContent:
-    """The content of several answers side by side. It offers the same as `AnswerContent`.
+class ComparisonContent(Content[Compared]):
+    """The content of several answers side by side.
 
     They share one display, so each frame sends the whole content again, including finished parts.
 
@@ -159,8 +184,6 @@ class ComparisonContent:
         return snapshot.columns
 
 
-Content = AnswerContent | ComparisonContent
-
 _MAX_CALL_CHARS = 160
 """Two lines of a typical terminal; the reply contains the whole result."""
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
@@ -179,7 +202,7 @@ class TerminalSurface:
     """
 
     def __init__(
-        self, stream: TextIO, content: Content, *, draws: bool = True, has_colors: bool = True
+        self, stream: TextIO, content: Content[Any], *, draws: bool = True, has_colors: bool = True
     ) -> None:
         self._draws = draws
         self._has_colors = has_colors
@@ -343,7 +366,7 @@ class OutputSurface:
     def __init__(
         self,
         publisher: Any,
-        content: Content,
+        content: Content[Any],
         *,
         owns_area: bool,
         is_live: bool = True,
@@ -480,7 +503,7 @@ class QuietSurface:
 
 def choose_surface(
     front_end: FrontEnd,
-    content: Content,
+    content: Content[Any],
     *,
     owns_area: bool,
     is_live: bool,
@@ -535,7 +558,7 @@ def remark_on_stopping(front_end: FrontEnd, *, is_awaited: bool) -> str:
     return _INTERRUPT if front_end.has_widgets and not (is_awaited and front_end.runs_clicks) else ""
 
 
-def publish_final(publisher: Any, content: Content, snapshot: Any) -> None:
+def publish_final(publisher: Any, content: Content[Any], snapshot: Any) -> None:
     """Show the output that is saved. An answer that failed without text leaves only the error of its cell."""
     if not content.is_empty(snapshot):
         bundle = content.final(snapshot)

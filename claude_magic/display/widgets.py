@@ -457,6 +457,8 @@ def stop_button(stop: Callable[[], None], *, hint: str) -> ipywidgets.HBox:
 class ApprovalBar(ipywidgets.VBox):
     """Buttons that decide on a tool call, shown below the call until then."""
 
+    children: tuple[Widget, ...]
+
     def __init__(self) -> None:
         super().__init__(_dom_classes=["claude-magic-approval"])
 
@@ -473,8 +475,8 @@ class ApprovalBar(ipywidgets.VBox):
 
     def hide(self) -> None:
         """Remove the buttons."""
-        shown: tuple[Widget, ...] = self.children
-        self._fill()
+        shown = self.children
+        self.children = ()
         close_all(shown)
 
     def _show(self, asked: AskedCall) -> None:
@@ -494,10 +496,7 @@ class ApprovalBar(ipywidgets.VBox):
         for button in row:
             button.on_click(press)
         route_to_subshell(*row)
-        self._fill(words, ipywidgets.HBox(row, _dom_classes=["claude-magic-verdicts"]))
-
-    def _fill(self, *widgets: Widget) -> None:
-        self.children = widgets
+        self.children = (words, ipywidgets.HBox(row, _dom_classes=["claude-magic-verdicts"]))
 
 
 class CellActions(anywidget.AnyWidget):

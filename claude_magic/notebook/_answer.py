@@ -177,7 +177,7 @@ def _surface(reply: Reply, line: Line, cell: Cell) -> Surface:
 
 
 def surface_in(
-    content: Content,
+    content: Content[Any],
     started: Followed,
     line: Line,
     cell: Cell,

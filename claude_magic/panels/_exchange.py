@@ -11,7 +11,14 @@ from ipywidgets import HTML, Button, HBox, Layout, Text, VBox
 
 from ..client import ConfigurationError
 from ..context import last_reply_in
-from ..display import frame_loop, interval_after, keep_answer, new_cell, route_to_subshell
+from ..display import (
+    PANEL_FRAME_INTERVAL,
+    frame_loop,
+    interval_after,
+    keep_answer,
+    new_cell,
+    route_to_subshell,
+)
 from ..display.widgets import BlockColumn, close_all
 from ..render import Exchange, render_footer, render_question
 from ..runtime import Phase, Question, Reply, ReplySnapshot
@@ -92,9 +99,6 @@ def _button(label: str, tooltip: str, on_click: Callable[[Button], None]) -> But
     return button
 
 
-FRAME_INTERVAL: Final = 1 / 10
-"""Seconds between frames. Some frames send two or three widgets; in total they stay below 15 per second."""
-
 BLOCK_CLASSES: Final = ("claude-magic-block", "jp-RenderedHTMLCommon")
 
 
@@ -157,7 +161,7 @@ class ExchangeView(VBox):
             if snapshot.phase.is_final:
                 self._finish(snapshot)
                 return 0.0
-            return interval_after(self._blocks.draw(snapshot), shortest=FRAME_INTERVAL)
+            return interval_after(self._blocks.draw(snapshot), shortest=PANEL_FRAME_INTERVAL)
 
     def remove(self) -> None:
         """Close the view. Later frames are not drawn."""

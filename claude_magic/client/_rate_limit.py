@@ -179,7 +179,7 @@ class TokenBucket:
     may use. While its queue is empty, the bucket is not bound to a loop.
 
     A subclass may allocate capacity elsewhere, as `RedisBucket` does. It sets `_is_local` to False meanwhile, and decides in
-    `_serve` which waiters are granted. `_joined`, `_left`, `_give_back` and `_loop_changed` are its hooks into the queue.
+    `_serve` which waiters are granted. `_joined`, `_left`, `_give_back`, `_loop_changed` and `_configure` are its hooks.
 
     Args:
         refill_rate: Capacity added per second; above 0. With amounts of 1, requests per second.
@@ -293,16 +293,15 @@ class TokenBucket:
             self._serve_queue()
 
     def reconfigure(self, refill_rate: float, capacity: float | None = None) -> None:
-        """Change rate and capacity. The level, limited to the new capacity, and the queue are kept.
+        """Change rate and capacity, if they are not those configured already.
 
-        A waiter whose amount exceeds the new capacity is granted when the bucket is full; the level is then negative.
+        The level, limited to the new capacity, and the queue are kept. A waiter whose amount exceeds the new capacity is
+        granted when the bucket is full; the level is then negative.
         """
-        now = self._clock()
-        level = self._level.at(now)
-        self.configured = _checked(refill_rate, capacity)
-        self._level = Level(*self.configured)
-        self._level.set(level, now)
-        self._serve_queue()
+        configured = _checked(refill_rate, capacity)
+        if configured != self.configured:
+            self.configured = configured
+            self._configure()
 
     @property
     def state(self) -> BucketState:
@@ -330,7 +329,7 @@ class TokenBucket:
     def restore(self, dumped: Mapping[str, Any]) -> None:
         """Take over level and pause of a previous bucket, but keep rate and capacity."""
         self._level, self._pause = Level(**dumped["level"]), Pause(**dumped["pause"])
-        self.reconfigure(*self.configured)
+        self._configure()
 
     def __repr__(self) -> str:
         state = self.state
@@ -381,6 +380,14 @@ class TokenBucket:
 
     def _loop_changed(self) -> None:
         """Called when the bucket is bound to another event loop; the queue is empty."""
+
+    def _configure(self) -> None:
+        """Use the configured rate and capacity, and keep the level."""
+        now = self._clock()
+        level = self._level.at(now)
+        self._level = Level(*self.configured)
+        self._level.set(level, now)
+        self._serve_queue()
 
     # The queue...
 

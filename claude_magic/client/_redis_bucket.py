@@ -181,15 +181,6 @@ class RedisBucket(TokenBucket):
         self._send_soon()
         super().resume()
 
-    def reconfigure(self, refill_rate: float, capacity: float | None = None) -> None:
-        """Change rate and capacity, for all processes; see `TokenBucket.reconfigure`."""
-        super().reconfigure(refill_rate, capacity)
-        if self._is_local:
-            self._take_share()
-        elif self._epoch is not None:
-            self._commands["configure"] = True
-            self._send_soon()
-
     async def aclose(self) -> None:
         """Close the connection, and give up all bookings. The next acquire connects again."""
         link, self._link = self._link, None
@@ -228,6 +219,14 @@ class RedisBucket(TokenBucket):
         self._link = None  # it was bound to the previous loop
         self._share_pace()
         self._reset()
+
+    def _configure(self) -> None:
+        super()._configure()
+        if self._is_local:
+            self._take_share()
+        elif self._epoch is not None:
+            self._commands["configure"] = True  # for all processes
+            self._send_soon()
 
     def _joined(self, waiter: Waiter) -> None:
         if not self._is_local and waiter.group not in self._gated:

@@ -249,7 +249,8 @@ class SharedClient:
     async def lend(self, connection: Connection) -> AsyncIterator[HTTPClaudeClient]:
         """Lend the client for a connection while the context is open."""
         lent = self._client_for(connection)
-        self._adapt_rate(lent.client.bucket, connection)
+        config = connection.config
+        lent.client.bucket.reconfigure(config.rate_limit_rps, config.rate_limit_capacity)
         lent.users += 1
         try:
             yield lent.client
@@ -315,11 +316,6 @@ class SharedClient:
         task = asyncio.get_running_loop().create_task(lent.client.aclose())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-    def _adapt_rate(self, bucket: TokenBucket, connection: Connection) -> None:
-        rate, capacity = connection.config.rate_limit_rps, connection.config.rate_limit_capacity
-        if bucket.configured != (rate, capacity or max(1.0, rate)):
-            bucket.reconfigure(rate, capacity)
 
 
 class _Lent:

@@ -409,6 +409,23 @@ def test_reconfiguring_keeps_the_level_up_to_the_new_capacity(limiter: Limiter) 
     limiter.run(main)
 
 
+def test_reconfiguring_without_a_change_changes_nothing(limiter: Limiter) -> None:
+    """Promise: each request may pass its settings, also those without a capacity, which then follows from the rate."""
+
+    async def main(loop: MovedLoop) -> None:
+        bucket = limiter.bucket(loop, 0.5)
+        level = bucket._level
+
+        bucket.reconfigure(0.5)
+        bucket.reconfigure(0.5, 1)
+
+        assert bucket._level is level
+        bucket.reconfigure(0.5, 2)
+        assert bucket.state.capacity == 2
+
+    limiter.run(main)
+
+
 def test_a_waiter_larger_than_a_lowered_capacity_is_still_served(limiter: Limiter) -> None:
     """Promise: reconfiguring never strands a waiter."""
 
@@ -522,7 +539,14 @@ def test_a_shared_bucket_overrides_only_the_documented_hooks() -> None:
     """Both kinds share the code of the queue: a shared bucket only decides on grants, and is notified of the queue's changes."""
     private = {name for name in vars(RedisBucket) if name.startswith("_") and not name.startswith("__")}
 
-    assert private & set(vars(TokenBucket)) == {"_serve", "_joined", "_left", "_give_back", "_loop_changed"}
+    assert private & set(vars(TokenBucket)) == {
+        "_serve",
+        "_joined",
+        "_left",
+        "_give_back",
+        "_loop_changed",
+        "_configure",
+    }
     assert "acquire" not in vars(RedisBucket)
 
 

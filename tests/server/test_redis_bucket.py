@@ -215,6 +215,9 @@ def test_the_lowest_rate_applies_to_all_processes(server: RedisServer, play: Pla
                 await fast.acquire()
                 assert fast.state.refill_rate == 10
                 assert fast.configured == (500, 2)
+                fast.reconfigure(500, 2)  # as with each request: no change
+                await fast.acquire()
+                assert fast.state.refill_rate == 10
                 one.reconfigure(40, 4)
                 await one.acquire()
                 await fast.acquire()

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ._options import OPTION_GROUPS, OPTION_SPECS, closest
+from ._options import AMOUNT_PATTERN, OPTION_GROUPS, OPTION_SPECS, closest
 
 if TYPE_CHECKING:
     from ._cell import Cell, Scope
 
 # Patterns of arguments. Few lines have one, so `re.fullmatch` compiles each at first use.
 _COUNT = r"[1-9]\d{0,5}"
-_AMOUNT = r"\$?(\d{1,9}(\.\d*)?|\.\d+)|off"
+_AMOUNT = rf"{AMOUNT_PATTERN}|off"
 _FILE = r"""(?P<quote>["'])(?P<quoted>.+\.json)(?P=quote)|(?P<plain>[^\s"']+\.json)"""
 _SAVED = _FILE.replace("json", "(?:json|ipynb)")
 # A comment as in Python, on one line; "#3" is a number.

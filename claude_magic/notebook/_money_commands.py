@@ -33,6 +33,7 @@ from ..runtime import (
     table_id,
     undated,
 )
+from ._options import amount
 from ._session_commands import limiter_rows
 
 if TYPE_CHECKING:
@@ -55,16 +56,16 @@ def usage(cell: Cell, _arguments: Mapping[str, str]) -> None:
 def budget(cell: Cell, arguments: Mapping[str, str]) -> None:
     """Show the budget, set it (`2.00`, `$2`), or remove it (`off`)."""
     ledger = cell.runtime.ledger
-    amount = arguments.get("amount", "")
-    if amount == "off":
-        ledger.set_budget(None)
-    elif amount:
-        ledger.set_budget(float(amount.removeprefix("$")))
-    # The ledger counts as shared only after the first look or request.
-    is_shared = ledger.is_shared or cell.settings.limiter is not None
-    if is_shared:
+    text = arguments.get("amount", "")
+    if text:
+        refreshed = ledger.set_budget(None if text == "off" else amount(text))
+    else:
+        refreshed = cell.runtime.refresh_budget()
+    if refreshed is not None:
         with contextlib.suppress(ClaudeError, TimeoutError):
-            cell.runtime.submit(ledger.refresh).result(_LOOK_TIMEOUT)
+            refreshed.result(_REFRESH_TIMEOUT)
+    # The ledger counts as shared only after the first refresh or request.
+    is_shared = ledger.is_shared or cell.settings.limiter is not None
     cell.front_end.show(render_budget(ledger, is_shared=is_shared))
 
 
@@ -138,7 +139,7 @@ def render_usage(ledger: Ledger) -> Bundle:
 
 
 _BUDGET_COLUMNS = ("item", "amount", "note")
-_LOOK_TIMEOUT = 5.0
+_REFRESH_TIMEOUT = 5.0
 """Seconds to wait for the amounts that other kernels have spent."""
 _NO_BUDGET = "There is no budget. %claude budget 2.00 sets one: 2 USD for the life of this kernel."
 

@@ -110,7 +110,7 @@ MOST_COMPARED = 6
 _PROVIDER = r"anthropic(-chat)?:(?P<model>.*)"
 _CELL_RANGE = r"all|none|-?\d+(:(-?\d+)?)?|:-?\d+"
 _NUMBER = r"\d{1,9}"
-_AMOUNT = r"\$?(\d{1,9}(\.\d*)?|\.\d+)"
+AMOUNT_PATTERN = r"\$?(\d{1,9}(\.\d*)?|\.\d+)"
 _FIELD = r"[A-Za-z_]\w*(\.\w+)*"
 
 # Request fields that `--set` rejects, because they have their own option or cannot be set, each with the reason.
@@ -146,7 +146,7 @@ def positive_integer(text: str) -> int:
 
 def amount(text: str) -> float:
     """Convert an amount of money in USD: `2`, `0.50`, `$3`."""
-    if not re.fullmatch(_AMOUNT, text, re.ASCII):
+    if not re.fullmatch(AMOUNT_PATTERN, text, re.ASCII):
         raise ValueError("is an amount in USD (2.50)")
     return float(text.removeprefix("$"))
 

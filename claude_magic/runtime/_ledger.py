@@ -23,6 +23,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -129,7 +130,8 @@ class Ledger:
     Args:
         dumped: The dump of a previous ledger of this kernel, or None.
         is_published: Child processes learn of the budget: of the ledger of the kernel's runtime.
-        share: Called when a budget was set. Runs `look` on the bridge if there may be processes that share the budget.
+        share: Called when a budget was set. Starts `refresh` on the bridge, and returns its future; None if no process can share
+            the budget.
     """
 
     def __init__(
@@ -137,7 +139,7 @@ class Ledger:
         dumped: Mapping[str, Any] | None = None,
         *,
         is_published: bool = False,
-        share: Callable[[], None] = lambda: None,
+        share: Callable[[], Future[None] | None] = lambda: None,
     ) -> None:
         self._is_published = is_published
         self._share = share
@@ -168,10 +170,13 @@ class Ledger:
         """Whether several processes share the budget."""
         return self._shared.is_joined
 
-    def set_budget(self, amount: float | None) -> None:
+    def set_budget(self, amount: float | None) -> Future[None] | None:
         """Set the budget, or remove it with None.
 
         In a child of a process with a budget, this allows requests: the child starts its own account.
+
+        Returns:
+            A future of `refresh`, which sends the budget to the processes that share the limiter; None if none can.
 
         Raises:
             ConfigurationError: The amount is not valid.
@@ -186,7 +191,7 @@ class Ledger:
         if self._is_published:
             publish_budget(budget)
         self._shared.set(budget)
-        self._share()
+        return self._share()
 
     async def refresh(self, client: ClaudeClient) -> None:
         """Send a budget that was set to the processes that share the limiter of a client, and fetch their accounts.

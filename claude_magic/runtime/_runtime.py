@@ -99,7 +99,7 @@ class Runtime:
         Reply.presenter = kept.get("presenter") or Reply.presenter
         self.conversations: Conversations = kept.get("conversations") or Conversations()
         """The threads of this kernel, with all their turns."""
-        self.ledger = Ledger(kept.get("ledger"), is_published=publishes_budget, share=self._share_budget)
+        self.ledger = Ledger(kept.get("ledger"), is_published=publishes_budget, share=self.refresh_budget)
         """Usage, costs and the budget."""
         self._engine = Engine(kept.get("limits"), self._rate, self._notify_user, self.ledger.report_last)
         self.server_limits = RateLimits()
@@ -324,11 +324,12 @@ class Runtime:
 
         return self._engine.spawn(run, on_end=on_end)
 
-    def _share_budget(self) -> None:
-        """Send the budget to the processes that share the limiter, if it is shared."""
+    def refresh_budget(self) -> concurrent.futures.Future[None] | None:
+        """Start `Ledger.refresh` on the bridge, and return its future; None if no other process shares the limiter."""
         with contextlib.suppress(ClaudeError):  # the next request reports the same error
-            if self.settings().values.limiter is not None:
-                self.submit(self.ledger.refresh)
+            if self.ledger.is_shared or self.settings().values.limiter is not None:
+                return self.submit(self.ledger.refresh)
+        return None
 
     def list_models(self) -> concurrent.futures.Future[list[ModelInfo]]:
         """Fetch the server's list of models."""

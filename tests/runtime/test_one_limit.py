@@ -399,6 +399,33 @@ def test_a_kernel_that_has_asked_nothing_shows_the_budget_of_all(
     assert "$100.00  of all that share the limiter" in shown[0].data["text/plain"]
 
 
+@pytest.mark.parametrize("typed", ["$2", "off", ""])
+def test_the_budget_command_asks_the_others_once(
+    kernels: tuple[Simulator, Runtime, Runtime], monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    """Promise: setting or showing the budget takes one refresh, and it is finished before the table is drawn."""
+    _, one, other = kernels
+    asked: list[Any] = []
+    for runtime in (one, other):
+
+        async def refresh(
+            client: Any, runtime: Runtime = runtime, real: Callable[..., Any] = runtime.ledger.refresh
+        ) -> None:
+            await real(client)
+            asked.append(runtime)
+
+        monkeypatch.setattr(runtime.ledger, "refresh", refresh)
+    front_end = SimpleNamespace(show=lambda table: asked.append(table.data["text/plain"]))
+    cell: Any = SimpleNamespace(runtime=one, settings=one.settings().values, front_end=front_end)
+
+    budget(cell, {"amount": typed} if typed else {})
+
+    assert asked[0] is one
+    assert len(asked) == 2
+    assert ("$2.00  of all that share the limiter" in asked[1]) is (typed == "$2")
+    one.ledger.set_budget(None)
+
+
 def test_what_a_process_that_has_ended_had_reserved_is_free(
     kernels: tuple[Simulator, Runtime, Runtime],
 ) -> None:

@@ -87,7 +87,7 @@ from ._redis import RedisLink, RedisScript, SharingLostError, account_name, read
 from ._redis_bucket import RedisBucket
 from ._requests import KEY_BYTES, MessageRequest, RequestKeys, request_key, split_keys
 from ._responses import error_from_event, error_from_response
-from ._retry import GiveUp, Retry, RetryPolicy, parse_retry_after, retry_after_from_headers
+from ._retry import GiveUp, Retry, RetryPolicy, describe_seconds, retry_after_from_headers
 from ._server_limits import PacedLimit, ServerLimit, distinct_limits, model_class, read_limits
 from ._stream import MessageStream, ReplyStream, ResponseInfo, SSEDecoder, StreamRecorder
 
@@ -181,6 +181,7 @@ __all__ = [
     "account_name",
     "counted",
     "decode_event",
+    "describe_seconds",
     "distinct_limits",
     "encode_json",
     "error_from_event",
@@ -191,7 +192,6 @@ __all__ = [
     "is_loopback",
     "model_class",
     "normalise_base_url",
-    "parse_retry_after",
     "preview_request",
     "read_limiter_url",
     "read_limits",

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
-from ..client import BucketState, ClaudeError, ConfigurationError, ModelInfo, PaceState, ServerLimit
-from ..render import Bundle, Row, describe_pace, describe_status, render_rows
+from ..client import ClaudeError, ConfigurationError, ModelInfo
+from ..render import Bundle, Row, render_limits, render_rows
 from ..runtime import (
     MODELS,
     MODELS_AS_OF,
@@ -22,10 +20,6 @@ from ..runtime import (
     Account,
     Ledger,
     LedgerRow,
-    ModelLimits,
-    RateLimits,
-    Refusal,
-    Reply,
     format_price,
     format_usd,
     newest_of,
@@ -34,7 +28,6 @@ from ..runtime import (
     undated,
 )
 from ._options import amount
-from ._session_commands import limiter_rows
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
@@ -80,9 +73,7 @@ def limits(cell: Cell, arguments: Mapping[str, str]) -> None:
 
         display(shown_gauge())
         return
-    runtime = cell.runtime
-    limiter, pace, reported = runtime.limiter_state(), runtime.pace_state(), runtime.server_limits
-    cell.front_end.show(render_limits(limiter, pace, reported, runtime.in_flight()))
+    cell.front_end.show(render_limits(cell.runtime.read_gauge()))
     if why_not:
         print(f"No live gauge: {why_not}. The table shows the current state.")
 
@@ -247,91 +238,6 @@ def _counts(rows: Sequence[LedgerRow]) -> Row:
         f"{sum(row.cached_tokens for row in rows):,}",
         f"{'≈ ' if any(row.estimated for row in rows) else ''}{sum(row.output_tokens for row in rows):,}",
     )
-
-
-_SHOWN_MODELS = 5
-_SHOWN_REFUSALS = 5
-
-
-def render_limits(
-    limiter: BucketState,
-    pace: tuple[PaceState, ...],
-    limits: RateLimits,
-    in_flight: Sequence[Reply],
-    *,
-    now: float | None = None,
-) -> Bundle:
-    """Render everything that can delay a request, in HTML and in plain text.
-
-    Args:
-        limiter: The shared limiter of this kernel.
-        pace: The pace of each model class, as learnt from the server.
-        limits: The limits that the server has reported.
-        in_flight: The replies in flight.
-        now: The current time in seconds since 1970, for tests.
-    """
-    now = time.time() if now is None else now
-    groups = [("Limiter of this kernel", list(limiter_rows(limiter)))]
-    learnt: list[Row] = [
-        (state.model_class, describe_pace(limiter, state))
-        for state in pace
-        if state.limits or state.paused_for
-    ]
-    if learnt:
-        groups.append(("Pace by model, as learnt from the server", learnt))
-    if waiting := [row for reply in in_flight if (row := _waiting_row(reply))]:
-        groups.append(("Waiting", waiting))
-    reported = limits.by_model()[:_SHOWN_MODELS]
-    groups += [(_heading(each, now), [_limit_row(limit, now) for limit in each.limits]) for each in reported]
-    if refusals := limits.refusals():
-        groups.append(("Recent refusals (429)", list(_refusal_rows(refusals, now))))
-    notes = [] if reported else [_NO_LIMITS]
-    return render_rows(groups, notes=notes)
-
-
-_NO_LIMITS = "The server has not reported its limits: Claude's API sends them with each response; other servers may not."
-
-
-def _waiting_row(reply: Reply) -> Row:
-    snapshot = reply.snapshot()
-    line = describe_status(snapshot, time.monotonic()) if snapshot.wait is not None else ""
-    return (snapshot.model, line) if line else ()
-
-
-def _heading(limits: ModelLimits, now: float) -> str:
-    return f"Server, for {limits.model}, reported {_ago(now - limits.received_at)}"
-
-
-def _limit_row(limit: ServerLimit, now: float) -> Row:
-    left = "unknown" if limit.remaining is None else f"{limit.remaining:,}"
-    of = "" if limit.limit is None else f" of {limit.limit:,}"
-    return (limit.kind, f"{left}{of} left this minute", _reset(limit.resets_at, now))
-
-
-def _reset(moment: datetime | None, now: float) -> str:
-    if moment is None:
-        return ""
-    seconds = (moment - datetime.fromtimestamp(now, UTC)).total_seconds()
-    return "full again by now" if seconds <= 0 else f"full again in {_duration(seconds)}"
-
-
-def _refusal_rows(refusals: Sequence[Refusal], now: float) -> Iterator[Row]:
-    for refusal in refusals[:_SHOWN_REFUSALS]:
-        wait = refusal.retry_after
-        asked = "with no time to wait" if wait is None else f"asked to wait {_duration(wait)}"
-        yield refusal.model, f"{_ago(now - refusal.at)}, {asked}"
-    if len(refusals) > _SHOWN_REFUSALS:
-        yield "", f"and {len(refusals) - _SHOWN_REFUSALS} before that"
-
-
-def _ago(seconds: float) -> str:
-    return "just now" if seconds < 1 else f"{_duration(seconds)} ago"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
 _MODEL_COLUMNS = ("model", "short name", "context", "max out", "USD per million in / out", "thinking", "note")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from IPython.core.error import UsageError
 from IPython.display import display
 
-from ..client import BucketState, ConfigurationError, as_sentence, counted
+from ..client import ConfigurationError, as_sentence, counted
 from ..conversation import (
     MAIN_THREAD,
     THREAD_NAME,
@@ -26,7 +26,16 @@ from ..conversation import (
     save_forest,
 )
 from ..display import new_cell
-from ..render import Bundle, Row, describe_cost, describe_status, excerpt, render_history, render_rows
+from ..render import (
+    Bundle,
+    Row,
+    describe_cost,
+    describe_status,
+    excerpt,
+    limiter_rows,
+    render_history,
+    render_rows,
+)
 from ..runtime import Job, Phase, ReplySnapshot, RuntimeStatus, format_usd
 from ..tools import interruptible_read
 from ._commands import THIS_NOTEBOOK
@@ -361,19 +370,6 @@ def _client_rows(status: RuntimeStatus) -> Iterator[Row]:
     yield "in flight", str(status.in_flight)
     if status.last_error is not None:
         yield "last error", status.last_error
-
-
-def limiter_rows(state: BucketState) -> Iterator[Row]:
-    """Yield the table rows of the limiter: free requests, rate, queue and pause."""
-    yield "free now", f"{max(0.0, state.level):.1f} of {state.capacity:g} requests"
-    yield "rate", f"{state.refill_rate:g} requests/s"
-    queue = f"{state.waiters} waiting"
-    yield (
-        "queue",
-        queue if state.next_grant is None else f"{queue}, the next one is sent in {state.next_grant:.1f} s",
-    )
-    if state.paused_for:
-        yield "paused", f"for {state.paused_for:.0f} s, as the server asked"
 
 
 def status(cell: Cell, _arguments: Mapping[str, str]) -> None:

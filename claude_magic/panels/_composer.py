@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from ipywidgets import (
     VBox,
 )
 
-from ..client import BucketState, ClaudeError, ConfigurationError
+from ..client import ClaudeError, ConfigurationError
 from ..context import Collected, attach, content_of, interpolate, join, names_of, notes_on, refusal
 from ..conversation import check_thread_name
 from ..display import route_to_subshell
@@ -256,16 +255,6 @@ class Note(HTML):
         self.value = render_error(
             f"That did not work, because of a bug in claude_magic ({type(error).__name__}: {error}). Please report it."
         )
-
-
-def describe_limiter(state: BucketState) -> str:
-    """Return the rate, as in "10 requests a second", and why requests currently wait, if they do."""
-    rate = f"{state.refill_rate:g} {'request' if state.refill_rate == 1 else 'requests'} a second"
-    if state.paused_for > 0:
-        return f"{rate} · paused for {math.ceil(state.paused_for)} s, as the server asked"
-    if state.waiters:
-        return f"{rate} · {state.waiters} waiting for the limiter"
-    return rate
 
 
 STOP_HINT = "Stop the answer; what has arrived stays"

@@ -2,155 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
 
 from ipywidgets import HTML, VBox
 
-from ..client import BucketState, ConfigurationError, PaceState, ServerLimit, distinct_limits, model_class
+from ..client import BucketState, ConfigurationError
 from ..display import Ticker
 from ..display.widgets import close_all, in_words
-from ..render import describe_pace, describe_status, render_error
-from ..runtime import ModelLimits, Refusal, Reply, Runtime, get_runtime
+from ..render import (
+    describe_free,
+    describe_left,
+    describe_limiter,
+    describe_next,
+    describe_pace,
+    describe_refusal,
+    describe_status,
+    render_error,
+)
+from ..runtime import ClassReading, GaugeReading, LimitReading, Refusal, WaitingReading, get_runtime
 
-_MINUTE: Final = 60.0
 _SHOWN_CLASSES: Final = 5
 _SHOWN_WAITING: Final = 5
 _SHOWN_REFUSALS: Final = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitReading:
-    """A limit of the server.
-
-    Attributes:
-        kind: The limited quantity: "requests", "input tokens" ...
-        limit: Maximum per minute.
-        left: Remaining amount as reported by the server, plus the refill since then.
-    """
-
-    kind: str
-    limit: int
-    left: float
-
-    @property
-    def full_in(self) -> float:
-        """Seconds until the limit is full again; 0.0 if it is."""
-        return (self.limit - self.left) * _MINUTE / self.limit
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassReading:
-    """The limits that the server reported for one model class.
-
-    Attributes:
-        name: The model class.
-        received_at: Time of the report, in seconds since 1970.
-        limits: The limits.
-        pace: The pace derived from them; None if they are out of date.
-    """
-
-    name: str
-    received_at: float
-    limits: tuple[LimitReading, ...]
-    pace: PaceState | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingReading:
-    """A reply that waits.
-
-    Attributes:
-        origin: The origin of the question: "In[4]", "panel" ...
-        prompt: The prompt.
-        reason: The reason and duration of the wait.
-    """
-
-    origin: str
-    prompt: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GaugeReading:
-    """The values that the gauge shows.
-
-    Attributes:
-        limiter: The state of the kernel's shared limiter.
-        classes: The limits per model class, most recently reported first.
-        in_flight: Number of replies in flight.
-        waiting: The waiting replies, oldest first.
-        refusals: The last 429s, newest first.
-    """
-
-    limiter: BucketState
-    classes: tuple[ClassReading, ...]
-    in_flight: int
-    waiting: tuple[WaitingReading, ...]
-    refusals: tuple[Refusal, ...]
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing will change before the next request."""
-        is_full = self.limiter.level >= self.limiter.capacity and not self.limiter.paused_for
-        limits = (limit for each in self.classes for limit in each.limits)
-        is_held = any(each.pace is not None and each.pace.paused_for for each in self.classes)
-        return is_full and not self.in_flight and not is_held and all(limit.full_in <= 0 for limit in limits)
-
-
-def read_gauge(runtime: Runtime, *, now: float | None = None) -> GaugeReading:
-    """Return the values for the gauge.
-
-    Args:
-        runtime: The kernel's runtime.
-        now: The current time in seconds since 1970, for tests.
-
-    Raises:
-        ConfigurationError: A setting is invalid.
-    """
-    now = time.time() if now is None else now
-    in_flight = runtime.in_flight()
-    return GaugeReading(
-        limiter=runtime.limiter_state(),
-        classes=_classes(runtime, now),
-        in_flight=len(in_flight),
-        waiting=tuple(_waiting(in_flight)),
-        refusals=runtime.server_limits.refusals()[:_SHOWN_REFUSALS],
-    )
-
-
-def _classes(runtime: Runtime, now: float) -> tuple[ClassReading, ...]:
-    paces = {pace.model_class: pace for pace in runtime.pace_state()}
-    latest: dict[str, ModelLimits] = {}
-    for reported in runtime.server_limits.by_model():
-        latest.setdefault(model_class(reported.model), reported)
-    return tuple(
-        ClassReading(
-            name=name,
-            received_at=reported.received_at,
-            limits=tuple(_limits(reported.limits, max(0.0, now - reported.received_at))),
-            pace=paces.get(name),
-        )
-        for name, reported in list(latest.items())[:_SHOWN_CLASSES]
-    )
-
-
-def _limits(reported: tuple[ServerLimit, ...], age: float) -> Iterator[LimitReading]:
-    for limit in distinct_limits(reported):
-        if limit.limit and (left := limit.left(age)) is not None:
-            yield LimitReading(kind=limit.kind, limit=limit.limit, left=left)
-
-
-def _waiting(replies: tuple[Reply, ...]) -> Iterator[WaitingReading]:
-    for reply in replies:
-        snapshot = reply.snapshot()
-        if snapshot.wait is not None:
-            reason = describe_status(snapshot, time.monotonic())
-            yield WaitingReading(origin=reply.origin, prompt=reply.prompt, reason=reason)
 
 
 LABEL: Final = "Limits of requests to Claude"
@@ -185,19 +61,16 @@ _LONGEST_PROMPT = 200
 
 def draw_gauge(reading: GaugeReading) -> str:
     """Return the gauge's HTML."""
+    limiter = reading.limiter
     parts = [
-        _heading("This kernel", _next_slot(reading)),
+        _heading("This kernel", _remark(reading)),
         _bar(
-            "free slots",
-            reading.limiter.level,
-            reading.limiter.capacity,
-            f"{max(0.0, reading.limiter.level):.1f} of {reading.limiter.capacity:g} · {reading.limiter.refill_rate:g} more a second",
-            of="this kernel",
+            "free now", limiter.level, limiter.capacity, describe_free(limiter), label="free now, this kernel"
         ),
     ]
-    for each in reading.classes:
-        parts += _class_parts(reading.limiter, each)
-    if not reading.classes:
+    for each in reading.classes[:_SHOWN_CLASSES]:
+        parts += _class_parts(limiter, each)
+    if all(each.received_at is None for each in reading.classes):
         parts.append(f'<div style="{_LINE};{_QUIET}">The server has not reported any limits yet.</div>')
     if reading.waiting:
         parts += _waiting_parts(reading.waiting)
@@ -216,55 +89,47 @@ def _region(html: str) -> str:
     return f'<div role="region" aria-label="{LABEL}" style="{_FULL_WIDTH}">{inner}</div>'
 
 
-def _next_slot(reading: GaugeReading) -> str:
-    limiter, words = reading.limiter, []
-    if reading.in_flight:
-        words.append(f"{reading.in_flight} in flight")
-    if limiter.waiters:
-        words.append(f"{limiter.waiters} waiting")
-    if limiter.paused_for:
-        words.append(f"paused for {math.ceil(limiter.paused_for)} s, as the server asked")
-    if limiter.next_grant is not None:
-        words.append(f"next slot in {limiter.next_grant:.1f} s")
-    elif not limiter.paused_for:
-        words.append("next slot: now" if limiter.level >= 1 else f"next slot in {_until_free(limiter):.1f} s")
-    return " · ".join(words)
-
-
-def _until_free(limiter: BucketState) -> float:
-    return (1 - limiter.level) / limiter.refill_rate
+def _remark(reading: GaugeReading) -> str:
+    flying = f"{reading.in_flight} in flight" if reading.in_flight else ""
+    return " · ".join(
+        filter(None, (flying, describe_limiter(reading.limiter), describe_next(reading.limiter)))
+    )
 
 
 def _class_parts(limiter: BucketState, reading: ClassReading) -> Iterator[str]:
-    as_of = f"as of {_clock(reading.received_at)}"
-    yield _heading(reading.name, as_of)
+    yield _heading(
+        reading.name, "" if reading.received_at is None else f"as of {_clock(reading.received_at)}"
+    )
     for limit in reading.limits:
-        yield _bar(limit.kind, limit.left, limit.limit, _left(limit), of=reading.name)
-    if reading.pace is not None and (reading.pace.limits or reading.pace.paused_for):
+        yield _limit_row(limit, reading.name)
+    if reading.pace is not None:
         yield f'<div style="{_LINE};{_QUIET}">{escape(describe_pace(limiter, reading.pace))}</div>'
 
 
-def _left(limit: LimitReading) -> str:
-    left = f"{math.floor(limit.left):,} of {limit.limit:,} left this minute"
-    return left if limit.full_in <= 0 else f"{left} · full in {math.ceil(limit.full_in)} s"
+def _limit_row(limit: LimitReading, of: str) -> str:
+    left, full = describe_left(limit)
+    words = f"{left} · {full}" if limit.full_in else left
+    if not limit.limit or limit.left is None:  # there is no level to draw
+        return f'<div style="{_ROW}"><span style="{_NAME}">{escape(limit.kind)}</span><span>{escape(words)}</span></div>'
+    return _bar(limit.kind, limit.left, limit.limit, words, label=f"{limit.kind} left, {of}")
 
 
 def _waiting_parts(waiting: Sequence[WaitingReading]) -> Iterator[str]:
     yield _heading("Waiting", "")
+    now = time.monotonic()
     for each in waiting[:_SHOWN_WAITING]:
         prompt = " ".join(each.prompt[:_LONGEST_PROMPT].split())
         who = f'<span style="{_PROMPT}">{escape(each.origin)} · {escape(prompt)}</span>'
-        yield f'<div style="{_WAITING}">{who}<span style="{_QUIET}">{escape(each.reason)}</span></div>'
+        yield f'<div style="{_WAITING}">{who}<span style="{_QUIET}">{escape(describe_status(each.snapshot, now))}</span></div>'
     if more := len(waiting[_SHOWN_WAITING:]):
         yield f'<div style="{_LINE};{_QUIET}">and {more:,} more</div>'
 
 
 def _refusal_parts(refusals: Sequence[Refusal]) -> Iterator[str]:
     yield _heading("Recent refusals (429)", "")
-    for each in refusals:
-        wait = each.retry_after
-        asked = "did not say for how long" if wait is None else f"asked to wait {math.ceil(wait):,} s"
-        yield f'<div style="{_LINE}">{escape(each.model)} <span style="{_QUIET}">at {_clock(each.at)}, {asked}</span></div>'
+    for each in refusals[:_SHOWN_REFUSALS]:
+        when = f"at {_clock(each.at)}, {describe_refusal(each)}"
+        yield f'<div style="{_LINE}">{escape(each.model)} <span style="{_QUIET}">{when}</span></div>'
 
 
 def _heading(title: str, remark: str) -> str:
@@ -274,12 +139,12 @@ def _heading(title: str, remark: str) -> str:
     )
 
 
-def _bar(name: str, level: float, full: float, words: str, *, of: str) -> str:
+def _bar(name: str, level: float, full: float, words: str, *, label: str) -> str:
     """Return a row with a bar; screen readers read its text."""
     share = min(1.0, max(0.0, level / full))
     fill = _FILL.format(colour=_SCARCE if share < _SCARCE_BELOW else _ENOUGH, percent=100 * share)
     meter = (
-        f'role="meter" aria-label="{escape(name)} left, {escape(of)}" aria-valuemin="0" aria-valuemax="{full:g}" '
+        f'role="meter" aria-label="{escape(label)}" aria-valuemin="0" aria-valuemax="{full:g}" '
         f'aria-valuenow="{min(full, max(0.0, level)):.0f}" aria-valuetext="{escape(words)}"'
     )
     return (
@@ -349,7 +214,7 @@ class LimitsGauge(VBox):
     def _draw(self) -> float | None:
         """Draw a frame. Return the seconds until the next one; None if nothing will change."""
         try:
-            reading = read_gauge(get_runtime())
+            reading = get_runtime().read_gauge()
         except ConfigurationError as error:
             self._html.value = draw_problem(error.message)
             return None

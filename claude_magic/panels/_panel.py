@@ -14,11 +14,11 @@ from .._tracebacks import short_errors
 from ..conversation import Turn
 from ..display import waits_for_cells
 from ..display.widgets import close_all, in_words
-from ..render import render_earlier, render_line
+from ..render import describe_limiter, render_earlier, render_line
 from ..runtime import Question, Reply, Where, get_runtime
 from ..tools import Toolbox, needs_approval
 from ._browser_side import BrowserSide, Transcript
-from ._composer import Attachments, Composer, Note, SettingsRow, describe_limiter
+from ._composer import Attachments, Composer, Note, SettingsRow
 from ._exchange import Exchanges
 from ._tools import BetweenCells, PanelApproval, blocking_calls
 

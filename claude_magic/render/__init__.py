@@ -12,6 +12,16 @@ from ._frame import (
     render_line,
     render_status_line,
 )
+from ._limits import (
+    describe_free,
+    describe_left,
+    describe_limiter,
+    describe_next,
+    describe_pace,
+    describe_refusal,
+    limiter_rows,
+    render_limits,
+)
 from ._markdown import render_folded_code, render_markdown
 from ._methods import Methods, describe_methods
 from ._neutralise import neutralise_markdown
@@ -43,7 +53,6 @@ from ._reply import (
 from ._sanitise import COLUMN, COLUMN_BODY, COLUMNS, WIDGET_CLASSES, has_formulas, in_widget
 from ._tables import (
     Row,
-    describe_pace,
     file_size,
     render_history,
     render_rows,

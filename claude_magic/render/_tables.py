@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +10,6 @@ from functools import cached_property
 from html import escape
 from typing import Final
 
-from ..client import BucketState, PaceState
 from ..conversation import Forest, Turn
 from ._answer import excerpt
 from ._markdown import render_folded_code
@@ -232,33 +230,6 @@ def _bounded(rows: list[Row]) -> list[Row]:
     left_out = sum(row is not _BETWEEN for row in rows[_SHOWN_AT_TOP:end])
     gap: Row = ("", f"… {left_out:,} turns …", "", "", "")
     return [*rows[:_SHOWN_AT_TOP], gap, *rows[end:]]
-
-
-def describe_pace(limiter: BucketState, state: PaceState) -> str:
-    """Describe the current rate limit of one model class.
-
-    Args:
-        limiter: The shared limiter, with the configured rate.
-        state: The limits of the class, as learnt from the server.
-    """
-    return "; ".join(_clauses(limiter, state))
-
-
-def _clauses(limiter: BucketState, state: PaceState) -> Iterator[str]:
-    allowed = state.requests_per_second
-    if allowed is not None and allowed < limiter.refill_rate:
-        yield (
-            f"{allowed:.3g} requests/s in the long run, not {limiter.refill_rate:g}, because the server allows "
-            f"{allowed * 60:,.0f} a minute"
-        )
-    else:
-        yield f"{limiter.refill_rate:g} requests/s as configured"
-    if used_up := [limit.kind for limit in state.limits if limit.level < 1]:
-        yield f"waits for {' and '.join(used_up)} to refill"
-    if state.paused_for:
-        yield f"held back for {math.ceil(state.paused_for)} s after a 429"
-    if state.waiting:
-        yield f"{state.waiting} waiting"
 
 
 _WIDTH = 88

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ._accountant import TurnAccountant
-from ._bridge import ModelLimits, RateLimits, Refusal
 from ._budget import Account, BudgetExceededError, WorstCase, count_input, worst_case
 from ._cassette import FOLDER, Cassette, CassetteError, make_folder
 from ._connection import SIMULATOR_HEADER, FoundCredential
 from ._ledger import Ledger, LedgerRow
+from ._limits import ClassReading, GaugeReading, LimitReading, RateLimits, Refusal, WaitingReading
 from ._models import (
     BATCH_SHARE,
     MODELS,

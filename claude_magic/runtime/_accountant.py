@@ -24,9 +24,9 @@ from ..client import (
     ResponseStarted,
     request_key,
 )
-from ._bridge import RateLimits
 from ._connection import SIMULATOR_HEADER
 from ._ledger import Ledger, Reservation
+from ._limits import RateLimits
 from ._models import BillLine, bill_of, total
 from ._provenance import KEPT_CHARS, Asked, AskedRows, RequestLog, parameters_of
 from ._recording import text_of

@@ -1,4 +1,4 @@
-"""The bridge (a daemon thread with an asyncio loop), the shared client that runs on it, and the server's known limits.
+"""The bridge (a daemon thread with an asyncio loop), and the shared client that runs on it.
 
 A `Source` lends the shared client, or a cassette in front of it.
 """
@@ -11,12 +11,10 @@ import contextlib
 import logging
 import os
 import threading
-import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from .._tracebacks import is_ours
 from ..client import (
@@ -25,12 +23,8 @@ from ..client import (
     HTTPClaudeClient,
     PaceState,
     RedisBucket,
-    ResponseStarted,
-    ServerLimit,
     ServerPace,
     TokenBucket,
-    parse_retry_after,
-    read_limits,
 )
 from ._cassette import Cassettes
 from ._connection import Connection, Connector, redact_key
@@ -475,75 +469,3 @@ class Engine:
             if self._bucket_state is not None:
                 self._bucket.restore(self._bucket_state)
         return self._bucket
-
-
-_KEPT_MODELS: Final = 20
-_KEPT_REFUSALS: Final = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelLimits:
-    """The limits of one model, as reported by the headers of a response.
-
-    Attributes:
-        model: The model. Models of one class share their limits.
-        received_at: Time of the response (`time.time()`).
-        limits: The reported limits; empty if the server reports none.
-    """
-
-    model: str
-    received_at: float
-    limits: tuple[ServerLimit, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """A request that the server rejected with status 429.
-
-    Attributes:
-        model: The requested model.
-        at: Time of the response (`time.time()`).
-        retry_after: Seconds to wait according to `Retry-After`, or None.
-    """
-
-    model: str
-    at: float
-    retry_after: float | None
-
-
-class RateLimits:
-    """Remembers the last reported limits of each model and the last 429 responses. Any thread may use it.
-
-    Args:
-        clock: Returns the time in seconds since 1970.
-    """
-
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._by_model: dict[str, ModelLimits] = {}
-        self._refusals: deque[Refusal] = deque(maxlen=_KEPT_REFUSALS)
-
-    def on_response(self, response: ResponseStarted, *, model: str) -> None:
-        """Record a response to a request for a model."""
-        now = self._clock()
-        limits = read_limits(response.headers)
-        with self._lock:
-            if response.status == 429:
-                wait = parse_retry_after(response.headers.get("retry-after", ""), now)
-                self._refusals.append(Refusal(model=model, at=now, retry_after=wait))
-            if limits:
-                self._by_model.pop(model, None)
-                self._by_model[model] = ModelLimits(model=model, received_at=now, limits=limits)
-            while len(self._by_model) > _KEPT_MODELS:
-                del self._by_model[next(iter(self._by_model))]
-
-    def by_model(self) -> tuple[ModelLimits, ...]:
-        """Return the limits of each model, the most recently reported first."""
-        with self._lock:
-            return tuple(reversed(self._by_model.values()))
-
-    def refusals(self) -> tuple[Refusal, ...]:
-        """Return the last responses with status 429, newest first."""
-        with self._lock:
-            return tuple(reversed(self._refusals))

@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -26,10 +27,11 @@ from ..client import (
 from ..conversation import Conversations, Turn
 from ..tools import interrupts_deferred
 from ._accountant import TurnAccountant
-from ._bridge import Engine, RateLimits, SharedClient, Source, source_of
+from ._bridge import Engine, SharedClient, Source, source_of
 from ._cassette import Cassette, Cassettes
 from ._connection import Connector, FoundCredential, SettingRow
 from ._ledger import Ledger, publish_budget
+from ._limits import GaugeReading, RateLimits, read_gauge
 from ._models import ModelNames
 from ._progress import Phase, Progress
 from ._provenance import AskedRows, RequestLog
@@ -425,6 +427,23 @@ class Runtime:
     def pace_state(self) -> tuple[PaceState, ...]:
         """Return the learned pace of the server's limits for each model class."""
         return self._engine.pace_state()
+
+    def read_gauge(self, *, now: float | None = None) -> GaugeReading:
+        """Return everything that can delay a request.
+
+        Args:
+            now: The current time in seconds since 1970, for tests.
+
+        Raises:
+            ConfigurationError: A setting is invalid.
+        """
+        return read_gauge(
+            self.limiter_state(),
+            self.pace_state(),
+            self.server_limits,
+            self.in_flight(),
+            now=time.time() if now is None else now,
+        )
 
     def status(self) -> RuntimeStatus:
         """Return the status of the runtime, without secrets.

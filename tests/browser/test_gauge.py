@@ -69,10 +69,10 @@ def gauge_page(
 def test_the_gauge_moves_while_the_kernel_computes_and_rests_afterwards(
     gauge_page: Callable[..., tuple[NotebookPage, Locator]], folder: NotebookFolder, theme: str, width: int
 ) -> None:
-    """It shows waiting replies with reasons, remaining limits and the next slot, in both themes, on narrow pages,
+    """It shows waiting replies with reasons, remaining limits and free requests, in both themes, on narrow pages,
     and for screen readers."""
     page, gauge = gauge_page(theme, width)
-    slots = gauge.get_by_role("meter", name="free slots left, this kernel")
+    slots = gauge.get_by_role("meter", name="free now, this kernel")
     expect(slots).to_have_attribute("aria-valuenow", "10")
     expect(gauge).to_contain_text("has not reported any limits yet")
 

@@ -22,9 +22,13 @@ from claude_magic.client import (
     Retry,
     RetryPolicy,
     ServerError,
-    parse_retry_after,
 )
-from claude_magic.client._retry import LONGEST_RETRY_AFTER, describe_seconds, retry_after_from_headers
+from claude_magic.client._retry import (
+    LONGEST_RETRY_AFTER,
+    describe_seconds,
+    parse_retry_after,
+    retry_after_from_headers,
+)
 
 NOW = 1_795_000_000.0
 

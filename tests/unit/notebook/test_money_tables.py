@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
-import math
-import re
 from typing import Any, cast
-
-import pytest
 
 from claude_magic.client import (
     BucketState,
@@ -18,30 +13,20 @@ from claude_magic.client import (
     Credential,
     MessageRequest,
     ModelInfo,
-    PacedLimit,
-    PaceState,
-    ResponseStarted,
     Usage,
     preview_request,
 )
 from claude_magic.notebook._dry_run import DryRun, render_dry_run
-from claude_magic.notebook._money_commands import render_budget, render_limits, render_models, render_usage
+from claude_magic.notebook._money_commands import render_budget, render_models, render_usage
 from claude_magic.notebook._session_commands import render_status
 from claude_magic.render import Bundle
 from claude_magic.runtime import (
     Ledger,
-    Phase,
-    RateLimits,
-    Reply,
-    ReplySnapshot,
     RuntimeStatus,
-    Wait,
     worst_case,
 )
 from claude_magic.runtime._models import lines_of
 from claude_magic.simulator._models import ALL_MODELS
-
-from ..beginnings import BEGINNING
 
 KEY = "sk-ant-test-0123456789abcdef"
 LIMITER = BucketState(level=9.5, capacity=10, refill_rate=10, waiters=0, next_grant=None, paused_for=0)
@@ -165,88 +150,6 @@ def test_notes_are_below_the_status_table() -> None:
     assert (
         render_status(status).data["text/plain"].endswith("\n\nThe API key crosses the network unencrypted.")
     )
-
-
-def test_limits_show_the_limiter_and_the_servers_limits() -> None:
-    """The remaining amounts, the time until they are full again, and recent refusals."""
-    limits = RateLimits(clock=lambda: 1_000_000_000.0)
-    headers = {
-        "retry-after": "12",
-        "anthropic-ratelimit-requests-limit": "50",
-        "anthropic-ratelimit-requests-remaining": "0",
-        "anthropic-ratelimit-requests-reset": "2001-09-09T01:47:10Z",
-    }
-    limits.on_response(
-        ResponseStarted(attempt=1, status=429, request_id=None, headers=headers), model="claude-x"
-    )
-
-    text = render_limits(LIMITER, (), limits, [], now=1_000_000_005.0).data["text/plain"]
-
-    assert "9.5 of 10 requests" in text
-    assert "Server, for claude-x, reported 5 s ago" in text
-    assert re.search(r"requests +0 of 50 left this minute +full again in 25 s", text)
-    assert "5 s ago, asked to wait 12 s" in text
-
-
-def test_waiting_replies_are_listed() -> None:
-    """With the reason; replies that are streaming are not listed."""
-
-    class Waiting:
-        def __init__(self, wait: Wait | None) -> None:
-            self.wait = wait
-
-        def snapshot(self) -> ReplySnapshot:
-            phase = Phase.RETRYING if self.wait else Phase.STREAMING
-            return dataclasses.replace(BEGINNING, phase=phase, wait=self.wait)
-
-    backoff = Wait(kind="backoff", reason="overloaded", until=math.inf, attempt=2, max_attempts=4)
-    in_flight = [cast(Reply, Waiting(wait)) for wait in (backoff, None)]
-
-    text = render_limits(LIMITER, (), RateLimits(), in_flight).data["text/plain"]
-
-    assert text.count(BEGINNING.model) == 1
-    assert "Overloaded; retrying soon · attempt 2 of 4" in text
-
-
-@pytest.mark.parametrize(
-    ("pace", "words"),
-    [
-        (
-            {"limits": (PacedLimit(kind="requests", per_minute=300, level=100),)},
-            "5 requests/s in the long run, not 10, because the server allows 300 a minute",
-        ),
-        (
-            {"limits": (PacedLimit(kind="requests", per_minute=6000, level=100),)},
-            "10 requests/s as configured",
-        ),
-        (
-            {"limits": (PacedLimit(kind="input tokens", per_minute=6000, level=-20),), "waiting": 2},
-            "10 requests/s as configured; waits for input tokens to refill; 2 waiting",
-        ),
-        ({"paused_for": 11.2}, "10 requests/s as configured; held back for 12 s after a 429"),
-    ],
-)
-def test_limits_show_the_learnt_rate_and_its_reason(pace: dict[str, Any], words: str) -> None:
-    """A rate below the configured one always has a reason."""
-    state = PaceState(
-        **{"model_class": "claude-x", "limits": (), "waiting": 0, "in_flight": 0, "paused_for": 0.0, **pace}
-    )
-
-    text = render_limits(LIMITER, (state,), RateLimits(), []).data["text/plain"]
-
-    assert f"claude-x  {words}\n" in text
-
-
-def test_a_model_class_without_known_limits_has_no_row() -> None:
-    """No empty rows."""
-    state = PaceState(model_class="claude-x", limits=(), waiting=0, in_flight=3, paused_for=0.0)
-
-    assert "claude-x" not in render_limits(LIMITER, (state,), RateLimits(), []).data["text/plain"]
-
-
-def test_a_server_that_reports_no_limits_is_explained() -> None:
-    """Local servers send none."""
-    assert "has not reported its limits" in render_limits(LIMITER, (), RateLimits(), []).data["text/plain"]
 
 
 def test_models_are_those_of_the_server() -> None:

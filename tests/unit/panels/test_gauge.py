@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 import subprocess
 import sys
@@ -13,17 +15,23 @@ import pytest
 
 from claude_magic.client import BucketState, PacedLimit, PaceState
 from claude_magic.panels import LimitsGauge, shown_gauge
-from claude_magic.panels._gauge import (
+from claude_magic.panels._gauge import draw_gauge, draw_problem
+from claude_magic.runtime import (
     ClassReading,
     GaugeReading,
     LimitReading,
+    Phase,
+    Refusal,
+    Runtime,
+    Wait,
     WaitingReading,
-    draw_gauge,
-    draw_problem,
-    read_gauge,
+    _runtime,
+    close_runtime,
+    get_runtime,
 )
-from claude_magic.runtime import Refusal, Runtime, _runtime, close_runtime, get_runtime
 from claude_magic.simulator import Gate, Simulator, hold
+
+from ..beginnings import BEGINNING
 
 TIMEOUT = 20.0
 FULL = BucketState(level=10.0, capacity=10.0, refill_rate=10.0, waiters=0, next_grant=None, paused_for=0.0)
@@ -51,12 +59,17 @@ def waited(condition: Callable[[], bool]) -> bool:
 
 
 def reading(**fields: Any) -> GaugeReading:
-    nothing = {"classes": (), "in_flight": 0, "waiting": (), "refusals": ()}
-    return GaugeReading(**{"limiter": FULL, **nothing, **fields})
+    return GaugeReading(**{"at": 0.0, "limiter": FULL, **fields})
 
 
 def class_reading(*limits: LimitReading, pace: PaceState | None = None) -> ClassReading:
     return ClassReading(name="claude-x", received_at=0.0, limits=limits, pace=pace)
+
+
+def waiting_reading(origin: str, prompt: str, reason: str) -> WaitingReading:
+    wait = Wait(kind="limit", reason=reason, until=math.inf, attempt=1, max_attempts=4)
+    snapshot = dataclasses.replace(BEGINNING, phase=Phase.QUEUED, wait=wait)
+    return WaitingReading(origin=origin, prompt=prompt, snapshot=snapshot)
 
 
 def text_of(html: str) -> str:
@@ -86,14 +99,14 @@ def test_what_the_server_said_flows_in_again_with_time(sim: Simulator) -> None:
     (word,) = get_runtime().server_limits.by_model()
     said = {limit.kind: limit.remaining for limit in word.limits}
 
-    (now,) = read_gauge(get_runtime(), now=word.received_at).classes
-    (later,) = read_gauge(get_runtime(), now=word.received_at + 60).classes
+    (now,) = get_runtime().read_gauge(now=word.received_at).classes
+    (later,) = get_runtime().read_gauge(now=word.received_at + 60).classes
 
     assert now.name == "claude-haiku-5-5"
     assert {limit.kind: limit.left for limit in now.limits} == {
         kind: left for kind, left in said.items() if kind != "tokens"
     }
-    assert all(limit.full_in > 0 for limit in now.limits if limit.kind == "requests")
+    assert all(limit.full_in for limit in now.limits if limit.kind == "requests")
     assert all(limit.full_in == 0 for limit in later.limits)
 
 
@@ -102,7 +115,7 @@ def test_models_of_one_class_stand_together(sim: Simulator) -> None:
     for model in ("claude-opus-4-8", "claude-opus-4-6", "claude-haiku-5-5"):
         get_runtime().start("Hello", model=model).result(TIMEOUT)
 
-    assert [each.name for each in read_gauge(get_runtime()).classes] == ["claude-haiku-5-5", "claude-opus-4"]
+    assert [each.name for each in get_runtime().read_gauge().classes] == ["claude-haiku-5-5", "claude-opus-4"]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +161,7 @@ def test_it_is_idle_when_nothing_flows_waits_or_refills(fields: dict[str, Any], 
 
 
 def test_the_picture_says_everything_in_words() -> None:
-    """It contains levels, the next slot, the derived rate, waiting replies with their reasons, and 429s."""
+    """It contains levels, the time of the next request, the derived rate, waiting replies with their reasons, and 429s."""
     limiter = BucketState(level=0.2, capacity=10, refill_rate=10, waiters=3, next_grant=0.08, paused_for=0)
     pace = PaceState(
         model_class="claude-x",
@@ -162,12 +175,7 @@ def test_the_picture_says_everything_in_words() -> None:
             limiter=limiter,
             classes=(class_reading(LimitReading(kind="input tokens", limit=60_000, left=1500.4), pace=pace),),
             in_flight=4,
-            waiting=(
-                WaitingReading(
-                    origin="In[4]", prompt="Why?\n\nSay", reason="waiting for the rate limiter, 1 s…"
-                ),
-            )
-            * 7,
+            waiting=(waiting_reading("In[4]", "Why?\n\nSay", "requests"),) * 7,
             refusals=(
                 Refusal(model="claude-x", at=0.0, retry_after=7.2),
                 Refusal(model="y", at=0.0, retry_after=None),
@@ -177,19 +185,20 @@ def test_the_picture_says_everything_in_words() -> None:
     text = text_of(html)
 
     for words in (
-        "4 in flight · 3 waiting · next slot in 0.1 s",
-        "0.2 of 10 · 10 more a second",
-        "1,500 of 60,000 left this minute · full in 59 s",
-        "5 requests/s in the long run, not 10, because the server allows 300 a minute",
-        "In[4] · Why? Say waiting for the rate limiter, 1 s…",
+        "4 in flight · 10 requests a second · 3 waiting · the next request is sent in 0.1 s",
+        "0.2 of 10 requests",
+        "1,500 of 60,000 left this minute · full again in 59 s",
+        "5 requests a second in the long run, not 10, because the server allows 300 a minute",
+        "In[4] · Why? Say waiting for the server&#x27;s limit of requests…",
         "and 2 more",
-        "asked to wait 8 s",
-        "did not say for how long",
+        "asked to wait 7.2 s",
+        "did not say how long to wait",
     ):
         assert words in text
     assert text.count("In[4] · Why? Say") == 5
     assert 'role="meter" aria-label="input tokens left, claude-x"' in html
-    assert 'aria-valuetext="1,500 of 60,000 left this minute · full in 59 s"' in html
+    assert 'aria-valuetext="1,500 of 60,000 left this minute · full again in 59 s"' in html
+    assert 'role="meter" aria-label="free now, this kernel"' in html
     assert "width:2.5%" in html
 
 
@@ -200,14 +209,32 @@ def test_nothing_that_anybody_wrote_becomes_html() -> None:
 
     html = draw_gauge(
         reading(
-            classes=(ClassReading(name=evil, received_at=0.0, limits=(limit,), pace=None),),
-            waiting=(WaitingReading(origin=evil, prompt=evil, reason=evil),),
+            classes=(
+                ClassReading(
+                    name=evil, received_at=0.0, limits=(limit, LimitReading(kind=evil, limit=None, left=5.0))
+                ),
+            ),
+            waiting=(waiting_reading(evil, evil, evil),),
             refusals=(Refusal(model=evil, at=0.0, retry_after=None),),
         )
     ) + draw_problem(evil)
 
     assert not re.search(r"<(?!/?(div|span|strong)\b)", html)
     assert not re.search(r"<[^>]*onerror[^>]*>", re.sub(r'"[^"]*"', "", html))
+
+
+def test_what_is_only_partly_known_has_words_but_no_bar() -> None:
+    """A limit without its maximum, and a pause that another process has told, both of which the table shows."""
+    pace = PaceState(model_class="claude-y", limits=(), waiting=0, in_flight=0, paused_for=9.0)
+    partly = LimitReading(kind="requests", limit=None, left=7.0, resets_in=20.0)
+
+    html = draw_gauge(
+        reading(classes=(class_reading(partly), ClassReading(name="claude-y", pace=pace)), in_flight=1)
+    )
+
+    assert "requests 7 left this minute · full again in 20 s" in text_of(html)
+    assert "claude-y 10 requests a second as configured; paused for 9 s, as the server asked" in text_of(html)
+    assert html.count('role="meter"') == 1
 
 
 @pytest.mark.parametrize("level", [-50.0, 0.0, 1e300])

@@ -18,7 +18,6 @@ from ipywidgets.widgets.widget import _instances
 from claude_magic.client import BucketState, ConfigurationError
 from claude_magic.conversation import saved_answers
 from claude_magic.panels import PromptPanel, _browser_side
-from claude_magic.panels._composer import describe_limiter
 from claude_magic.panels._tools import PanelApproval
 from claude_magic.runtime import close_runtime, get_runtime
 from claude_magic.simulator import Simulator
@@ -293,22 +292,6 @@ def wait_until(condition: Callable[[], bool]) -> bool:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return condition()
-
-
-@pytest.mark.parametrize(
-    ("changes", "line"),
-    [
-        ({}, "10 requests a second"),
-        ({"refill_rate": 1.0}, "1 request a second"),
-        ({"waiters": 3}, "10 requests a second · 3 waiting for the limiter"),
-        ({"paused_for": 4.2, "waiters": 3}, "10 requests a second · paused for 5 s, as the server asked"),
-    ],
-)
-def test_the_limiter_is_described_in_a_few_words(changes: dict[str, float], line: str) -> None:
-    """The rate is always included, and the reason of a wait if there is one."""
-    state = BucketState(**{name: getattr(IDLE, name) for name in IDLE.__slots__} | changes)
-
-    assert describe_limiter(state) == line
 
 
 def test_where_one_output_holds_all_answers_it_tells_the_turns_of_all(

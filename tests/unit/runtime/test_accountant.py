@@ -27,8 +27,8 @@ from claude_magic.client import (
     Usage,
 )
 from claude_magic.runtime._accountant import TurnAccountant, may_be_billed
-from claude_magic.runtime._bridge import RateLimits
 from claude_magic.runtime._ledger import Ledger
+from claude_magic.runtime._limits import RateLimits
 
 REQUEST = MessageRequest(
     model="claude-sonnet-5-5", max_tokens=1000, messages=[{"role": "user", "content": "Hello"}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claude_magic.client import ResponseStarted
-from claude_magic.runtime._bridge import RateLimits
+from claude_magic.runtime._limits import RateLimits
 
 
 def response(status: int = 200, **headers: str) -> ResponseStarted:
@@ -39,6 +39,17 @@ def test_refusals_are_remembered() -> None:
     for _ in range(100):
         limits.on_response(response(429), model="a")
     assert len(limits.refusals()) <= 20
+
+
+def test_a_refusal_names_the_wait_that_the_client_waits() -> None:
+    """`retry-after-ms` comes first, and a date counts from the `date` of the response."""
+    limits = RateLimits(clock=lambda: 100.0)
+    date, later = "Sun, 09 Sep 2001 01:46:40 GMT", "Sun, 09 Sep 2001 01:47:10 GMT"
+
+    limits.on_response(response(429, retry_after_ms="1500", retry_after="9"), model="a")
+    limits.on_response(response(429, date=date, retry_after=later), model="a")
+
+    assert [each.retry_after for each in limits.refusals()] == [30.0, 1.5]
 
 
 def test_models_are_not_collected_for_ever() -> None:

@@ -103,14 +103,18 @@ class Connections(Generic[_Connection]):
 
         Args:
             connection: The connection.
-            is_open: The connection is open and can be reused; otherwise it is dropped.
+            is_open: The connection is open and can be reused; otherwise it is closed and dropped.
         """
+        self._in_use.discard(connection)
+        if not is_open:
+            self.run_closing(_close(connection))
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                waiter.set_result(connection)
+                passed = connection if is_open else self._make()
+                self._in_use.add(passed)
+                waiter.set_result(passed)
                 return
-        self._in_use.discard(connection)
         if is_open and len(self._idle) < self._most_idle:
             self._idle.append((connection, self._clock()))
         elif is_open:
@@ -161,13 +165,19 @@ async def _close(connection: Closable) -> None:
 
 
 class Network:
-    """The HTTP library's way to connect, but with `WholeWrites`."""
+    """The HTTP library's way to connect, but with `WholeWrites`. It keeps the last stream, to close it."""
 
     def __init__(self, backend: httpcore2.AsyncNetworkBackend) -> None:
         self._backend = backend
+        self._stream: WholeWrites | None = None
 
     async def connect_tcp(self, *args: Any, **kwargs: Any) -> WholeWrites:
-        return WholeWrites(await self._backend.connect_tcp(*args, **kwargs))
+        self._stream = WholeWrites(await self._backend.connect_tcp(*args, **kwargs))
+        return self._stream
+
+    async def aclose(self) -> None:
+        if self._stream is not None:
+            await self._stream.aclose()
 
 
 class WholeWrites:

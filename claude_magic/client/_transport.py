@@ -398,13 +398,23 @@ class _Connection(httpx2.AsyncHTTPTransport):
         super().__init__(verify=tls, limits=limits, socket_options=options, proxy=proxy)
         pool: Any = self._pool
         # A private attribute of the library. In a version without it, a request takes one more write.
-        if hasattr(pool, "_network_backend"):
-            pool._network_backend = Network(pool._network_backend)
+        self._network = Network(pool._network_backend) if hasattr(pool, "_network_backend") else None
+        if self._network is not None:
+            pool._network_backend = self._network
 
     @property
     def is_open(self) -> bool:
-        """Whether it is connected."""
-        return bool(self._pool.connections)
+        """Whether it is connected and idle. After a broken TLS handshake in a tunnel, the library's connection stays in use."""
+        connections = self._pool.connections
+        return bool(connections) and connections[0].is_idle()
+
+    async def aclose(self) -> None:
+        """Close it. The library forgets the socket of a connection that was cancelled while it connected."""
+        try:
+            await super().aclose()
+        finally:
+            if self._network is not None:
+                await self._network.aclose()
 
     @property
     def has_surplus(self) -> bool:

@@ -104,8 +104,8 @@ def test_expired_connections_are_closed_while_others_are_used() -> None:
     run(main)
 
 
-def test_a_broken_connection_is_dropped() -> None:
-    """It does not count as idle."""
+def test_a_broken_connection_is_closed_and_dropped() -> None:
+    """It does not count as idle, and the next request gets another one."""
 
     async def main() -> None:
         wires = Wires(most_idle=1)
@@ -113,7 +113,24 @@ def test_a_broken_connection_is_dropped() -> None:
         wires.pool.give_back(broken, is_open=False)
         wires.pool.give_back(sound)
         assert await wires.pool.take() is sound
-        assert wires.closed == []
+        await let_others_run()
+        assert wires.closed == [0]
+
+    run(main)
+
+
+def test_a_waiter_gets_a_new_connection_instead_of_a_broken_one() -> None:
+    """The number of connections in use stays the same."""
+
+    async def main() -> None:
+        wires = Wires(most=1)
+        broken = await wires.pool.take()
+        waiting = asyncio.create_task(wires.pool.take())
+        await let_others_run()
+        wires.pool.give_back(broken, is_open=False)
+        assert (await waiting).number == 1
+        assert wires.closed == [0]
+        assert repr(wires.pool) == "<Connections: 1 in use, 0 idle, 0 waited for>"
 
     run(main)
 

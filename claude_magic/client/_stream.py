@@ -46,6 +46,9 @@ _BOM = b"\xef\xbb\xbf"
 _LF = ord("\n")
 _BLANK_LINE = b"\n\n"
 _EVENT = b"event: "
+_FIELDS = (b"event:", b"data:", b"id:", b"retry:", b":")
+_MOST_PEEKED = 1024
+"""Maximum number of bytes, nearly all of them white space, after which a body without a known field is no stream."""
 
 
 class SSEDecoder:
@@ -245,7 +248,7 @@ class EventReader:
             raise await read_error(response)
         if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
             return
-        if _looks_like_events(await self._deadline.bound(response.peek())):
+        if await self._deadline.bound(_is_stream(response)):
             return
         fields = await self._deadline.bound(read_object(response))
         message = parse_reply(response, fields, Message.model_validate)
@@ -373,9 +376,22 @@ class EventReader:
         self.is_complete = True
 
 
-def _looks_like_events(chunk: bytes) -> bool:
-    """Return whether a body with another content type looks like a stream of events."""
-    return chunk.removeprefix(_BOM).lstrip().startswith((b"event:", b"data:", b":"))
+async def _is_stream(response: WireResponse) -> bool:
+    """Return whether a body with another content type looks like a stream of events, without consuming it.
+
+    Reads until this is certain: the first piece may be a single byte.
+    """
+    start = text = b""
+    while chunk := await response.read_chunk():
+        start += chunk
+        text = start.removeprefix(_BOM).lstrip()
+        is_certain = text.startswith(_FIELDS) or not (
+            _BOM.startswith(start) or any(field.startswith(text) for field in _FIELDS)
+        )
+        if is_certain or len(start) > _MOST_PEEKED:
+            break
+    response.unread(start)
+    return text.startswith(_FIELDS)
 
 
 _MAX_HELD_EVENTS = 1000

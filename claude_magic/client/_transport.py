@@ -280,7 +280,7 @@ class WireResponse:
         self.status = response.status_code
         self.headers = transport.headers_of(response)
         self._chunks = _chunks_of(response, self.headers)
-        self._peeked = b""
+        self._unread = b""
 
     @property
     def url(self) -> str:
@@ -294,7 +294,7 @@ class WireResponse:
             StreamInterruptedError: The connection broke, or the body cannot be decoded.
             RequestTimeoutError: Nothing arrived for `timeout` seconds.
         """
-        chunk, self._peeked = self._peeked, b""
+        chunk, self._unread = self._unread, b""
         if chunk:
             return chunk
         try:
@@ -307,10 +307,9 @@ class WireResponse:
             return chunk
         raise error
 
-    async def peek(self) -> bytes:
-        """Return the next bytes without consuming them: the next read returns them again."""
-        self._peeked = await self.read_chunk()
-        return self._peeked
+    def unread(self, start: bytes) -> None:
+        """Give back the bytes read so far: the next read returns them again."""
+        self._unread = start
 
     def redact(self, body: bytes) -> bytes:
         """Replace the key in a body: servers quote keys in their errors."""

@@ -26,6 +26,7 @@ from claude_magic.client import (
     ServerError,
     SSEDecoder,
     StreamInterruptedError,
+    UnknownStatusError,
     decode_event,
 )
 from claude_magic.client._events import SplitCharacters
@@ -402,6 +403,57 @@ def test_s1_events_with_a_wrong_content_type_are_accepted(
             return await read_all(client, ask())
 
     assert play(main).message.text == "Bonjour"
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n: hello\n\n", b"retry: 3000\nid: 1\n"]
+)
+def test_s1_events_with_a_wrong_content_type_may_arrive_in_any_pieces(
+    before: bytes, sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: one byte decides nothing, and no byte is lost. The answer is paid for."""
+    raw = b"".join(
+        b"event: %b\ndata: %b\n\n" % (event["type"].encode(), json.dumps(event).encode())
+        for event in (START, BLOCK, DELTA, BLOCK_STOP, END, STOP)
+    )
+    sim.script(stream_bytes(before + raw, chunk_bytes=1, headers={"content-type": "text/plain"}))
+
+    async def main() -> Any:
+        async with make_client(sim.url, max_retries=0) as client:
+            return await read_all(client, ask())
+
+    assert play(main).message.text == "Bonjour"
+
+
+def test_s1_a_reply_in_small_pieces_from_a_server_that_ignores_stream_true_is_supported(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: the bytes that were read to tell it from a stream are part of it."""
+    message = {**START["message"], "content": [{"type": "text", "text": "Here."}], "stop_reason": "end_turn"}
+    raw = b"\n  " + json.dumps(message).encode()
+    sim.script(stream_bytes(raw, chunk_bytes=1, headers={"content-type": "application/json"}))
+
+    async def main() -> Any:
+        async with make_client(sim.url, max_retries=0) as client:
+            return await read_all(client, ask())
+
+    assert play(main).message.text == "Here."
+
+
+@pytest.mark.parametrize(
+    "body", [b" " * 5000, b"eve", b"\xef\xbb"], ids=["white space", "part of a field", "part of a mark"]
+)
+def test_s1_a_body_that_never_becomes_a_stream_is_a_clear_error(
+    body: bytes, sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: the search for the first field is bounded, and ends with the body."""
+    sim.script(stream_bytes(body, chunk_bytes=7, headers={"content-type": "text/plain"}))
+
+    async def main() -> ClaudeError:
+        async with make_client(sim.url, max_retries=0) as client:
+            return await failure_of(client, ask())
+
+    assert isinstance(play(main), UnknownStatusError)
 
 
 def test_c2_endless_pings_do_not_defeat_the_total_timeout(

@@ -17,7 +17,8 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from itertools import groupby
+from typing import Protocol, Self, cast
 
 from ._attempts import Attempts
 from ._config import REDACTED, ClientConfig
@@ -169,6 +170,7 @@ _DRAIN_TIMEOUT = 0.5
 class KeyInDeltas:
     """Replaces the key in deltas, even if it is split between them: a server or a proxy may quote it in an answer.
 
+    The text before a delta is that of its block. A new block continues the block before it, because their texts are joined.
     The first characters of a split key may have passed, but fewer than the shortest part that `Credential.redact`
     redacts.
 
@@ -178,11 +180,22 @@ class KeyInDeltas:
 
     def __init__(self, find: Callable[[str], Sequence[tuple[int, int]]]) -> None:
         self._find = find
+        self._block: tuple[object, ...] = ()
         self._before = ""
         self._is_inside = False
+        self._left: dict[tuple[object, ...], tuple[str, bool]] = {}
 
-    def is_in(self, texts: Sequence[str]) -> bool:
-        """Return whether the key is in the texts of the next deltas. If so, these deltas must be passed to `redact`."""
+    def is_in(self, block: tuple[object, ...], texts: Sequence[str]) -> bool:
+        """Return whether the key is in the texts of the next deltas. If so, these deltas must be passed to `redact`.
+
+        Args:
+            block: Index and kind of the deltas.
+            texts: Their texts.
+        """
+        if block != self._block:
+            self._left[self._block] = self._before, self._is_inside
+            self._before, self._is_inside = self._left.pop(block, self._left[self._block])
+            self._block = block
         whole = "".join([self._before, *texts])
         if self._find(whole):
             return True
@@ -191,12 +204,17 @@ class KeyInDeltas:
 
     def redact(self, events: Sequence[StreamEvent]) -> list[StreamEvent]:
         """Return the next events of the stream without the key."""
-        return [event for event in map(self._redacted, events) if event is not None]
+        clean: list[StreamEvent] = []
+        for block, group in groupby(events, _block_of):
+            deltas = cast("list[ContentBlockDelta]", list(group))
+            if block and self.is_in(block, [delta.text for delta in deltas]):
+                clean += [delta for delta in map(self._redacted, deltas) if delta is not None]
+            else:
+                clean += deltas
+        return clean
 
-    def _redacted(self, event: StreamEvent) -> StreamEvent | None:
-        """Return an event without the key; None if nothing of a delta is left."""
-        if type(event) is not ContentBlockDelta or not event.text:
-            return event
+    def _redacted(self, event: ContentBlockDelta) -> ContentBlockDelta | None:
+        """Return a delta without the key; None if nothing is left."""
         window, done = self._before + event.text, len(self._before)
         parts: list[str] = []
         was_inside, self._is_inside = self._is_inside, False
@@ -211,6 +229,11 @@ class KeyInDeltas:
             return event
         raw = {name: text if value == event.text else value for name, value in event.raw.items()}
         return event._replace(text=text, raw=raw) if text else None
+
+
+def _block_of(event: StreamEvent) -> tuple[object, ...]:
+    """Return the index and kind of a delta with text; empty for other events."""
+    return event[:2] if type(event) is ContentBlockDelta and event.text else ()
 
 
 class EventReader:
@@ -320,15 +343,15 @@ class EventReader:
                     break
         except ClaudeError as error:
             self._failure = error.with_traceback(None)  # the frames of its traceback hold the server's bytes
-        texts = [event.text for event in events if type(event) is ContentBlockDelta]
-        if self._key.is_in(texts):
-            events, are_alike = self._key.redact(events), False
-        if are_alike and texts:
+        if are_alike and events:
             # All are deltas. A cast would be called for each read.
-            self.accumulator.add_deltas(events, texts)  # type: ignore[arg-type]
-        else:
-            for event in events:
-                self.accumulator.add(event)
+            texts = [event.text for event in events]  # type: ignore[union-attr]
+            if not self._key.is_in(events[0][:2], texts):  # type: ignore[index]
+                self.accumulator.add_deltas(events, texts)  # type: ignore[arg-type]
+                return events
+        events = self._key.redact(events)
+        for event in events:
+            self.accumulator.add(event)
         return events
 
     def _decode_any(self, block: bytes) -> Sequence[StreamEvent]:

@@ -261,6 +261,62 @@ def test_o2_a_key_in_an_answer_is_redacted_however_it_is_split(
     assert second[1] == "plain 🌊"
 
 
+@pytest.mark.parametrize("chunk_bytes", [None, 40], ids=["at once", "in pieces"])
+@pytest.mark.parametrize(
+    "places", [[(0, "text"), (1, "text")], [(0, "text"), (0, "thinking")]], ids=["blocks", "kinds"]
+)
+def test_o2_a_key_in_interleaved_deltas_is_redacted(
+    places: list[tuple[int, str]],
+    chunk_bytes: int | None,
+    sim: Simulator,
+    make_client: Any,
+    play: Any,
+    ask: Any,
+) -> None:
+    """Promise: deltas of another block or kind between the parts of a key do not hide it, and are unchanged."""
+    parts = [KEY[at : at + 4] for at in range(0, len(KEY), 4)]
+    other = "".join(f"Filler text {number}. " for number in range(len(parts)))
+    fillers = [other[at :: len(parts)] for at in range(len(parts))]
+    deltas = [
+        {"type": "content_block_delta", "index": index, "delta": {"type": f"{kind}_delta", kind: text}}
+        for pair in zip(parts, fillers, strict=True)
+        for (index, kind), text in zip(places, pair, strict=True)
+    ]
+    events = (
+        {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {}}},
+        *(
+            {"type": "content_block_start", "index": index, "content_block": DELTAS["text"][0]}
+            for index in sorted({index for index, _ in places})
+        ),
+        *deltas,
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}},
+        {"type": "message_stop"},
+    )
+    raw = b"".join(
+        b"event: %b\ndata: %b\n\n" % (event["type"].encode(), json.dumps(event).encode()) for event in events
+    )
+    sim.script(stream_bytes(raw, chunk_bytes=chunk_bytes))
+
+    async def main() -> tuple[list[Any], Any]:
+        async with make_client(sim.url) as client:
+            stream = client.stream_message(ask())
+            return [event async for event in stream], stream.message
+
+    seen, message = play(main)
+
+    shown = [event for event in seen if type(event).__name__ == "ContentBlockDelta"]
+    passed = [
+        "".join(event.text for event in shown if (event.index, event.kind) == (index, f"{kind}_delta"))
+        for index, kind in places
+    ]
+    secret = KEY.removeprefix("sk-ant-test-")
+    assert not any(
+        secret[at : at + 16] in repr([passed, message, message.text]) for at in range(len(secret) - 15)
+    )
+    assert passed[0].endswith("[REDACTED]")
+    assert passed[1] == "".join(fillers)
+
+
 def test_o2_response_headers_given_to_observers_are_redacted(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:

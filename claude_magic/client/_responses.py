@@ -216,8 +216,14 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
         status=status,
         request_id=_string(request_id_of(headers)) or reading.request_id,
         retry_after=retry_after_from_headers(headers),
-        should_retry={"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower()),
+        should_retry=_flag(headers.get("x-should-retry", "")),
     )
+
+
+def _flag(value: str) -> bool | None:
+    """Return the value of a header, which may be repeated; None if it is neither true nor false."""
+    values = {each.strip() for each in value.lower().split(",")}
+    return False if "false" in values else True if "true" in values else None
 
 
 def error_from_event(error: Mapping[str, Any], request_id: str | None = None) -> APIError:

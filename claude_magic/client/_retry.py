@@ -20,29 +20,24 @@ _LONGEST_VALUE = 1000
 """Longest header value that is parsed, in characters."""
 
 _DECIMAL = re.compile(r"\d+(\.\d*)?|\.\d+", re.ASCII)
+_ONE_VALUE = re.compile(r"(?:\s*(?:mon|tue|wed|thu|fri|sat|sun)\w*,)?[^,]+", re.IGNORECASE)
+"""One of the values of repeated headers, which are joined with a comma. A date has a comma after its weekday."""
 
 
 def parse_retry_after(value: str, now: float) -> float | None:
     """Parse the value of a `Retry-After` header (RFC 9110 §10.2.3).
 
     Args:
-        value: Seconds, integer or decimal, or an HTTP date.
+        value: Seconds, integer or decimal, or an HTTP date. Of several values, separated by commas, the longest wait counts.
         now: Current Unix time in seconds, by the same clock as the date.
 
     Returns:
-        Seconds to wait from `now`, above zero and at most `LONGEST_RETRY_AFTER`; None if the value is zero, negative, a date
+        Seconds to wait from `now`, above zero and at most `LONGEST_RETRY_AFTER`; None if each value is zero, negative, a date
         in the past, or invalid.
     """
-    text = value.strip()
-    if len(text) > _LONGEST_VALUE:
+    if len(value.strip()) > _LONGEST_VALUE:
         return None
-    if _DECIMAL.fullmatch(text):
-        seconds = float(text)
-    else:
-        date = _parse_http_date(text)
-        if date is None:
-            return None
-        seconds = date - now
+    seconds = max((_seconds(each.strip(), now) for each in _ONE_VALUE.findall(value)), default=0.0)
     return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else None
 
 
@@ -58,14 +53,23 @@ def retry_after_from_headers(headers: Mapping[str, str]) -> float | None:
     Returns:
         Seconds to wait, above zero and at most `LONGEST_RETRY_AFTER`, or None.
     """
-    milliseconds = headers.get("retry-after-ms", "").strip()
-    if _DECIMAL.fullmatch(milliseconds) and float(milliseconds) > 0:
-        return min(float(milliseconds) / 1000, LONGEST_RETRY_AFTER)
+    values = [each.strip() for each in headers.get("retry-after-ms", "").split(",")]
+    milliseconds = max((float(each) for each in values if _DECIMAL.fullmatch(each)), default=0.0)
+    if milliseconds > 0:
+        return min(milliseconds / 1000, LONGEST_RETRY_AFTER)
     value = headers.get("retry-after")
     if value is None:
         return None
     now = _parse_http_date(headers.get("date", ""))
     return parse_retry_after(value, time.time() if now is None else now)
+
+
+def _seconds(value: str, now: float) -> float:
+    """Return the seconds from `now` of one value; 0.0 if it is invalid."""
+    if _DECIMAL.fullmatch(value):
+        return float(value)
+    date = _parse_http_date(value)
+    return 0.0 if date is None else date - now
 
 
 def _parse_http_date(text: str) -> float | None:

@@ -144,6 +144,9 @@ def test_r1_a_plain_429_without_advice_is_transient() -> None:
     [
         (529, "false", False),
         (503, " False ", False),
+        (503, "false, false", False),
+        (529, "true, false", False),
+        (520, "true, true", True),
         (529, "true", True),
         (400, "true", False),
         (404, "true", False),

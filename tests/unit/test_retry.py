@@ -171,6 +171,14 @@ def test_r1_network_and_server_errors_are_retried(error: ClaudeError) -> None:
         ("-5", None),
         (formatdate(NOW - 30, usegmt=True), None),
         ("soon", None),
+        ("120, 120", 120.0),
+        ("5, 120,60", 120.0),
+        ("0, 7", 7.0),
+        ("soon, 7", 7.0),
+        ("7,", 7.0),
+        (",", None),
+        (f"5, {formatdate(NOW + 30, usegmt=True)}", 30.0),
+        (f"{formatdate(NOW + 30, usegmt=True)}, {formatdate(NOW + 40, usegmt=True)}, 5", 40.0),
         ("", None),
         ("nan", None),
         ("inf", None),
@@ -211,6 +219,7 @@ def test_r3_retry_after_date_is_compared_with_the_servers_own_clock() -> None:
 def test_r3_retry_after_ms_is_more_exact_and_goes_first() -> None:
     """Promise: the millisecond header of the official clients takes precedence; an invalid one is ignored."""
     assert retry_after_from_headers({"retry-after-ms": "1500", "retry-after": "9"}) == 1.5
+    assert retry_after_from_headers({"retry-after-ms": "1500, 2500", "retry-after": "9"}) == 2.5
     assert retry_after_from_headers({"retry-after-ms": "soon", "retry-after": "9"}) == 9.0
     assert retry_after_from_headers({}) is None
 

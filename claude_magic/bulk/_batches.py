@@ -144,6 +144,7 @@ class BatchEngine:
         self._find_places = find_places
         self._places: dict[bytes, tuple[int, int]] = {}
         self._watched: dict[str, BatchNote] = {}
+        self._lost: dict[str, int] = {}
         self._due: dict[str, tuple[float, float]] = {}
         self._status = ""
         self._max_bytes = math.inf
@@ -411,7 +412,7 @@ class BatchEngine:
             return True
         await self._load_known([key for key in done if key in self._places])
         # Finish its reservation first: another run books the answers of a merged batch that still has a reservation.
-        self._ledger.finish_batch(note.tag)
+        self._ledger.finish_batch(note.tag, lost=self._lost.pop(note.tag, 0) / len(note.row_keys))
         await asyncio.to_thread(self._notes.merged, note.tag)
         self._watched.pop(note.tag, None)
         return True
@@ -514,6 +515,7 @@ class BatchEngine:
     def _store_loss(self, key: bytes, note: BatchNote, problem: str) -> None:
         """Store a problem in place of an answer that is paid for, but not available."""
         lost = Answer(key, "", problem, note.model, None, 0, 0, None, self._observer.is_simulated)
+        self._lost[note.tag] = self._lost.get(note.tag, 0) + 1
         self._writer.put(lost, partial(self._count, ()))
 
     def _set_problem(self, key: bytes, problem: str) -> None:

@@ -292,5 +292,6 @@ def may_be_billed(error: ClaudeError) -> bool:
         case NetworkError():
             return error.was_sent
         case APIError(status=int(status)):
-            return status >= 500 and status not in _NOT_EXECUTED
+            # A successful answer that cannot be read may be paid for.
+            return (status < 300 or status >= 500) and status not in _NOT_EXECUTED
     return True  # the stream broke off

@@ -341,10 +341,18 @@ class Ledger:
         await self._reserve(reservation, what)
         self._batches[name] = reservation
 
-    def finish_batch(self, name: str) -> bool:
-        """Release the reservation of a batch, whose rows are booked one by one; return False if another process sent it."""
+    def finish_batch(self, name: str, *, lost: float = 0.0) -> bool:
+        """Release the reservation of a batch, whose rows are booked one by one; return False if another process sent it.
+
+        Args:
+            name: The name of the batch.
+            lost: Share of its requests, from 0 to 1, that may be billed but whose answers cannot be read.
+        """
         with self._lock:
             reservation = self._batches.pop(name, None)
+            worst = reservation.worst_case() if reservation is not None and lost else None
+            if reservation is not None and worst is not None:
+                self._books.unconfirmed[reservation.is_simulated] += lost * worst.total
         if reservation is not None:
             self.release(reservation)
         return reservation is not None

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from claude_magic.client import ClaudeError, ClientConfig, ContentBlockDelta, HTTPClaudeClient, MessageRequest
+from claude_magic.client import (
+    ClaudeError,
+    ClientConfig,
+    ContentBlockDelta,
+    HTTPClaudeClient,
+    MessageRequest,
+    UnknownStatusError,
+)
 from claude_magic.runtime import BudgetExceededError, Ledger, RateLimits, cost_of
 from claude_magic.runtime._accountant import TurnAccountant
 from claude_magic.runtime._models import ModelNames
@@ -139,6 +146,20 @@ def test_failed_attempts_count_if_they_may_have_been_billed(
     account = ledger.account(is_simulated=True)
     assert account.unconfirmed == pytest.approx(billed * OUTPUT, rel=0.05)
     assert ledger.rows()[0].partial == 0
+
+
+def test_an_answer_that_cannot_be_read_is_unconfirmed(sim: Simulator) -> None:
+    """Promise: the status says that the request was executed, so it may be billed."""
+    sim.script(status(200, body=b"paid for", content_type="text/plain"))
+    ledger = Ledger()
+    ledger.set_budget(1.0)
+
+    with pytest.raises(UnknownStatusError):
+        asyncio.run(ask(sim.url, ledger, request()))
+
+    account = ledger.account(is_simulated=True)
+    assert account.spent == 0
+    assert account.unconfirmed == pytest.approx(OUTPUT, rel=0.05)
 
 
 @pytest.mark.parametrize("cut", [close_mid_stream(after_events=8), reset_mid_stream(after_events=8)])

@@ -339,6 +339,16 @@ def test_a_row_that_fails_is_a_value(sim: Simulator) -> None:
     assert out["error"].isna().all()
 
 
+def test_a_row_whose_answer_cannot_be_read_may_be_billed(sim: Simulator) -> None:
+    sim.script(status(200, body=b"paid for", content_type="text/plain"))
+    before = get_runtime().ledger.account(is_simulated=True).unconfirmed
+
+    out = claude.map("Say {{ item }}", ["one"])
+
+    assert "UnknownStatusError 200: " in out.errors[0]
+    assert get_runtime().ledger.account(is_simulated=True).unconfirmed > before
+
+
 @pytest.mark.parametrize(("retries", "requests"), [("0", 3), ("1", 5)])
 def test_a_row_whose_answer_broke_off_is_asked_again_unless_retries_are_ruled_out(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch, retries: str, requests: int

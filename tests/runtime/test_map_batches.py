@@ -456,13 +456,17 @@ def test_an_answer_that_cannot_be_read_is_an_error_of_its_row_and_loses_no_other
 ) -> None:
     """It may have been billed, so only `retry` asks again."""
     sim.script_batch_calls("results", lines(sim, off))
+    before = get_runtime().ledger.account(is_simulated=True).unconfirmed
 
     for _ in range(2):
         out = ask()
         assert out["answer"].isna().tolist() == [False, True, False, False]
         assert "cannot be read" in out["error"][1]
     assert posts(sim) == 1
+    unconfirmed = get_runtime().ledger.account(is_simulated=True).unconfirmed - before
+    assert unconfirmed > 0
     assert claude.retry(out)["answer"].notna().all()
+    assert get_runtime().ledger.account(is_simulated=True).unconfirmed == pytest.approx(before + unconfirmed)
 
 
 @pytest.mark.parametrize(

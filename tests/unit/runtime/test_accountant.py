@@ -24,6 +24,7 @@ from claude_magic.client import (
     ResponseStarted,
     ServerError,
     StreamInterruptedError,
+    UnknownStatusError,
     Usage,
 )
 from claude_magic.runtime._accountant import TurnAccountant, may_be_billed
@@ -74,6 +75,8 @@ def accountant(ledger: Ledger, limits: RateLimits | None = None) -> TurnAccounta
         (OverloadedError("overloaded in mid-stream"), True),
         (RateLimitError("slow down", status=429), False),
         (InvalidRequestError("no", status=400), False),
+        (UnknownStatusError("a web page", status=404), False),
+        (UnknownStatusError("cannot be read", status=200), True),
         (RequestTimeoutError("silence"), True),
         (StreamInterruptedError("cut"), True),
         (NetworkError("refused", was_sent=False), False),

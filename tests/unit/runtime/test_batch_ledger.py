@@ -80,3 +80,15 @@ def test_the_worst_case_of_a_row_is_half_but_for_searches() -> None:
     assert online is not None
     assert batch is not None
     assert batch.total - 0.03 == pytest.approx((online.total - 0.03) / 2)
+
+
+def test_the_share_of_lost_answers_is_unconfirmed() -> None:
+    """They may be billed; those of another process are counted there."""
+    ledger = Ledger()
+    admit(ledger, "a", 0.6)
+
+    ledger.finish_batch("a", lost=0.5)
+    ledger.finish_batch("of another process", lost=1.0)
+
+    account = ledger.account()
+    assert (account.spent, account.unconfirmed, account.reserved) == (0, 0.3, 0)

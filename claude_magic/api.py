@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+# Not later: Python refuses to import it once the main thread has ended.
+import concurrent.futures.thread  # noqa: F401
 import contextlib
 import contextvars
 import inspect

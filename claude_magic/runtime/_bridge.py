@@ -44,6 +44,35 @@ _CLOSING_TIMEOUT = 5.0
 logger = logging.getLogger("claude_magic.runtime")
 
 
+class _Workers(concurrent.futures.ThreadPoolExecutor):
+    """The threads for blocking steps on the bridge, such as reading rows, journals and host names.
+
+    They also work while Python waits at its exit for threads of the user, when a pool accepts nothing more.
+    """
+
+    def submit(
+        self, function: Callable[..., _Result], /, *args: Any, **kwargs: Any
+    ) -> concurrent.futures.Future[_Result]:
+        try:
+            return super().submit(function, *args, **kwargs)
+        except RuntimeError:
+            future: concurrent.futures.Future[_Result] = concurrent.futures.Future()
+            step = partial(_run_into, future, partial(function, *args, **kwargs))
+            threading.Thread(target=step, name="claude-magic-step", daemon=True).start()
+            return future
+
+
+def _run_into(future: concurrent.futures.Future[_Result], function: Callable[[], _Result]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = function()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
 class BridgeClosedError(RuntimeError):
     """Raised when the bridge is closed. The owner creates a new one; users never see this error."""
 
@@ -64,6 +93,7 @@ class Bridge:
         self._lock = threading.Lock()
         self._is_closing = False
         self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(_Workers(thread_name_prefix="claude-magic-step"))
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         # A daemon thread, because Python waits for other threads at exit, which would keep the kernel from shutting down.

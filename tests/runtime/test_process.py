@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_magic.simulator import Gate, Simulator, hold
+from claude_magic.simulator import Gate, Simulator, hold, reply
 
 RunScript = Callable[..., str]
 
@@ -44,6 +44,37 @@ def test_getting_the_runtime_starts_no_thread(run_script: RunScript) -> None:
     """
 
     assert run_script(script).strip() == "1"
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "claude.ask('Hello').text",
+        "claude.ask('Hello', replay='auto').text",
+        "[*claude.map('Say {{ item }}', range(3))]",
+        "[*claude.map('Say {{ item }}', range(3), journal=False)]",
+    ],
+)
+@pytest.mark.parametrize("has_asked", [False, True], ids=["first", "again"])
+def test_a_thread_goes_on_when_the_main_thread_has_ended(
+    run_script: RunScript, sim: Simulator, work: str, has_asked: bool
+) -> None:
+    """Python waits for such threads, but its thread pools accept nothing any more: reading rows and host names needs some."""
+    sim.script(*[reply("Yes.")] * 5)
+    script = f"""
+    import contextlib, io, threading
+    from claude_magic import claude
+    {"claude.ask('Hi')" if has_asked else ""}
+    def work():
+        threading.main_thread().join()
+        with contextlib.redirect_stderr(io.StringIO()):  # the summary of a map
+            print({work})
+    threading.Thread(target=work).start()
+    """
+
+    output = run_script(script, **SETTINGS, ANTHROPIC_BASE_URL=sim.url.replace("127.0.0.1", "localhost"))
+
+    assert output.strip() in ("Yes.", str(["Yes."] * 3))
 
 
 def test_the_interpreter_exits_in_silence_with_an_answer_in_mid_stream(

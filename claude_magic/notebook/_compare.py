@@ -171,7 +171,8 @@ def _hint(name: str, offered: Sequence[str]) -> str:
     if guess is not None:
         return f" Did you mean {guess}?"
     listed = ", ".join(offered[:_MOST_LISTED])
-    return f" It has {listed}{' and others' if len(offered) > _MOST_LISTED else ''}."
+    others = " and others" if len(offered) > _MOST_LISTED else ""
+    return f" It has {listed}{others}. Short names are {', '.join(SHORT_NAMES)}; `%claude models` lists all."
 
 
 PresentComparison = Callable[["ComparisonSnapshot"], tuple[Mapping[str, Any], Mapping[str, Any]]]

@@ -405,8 +405,12 @@ def login(cell: Cell, _arguments: Mapping[str, str]) -> None:
 
 def logout(cell: Cell, _arguments: Mapping[str, str]) -> None:
     """Delete the entered key."""
-    cell.runtime.logout()
-    print("The entered key is deleted. %claude status shows whether another one is configured.")
+    is_entered = cell.runtime.logout()
+    print(
+        "The entered key is deleted. %claude status shows whether another one is configured."
+        if is_entered
+        else "No key was entered with %claude login. %claude status shows where the key comes from."
+    )
 
 
 def demo(cell: Cell, arguments: Mapping[str, str]) -> None:

@@ -68,10 +68,12 @@ class Credentials:
         """
         self.given = FoundCredential(credential=Credential(api_key=key), source="%claude login")
 
-    def logout(self) -> None:
-        """Forget the key of `login`. The secret stores are searched again when a key is needed."""
+    def logout(self) -> bool:
+        """Forget the key of `login`, and return whether there was one. The secret stores are searched again when needed."""
+        is_given = self.given is not None
         self.given = self._stored = None
         self._has_searched_stores = False
+        return is_given
 
     def find(self, environment: Mapping[str, str], user_file: Path) -> FoundCredential | None:
         """Return the credential in force, or None.

@@ -16,6 +16,7 @@ from ..client import (
     ClaudeError,
     Message,
     ModelInfo,
+    NotFoundError,
     Usage,
 )
 from ..context import closest_name
@@ -487,13 +488,16 @@ class ModelNames:
         return newest_of(name, await self._models_of(client)) or known
 
     def explain(self, error: ClaudeError, model: str) -> None:
-        """Add a suggestion to an error about an unknown model, unless the server lists it or no name is close."""
+        """Add a suggestion to an error about an unknown model, unless the server lists it."""
         listed = [each.id for models in self._lists.values() for each in models]
         nearest = None if model in listed else nearest_model(model, listed)
         if nearest is not None:
-            error.replace_message(
-                f"{error.message} Did you mean {nearest}? `%claude models` lists the available models."
-            )
+            hint = f"Did you mean {nearest}?"
+        elif isinstance(error, NotFoundError) and model in error.message and model not in listed:
+            hint = f"Short names are {', '.join(SHORT_NAMES)}."
+        else:
+            return
+        error.replace_message(f"{error.message} {hint} `%claude models` lists the available models.")
 
     async def _models_of(self, client: ClaudeClient) -> list[ModelInfo]:
         if client in self._lists:

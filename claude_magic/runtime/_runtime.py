@@ -367,9 +367,9 @@ class Runtime:
         self._connector.credentials.login(key)
         self._connector.demo_choice = None
 
-    def logout(self) -> None:
-        """Forget the key that was given to `login`."""
-        self._connector.credentials.logout()
+    def logout(self) -> bool:
+        """Forget the key that was given to `login`, and return whether there was one."""
+        return self._connector.credentials.logout()
 
     def find_credential(self) -> FoundCredential | None:
         """Return the credential in force, with its source, or None.

@@ -445,9 +445,9 @@ def _validate(values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings
         try:
             Settings(**{name: value})
         except ConfigurationError as error:
-            raise ConfigurationError(
-                f"{_error_message(name, value, error)} It comes from: {sources[name]}."
-            ) from None
+            source = sources[name]
+            end = "Nothing was sent." if source == OPTION_SOURCE else f"It comes from: {source}."
+            raise ConfigurationError(f"{_error_message(name, value, error)} {end}") from None
     raise problem
 
 

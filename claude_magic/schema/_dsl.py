@@ -38,6 +38,7 @@ TYPES: Final[Mapping[str, Any]] = {
     "time": datetime.time,
     "None": NoneType,
 }
+SUGGESTED_TYPES: Final = tuple(name for name in TYPES if name != "None")
 _FOREIGN: Final[Mapping[str, str]] = {
     "string": "str",
     "text": "str",
@@ -248,7 +249,7 @@ class SpecParser:
 
     def _fail_at_unknown(self, value: _Value) -> NoReturn:
         word = str(value.value)
-        near = _FOREIGN.get(word) or closest_name(word, TYPES)
+        near = _FOREIGN.get(word) or closest_name(word, SUGGESTED_TYPES)
         hint = (
             f"Did you mean {near}?"
             if near

@@ -37,7 +37,7 @@ from typing_extensions import ReadOnly
 
 from ..client import ConfigurationError, as_sentence
 from ..context import did_you_mean, resolve_name
-from ._dsl import TYPES, SpecParser
+from ._dsl import SUGGESTED_TYPES, TYPES, SpecParser
 from ._extract import NoJSONError, SchemaMismatchError, find_json
 from ._normalise import normalise
 
@@ -364,7 +364,7 @@ def _schema_for(spec: str, names: Mapping[str, object]) -> OutputSchema:
         return OutputSchema(_as_type(resolve_name(spec, names, asked_by="--schema"), spec), spec)
     if _DOTTED.fullmatch(spec) and spec not in TYPES:
         types = [name for name in names if _is_typelike(names[name])]
-        hint = did_you_mean(spec, [*types, *TYPES])
+        hint = did_you_mean(spec, [*types, *SUGGESTED_TYPES])
         hint = hint or f" Define it first; as a field, give it a type, such as `{spec} str`."
         raise ConfigurationError(f"--schema: there is no type {spec}.{hint}")
     kind = SpecParser(spec, lambda word: _find_type(word, names)).parse()

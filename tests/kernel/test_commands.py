@@ -232,7 +232,10 @@ def test_login_reads_a_key_that_is_never_shown(start_kernel, sim):
     status = kernel.run("%claude status")
     out = kernel.run("%claude logout")
     kernel.run("%%claude\nhi")
+    again = kernel.run("%claude logout")
 
+    assert "The entered key is deleted." in out.stdout
+    assert "No key was entered with %claude login." in again.stdout
     assert asked["password"] is True
     assert NEW_KEY not in str(run.messages) + str(status.messages) + str(out.messages)
     assert [request.headers.get("x-api-key") == NEW_KEY for request in sim.requests] == [True, False]

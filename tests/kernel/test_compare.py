@@ -201,6 +201,7 @@ def test_an_interrupt_stops_them_all_and_keeps_what_had_come(kernel, sim, answer
     ("options", "problem"),
     [
         ("--compare sonett,opus", "This server has no model sonett. Did you mean sonnet?"),
+        ("--compare sonnet,foo", "Short names are fable, opus, sonnet, haiku; `%claude models` lists all."),
         ("--compare sonnet,claude-sonnet-5-5", "are the same model, claude-sonnet-5-5"),
         ("--compare sonnet,opus --model haiku", "--model and --compare cannot be combined"),
         ("--compare sonnet,opus --tools print", "--compare and --tools cannot be combined"),

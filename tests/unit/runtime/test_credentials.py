@@ -77,9 +77,10 @@ def test_logging_out_forgets_the_key_and_nothing_else() -> None:
     credentials = Credentials(SettingsFiles())
     credentials.login(KEY)
 
-    credentials.logout()
+    assert credentials.logout()
 
     assert find(credentials) is None
+    assert not credentials.logout()
     found = find(credentials, ANTHROPIC_API_KEY="other")
     assert found is not None
     assert found.credential.reveal() == "other"

@@ -199,6 +199,21 @@ def test_an_error_about_a_model_says_which_may_have_been_meant(
     assert ("Did you mean opus?" in str(error)) is is_explained
 
 
+def test_a_name_that_is_close_to_none_gets_the_short_names() -> None:
+    """Promise: only if the server names the model: a 404 may be about the address."""
+    names = ModelNames()
+    about_model = NotFoundError("Not found (404): model: gpt4.", status=404)
+    about_address = NotFoundError("Not found (404): no such page.", status=404)
+
+    for error in (about_model, about_address):
+        names.explain(error, "gpt4")
+
+    assert str(about_model).endswith(
+        "Short names are fable, opus, sonnet, haiku. `%claude models` lists the available models."
+    )
+    assert str(about_address) == "Not found (404): no such page."
+
+
 def test_a_model_that_the_server_lists_is_suggested_too() -> None:
     """Promise: a local server's own names are known once it has listed them."""
     names, client = ModelNames(), ListingClient(model("qwen3-coder", line=None))

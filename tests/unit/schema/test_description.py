@@ -136,6 +136,7 @@ def test_fields_may_have_names_of_model_attributes() -> None:
         ("age number", "there is no type number (at character 5"),
         ("name the name", "(at character 6 of `name the name`). Types are str, int, float"),
         ("a int|b", "there is no type b"),
+        ("a nope|int", "Types are str"),
         ("list[strng]", "there is no type strng (at character 6"),
         ("a,,b", "expected the name of a field (at character 3"),
         ("a, 1b", "expected the name of a field (at character 4"),

@@ -193,6 +193,7 @@ def test_an_optional_field_is_not_a_union_with_null() -> None:
         ("answer", "answer is of type int, not a class. Name a pydantic model, a dataclass or a TypedDict"),
         ("somebody", "somebody is an instance of Keeper. Name the class itself"),
         ("Keper", "there is no type Keper. Did you mean Keeper?"),
+        ("nope", "there is no type nope. Define it first"),
         (
             "verdict",
             "there is no type verdict. Define it first; as a field, give it a type, such as `verdict str`",

@@ -409,9 +409,10 @@ def restore(
         if not answer.is_side_branch:
             place = _place(answer, thread, turns)
         turn = _restored(answer, prompt, place)
-        turns[turn.id] = known[turn.id] if _is_unchanged(known.get(turn.id), turn) else turn
+        is_unchanged = _is_unchanged(known.get(turn.id), turn)
+        turns[turn.id] = known[turn.id] if is_unchanged else turn
         edited += answer.is_edited
-        more += answer.turn.get("more") is True
+        more += answer.turn.get("more") is True and not is_unchanged
         if not answer.is_side_branch:
             thread.head = turn.id
             if turn.cell is not None:

@@ -107,6 +107,13 @@ def _blocks(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
+def _without_thinking(message: dict[str, Any]) -> dict[str, Any]:
+    if message["role"] != "assistant" or isinstance(message["content"], str):
+        return message
+    content = [block for block in message["content"] if block.get("type") not in THINKING_TYPES]
+    return {**message, "content": content}
+
+
 @dataclass(kw_only=True)
 class Thread:
     """A path through the tree, given by its last turn.
@@ -254,7 +261,8 @@ def new_turn_id() -> str:
 def with_unique_ids(forest: Forest, existing_turns: Mapping[str, Turn]) -> Forest:
     """Return the forest with new ids where needed, so that adding it replaces no existing turn.
 
-    A turn with an existing id is the same turn, unless the file was edited. Then it and the turns after it get new ids.
+    A turn with an existing id is the same turn, unless it or a turn before it was edited. Then it gets a new id, and loses its
+    thinking, which is bound to the messages before it.
     """
     ids: dict[str, str] = {}
     turns: dict[str, Turn] = {}
@@ -266,7 +274,7 @@ def with_unique_ids(forest: Forest, existing_turns: Mapping[str, Turn]) -> Fores
         elif _is_same(existing, moved):
             kept = existing
         else:
-            kept = replace(moved, id=new_turn_id())
+            kept = replace(moved, id=new_turn_id(), messages=tuple(map(_without_thinking, moved.messages)))
         ids[turn.id] = kept.id
         turns[kept.id] = kept
     threads = {

@@ -313,3 +313,27 @@ def test_loading_twice_or_without_a_restart_changes_nothing(notebook, sim):
     for _ in range(2):
         notebook.run(x="%claude load notebook")
         assert notebook.kernel.value(turns) == before
+
+
+@pytest.mark.parametrize("is_from_file", [False, True])
+def test_after_a_rerun_of_an_earlier_cell_the_loaded_conversation_continues(
+    notebook, sim, tmp_path, is_from_file
+):
+    """The server refuses thinking below a turn that has changed, so it is left out."""
+    notebook.run(a="Explain linear regression", b="Explain p-values", c="Explain overfitting")
+    if is_from_file:
+        talk = tmp_path / "talk.json"
+        notebook.kernel.run(f"%claude save {talk}", cell_id="s")
+        notebook.restart()
+        notebook.kernel.run("%load_ext claude_magic")
+        notebook.kernel.run(f"%claude load {talk}", cell_id="s")
+    notebook.run(a="Explain tides")
+    notebook.save("a", "b", "c")
+
+    notebook.run(x="%claude load notebook")
+    notebook.run(d="What is 5+6?")
+    notebook.run(e="And 6+7?")
+
+    assert [request.status for request in sim.requests[-2:]] == [200, 200]
+    asked = ["Explain tides", "Explain p-values", "Explain overfitting", "What is 5+6?", "And 6+7?"]
+    assert sent_texts(sim)[::2] == asked

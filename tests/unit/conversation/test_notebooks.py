@@ -159,6 +159,42 @@ def test_existing_turns_are_reused() -> None:
     assert len(conversations.forest().turns) == 3
 
 
+@pytest.mark.parametrize("change", ["rerun", "edited", "deleted"])
+def test_thinking_is_dropped_from_every_turn_below_a_changed_one(change: str) -> None:
+    """It is bound to all messages before it; the known turn stays as it is, on its own branch."""
+    conversations = Conversations()
+    one, two, three, four = (ask(conversations, each, each, thinks=True) for each in "abcd")
+    cells = [*map(answered, (one, two, three, four))]
+    if change == "rerun":
+        cells[0] = answered(ask(conversations, "a, edited", "a", thinks=True))
+    elif change == "edited":
+        cells[0]["outputs"][0]["data"]["text/plain"] = ["another answer"]
+    else:
+        del cells[0]
+    known = conversations.forest().turns
+
+    conversations.adopt(restore({"cells": cells}, prompt_of=prompt_of, known=known).forest)
+
+    now = conversations.forest()
+    path = list(now.path(now.threads["main"].head))
+    assert [turn.prompt for turn in path[:3]] == ["d", "c", "b"]
+    assert [turn.has_thinking for turn in path[:3]] == [False, False, False]
+    assert path[0].answer_text == four.answer_text
+    assert [now.turns[each.id] for each in (one, two, three, four)] == [one, two, three, four]
+
+
+def test_what_a_known_turn_contained_is_not_reported_as_missing() -> None:
+    conversations = Conversations()
+    turn = ask(conversations, "a", "a")
+    cell = answered(turn)
+    cell["outputs"][0]["metadata"]["claude_magic"]["turn"]["more"] = True
+
+    known = conversations.forest().turns
+
+    assert restore({"cells": [cell]}, prompt_of=prompt_of, known=known).notes == ()
+    assert len(notes_on(cell)) == 1
+
+
 def test_a_cell_that_asked_before_loading_continues_after_it() -> None:
     """It is the cell whose note explained how to load the notebook."""
     turn = ask(Conversations(), "one", "a")

@@ -153,6 +153,25 @@ def test_an_edited_file_replaces_no_existing_turn(tmp_path: Path) -> None:
     assert [message["content"] for message in conversations.messages(again)[::2]] == ["one", "two, edited"]
 
 
+def test_thinking_after_an_edited_turn_is_dropped(tmp_path: Path) -> None:
+    """It is bound to the turns before the edit, and the API would refuse every later question."""
+    path = tmp_path / "talk.json"
+    conversations = Conversations()
+    for prompt in ("one", "two", "three"):
+        ask(conversations, prompt, prompt, thinks=True)
+    save_forest(conversations.forest(), path)
+    document = json.loads(path.read_text())
+    document["turns"][1]["messages"][0]["content"] = "two, edited"
+    path.write_text(json.dumps(document))
+
+    conversations.adopt(load_forest(path))
+
+    forest = conversations.forest()
+    path_to_head = list(forest.path(forest.threads["main"].head))
+    assert [turn.has_thinking for turn in path_to_head] == [False, False, True]
+    assert all(turn.has_thinking for turn in list(forest.turns.values())[:3])
+
+
 def test_saving_again_replaces_the_whole_file(tmp_path: Path) -> None:
     """Nothing of the previous one is left, and no other file in the folder."""
     path = tmp_path / "talk.json"

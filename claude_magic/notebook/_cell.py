@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from ._history import Errors, runtime_if_used
+from ._history import Errors, is_below, runtime_if_used
 
 if TYPE_CHECKING:
     from ..display import AnswerActions, ApprovalButtons, FrontEnd
@@ -280,13 +280,14 @@ class Cell:
     def insert_below(self, code: str) -> None:
         """Insert code into a new cell below, or, in a terminal, into the next prompt. It is not run.
 
-        A cell that is run again does not insert the same code again.
+        A cell that is run again does not insert the same code again; after a restart, it is recognised in the saved notebook.
         """
-        if self.key is not None and self.session.inserted.get(self.key) == code:
-            return
-        self.shell.set_next_input(code, replace=False)
+        inserted = self.session.inserted
+        is_known = self.key is not None and inserted.get(self.key) == code
+        if not is_known and not is_below(self.shell, code):
+            self.shell.set_next_input(code, replace=False)
         if self.key is not None:
-            self.session.inserted[self.key] = code
+            inserted[self.key] = code
 
     def keep_view(self, view: View) -> None:
         """Keep the controls until the cell is run again."""

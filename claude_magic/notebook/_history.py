@@ -289,25 +289,48 @@ def answers_above(shell: Any, thread: str) -> int:
 
     Raises no error and reads no large file, because a question waits for the result.
     """
-    from ..conversation import (
-        read_notebook,
-        saved_answers,
-    )  # late: importing them would slow down loading the extension
+    from ..conversation import saved_answers  # late: importing it would slow down loading the extension
     from ..display import FrontEnd
 
     cell = FrontEnd(shell).cell_id
     if not cell:  # no notebook is open, though the environment may name one
         return 0
     try:
-        path = notebook_path(shell, may_search=False)
-        if path is None or path.stat().st_size > _MOST_BYTES:
-            return 0
-        document = read_notebook(path)
+        document = _read_small(notebook_path(shell, may_search=False))
         ids = [each.get("id") for each in document["cells"]]
         end = ids.index(cell) if cell in ids else len(ids)
         return sum(each.thread == thread and each.index < end for each in saved_answers(document))
     except Exception:  # a broken or unreadable file must not prevent the question
         return 0
+
+
+def is_below(shell: Any, code: str) -> bool:
+    """Return whether this code is in the first code cell below the running cell, in the saved notebook; False if unknown.
+
+    Raises no error and reads no large file.
+    """
+    from ..display import FrontEnd  # late, as above
+
+    cell = FrontEnd(shell).cell_id
+    if not cell:
+        return False
+    try:
+        path = notebook_path(shell, may_search=False) or notebook_path(shell, may_search=True)
+        cells = _read_small(path)["cells"]
+        at = [each.get("id") for each in cells].index(cell)
+        below = next(each for each in cells[at + 1 :] if each["cell_type"] == "code")
+        return "".join(below["source"]).strip() == code.strip()
+    except Exception:  # as above
+        return False
+
+
+def _read_small(path: Path | None) -> Mapping[str, Any]:
+    """Read a notebook; one that is not known, or is large, counts as empty."""
+    from ..conversation import read_notebook  # late, as above
+
+    if path is None or path.stat().st_size > _MOST_BYTES:
+        return {"cells": []}
+    return read_notebook(path)
 
 
 def _contains_cell(path: Path, cell: str) -> bool:

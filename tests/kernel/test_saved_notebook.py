@@ -337,3 +337,21 @@ def test_after_a_rerun_of_an_earlier_cell_the_loaded_conversation_continues(
     assert [request.status for request in sim.requests[-2:]] == [200, 200]
     asked = ["Explain tides", "Explain p-values", "Explain overfitting", "What is 5+6?", "And 6+7?"]
     assert sent_texts(sim)[::2] == asked
+
+
+@pytest.mark.parametrize("source", ["%claude -x pandas groupby", "%claude fix"])
+def test_a_run_all_after_a_restart_inserts_no_second_copy(notebook, sim, source):
+    """The untouched cell below is recognised in the saved notebook; other code gets a cell of its own."""
+    same, other = (reply(f"```python\n{code}\n```") for code in ("one = 1", "two = 2"))
+    sim.script(same, same, other)
+
+    def run_all():
+        notebook.kernel.run("1 / 0", cell_id="e")
+        return [each["text"] for each in notebook.run(a=source).reply["content"]["payload"]]
+
+    assert run_all() == ["one = 1"]
+    notebook.cells["b"] = {"id": "b", "cell_type": "code", "source": ["one = 1"], "outputs": []}
+    notebook.save()
+    for inserted in ([], ["two = 2"]):
+        notebook.restart()
+        assert run_all() == inserted

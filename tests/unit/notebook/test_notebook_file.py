@@ -1,11 +1,12 @@
 """The file of a shell's notebook, as far as the kernel can determine it."""
 
+import json
 from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
 
-from claude_magic.notebook._history import answers_above, notebook_path
+from claude_magic.notebook._history import answers_above, is_below, notebook_path
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +75,39 @@ def test_a_large_file_is_not_read_for_a_question(tmp_path, monkeypatch):
     monkeypatch.setattr("claude_magic.conversation.read_notebook", lambda _path: pytest.fail("it was read"))
 
     assert answers_above(shell("b"), "main") == 0
+
+
+@pytest.mark.parametrize(
+    ("below", "expected"),
+    [
+        ([("code", "import pandas\ndf\n")], True),
+        ([("code", ["import pandas\n", "df"])], True),
+        ([("markdown", "Notes"), ("code", "import pandas\ndf")], True),
+        ([("code", "import pandas\ndf.head()")], False),
+        ([("code", "other"), ("code", "import pandas\ndf")], False),
+        ([], False),
+    ],
+)
+def test_inserted_code_is_recognised_in_the_first_code_cell_below(tmp_path, monkeypatch, below, expected):
+    """Unchanged, and also if the file was renamed after the kernel was started."""
+    cells = [{"cell_type": "code", "id": "above", "source": "import pandas\ndf"}]
+    cells.append({"cell_type": "code", "id": "a", "source": "%claude -x Load it"})
+    cells += [{"cell_type": kind, "source": source} for kind, source in below]
+    path = tmp_path / "talk.ipynb"
+    path.write_text(json.dumps({"cells": cells}))
+    for name in (path, tmp_path / "untitled.ipynb"):
+        monkeypatch.setenv("JPY_SESSION_NAME", str(name))
+        assert is_below(shell("a"), "import pandas\ndf") is expected
+        assert not is_below(shell("unsaved"), "import pandas\ndf")
+        assert not is_below(shell(), "import pandas\ndf")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"cells": [1]}', '{"cells": [{"id": "a"}, {"cell_type": "code"}]}']
+)
+def test_no_code_is_recognised_in_a_damaged_file(tmp_path, monkeypatch, content):
+    path = tmp_path / "talk.ipynb"
+    path.write_text(content)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(path))
+
+    assert not is_below(shell("a"), "x = 1")

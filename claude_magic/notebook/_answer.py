@@ -129,8 +129,11 @@ def bind(value: object, line: Line, cell: Cell) -> None:
         cell.scope.bind(line.options.out, value)
 
 
+_NO_CODE = "The answer has no code, so there is no new cell."
+
+
 def finish(reply: Reply, line: Line, cell: Cell) -> None:
-    """Apply the options to a complete reply: bind the parsed object, and insert code.
+    """Apply the options to a complete reply: bind the parsed object, and insert code, or say that there is none.
 
     Raises:
         SchemaMismatchError: The answer does not match the schema. The variable keeps the reply.
@@ -141,7 +144,11 @@ def finish(reply: Reply, line: Line, cell: Cell) -> None:
         # With --bg, the variable keeps the reply, even if the cell waited for the answer.
         if not options.background:
             bind(found, line, cell)
-    if options.insert_code and (code := extract_code(reply.text)):
+    if options.insert_code:
+        code = extract_code(reply.text)
+        if not code:
+            cell.front_end.say(_NO_CODE)
+            return
         shown = escape_hidden(code)
         cell.insert_below(shown)
         if shown != code:

@@ -379,6 +379,18 @@ def test_code_goes_into_a_cell_below(kernel, sim):
     assert payload["text"].splitlines()[0] in run.outputs[-1]["data"]["text/plain"]
 
 
+@pytest.mark.parametrize("command", ["%claude -x Write a check", "%claude fix"])
+def test_an_answer_without_code_makes_no_cell_and_a_line_says_so(kernel, sim, command):
+    sim.script(reply("There is nothing to write."))
+    kernel.run("1 / 0")
+
+    run = kernel.run(command)
+
+    assert run.reply["content"]["payload"] == []
+    shown = [output["data"]["text/plain"] for output in run.outputs if "data" in output]
+    assert shown[1:] == ["The answer has no code, so there is no new cell."]
+
+
 @pytest.mark.parametrize("command", ["%%claude -x --new", "%%claude -x -f code --new"])
 def test_hidden_characters_of_code_stand_as_escapes_in_the_new_cell(kernel, sim, command):
     """Bidirectional controls could make code look different from what it does; a line reports the change."""

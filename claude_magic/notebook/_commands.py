@@ -190,8 +190,8 @@ class Command(NamedTuple):
         handler: The function that runs it, as ".module:function".
         argument: Its argument; `None` if it takes none.
         kind: `do` acts immediately and shows a result. `ask` sends a question like a prompt, and may have options before it.
-        takes_prose: Whether words after the name that are not its argument may be a prompt: "explain the error". After the names
-            of the others, some of which concern money, secrets and deletion, only a whole sentence is a prompt.
+        takes_prose: Whether several words after the name may be a prompt: "explain the error". After the names of the others, some
+            of which concern money, secrets and deletion, only a whole sentence is a prompt.
     """
 
     name: str

@@ -1,8 +1,10 @@
 """Detects mistyped subcommands and options, and raises an error that suggests what was probably meant.
 
 A line that begins with a subcommand's name but does not match it is probably a typo: it is an error, and nothing is
-sent. It is a prompt only if it clearly reads as one: a sentence of four words or more, or, after `explain`, `help`, `history`, `fix`,
-`stop` and `continue`, any words except an option, a number, or a near miss of the argument.
+sent. It is a prompt only if it clearly reads as one: a sentence of four words or more, or, after `code`, `continue`, `explain`, `fix`,
+`help` and `history`, two words or more except an option, a number or the argument. `explain` may be followed by one word that does
+not look like a name. After `stop`, three words are needed, and the first must not be one such as "all" or "the": a mistyped `stop` must
+not start another request.
 
 A name with one letter wrong, missing or extra, or with two letters swapped, counts as the name: `fokr idea`. If the result is an English
 word, as "for" and "work" are near `fork`, the line is an error only if the rest is a valid argument of that subcommand.
@@ -24,6 +26,7 @@ from ._commands import (
     ESCAPE,
     EXISTING_NAME,
     EXISTING_THREAD,
+    JOB,
     NEW_THREAD,
     Command,
     find_call,
@@ -48,6 +51,15 @@ _ENGLISH = (
 )
 _WORD = re.compile(r"""["'(“‘«]*[^\W\d_]+(?:['’-][^\W\d_]+)*["')”’»]*[.,;:!?…]*""")
 _NUMBER = re.compile(r"[#$€£+−-]*[.,]?\d\S*")
+# What cannot be an ordinary word: `my_df`, `df2`, `df.T`, `rows[0]`. Others, such as "C++" and "GPT-4", are taken as prose.
+_NAME = re.compile(r"[^\W\d]\w*(?:\.\w+|\[.*\]|\(.*\))*[.,;:!?]*")
+_SHORTEST_AFTER_STOP = 3
+_MEANT_TO_STOP = re.compile(r"(?:all|any\w*|every\w*|it|jobs?|my|th(?:at|e|ese|is|ose))\b", re.IGNORECASE)
+_HINTS = {
+    EXISTING_THREAD: "%claude threads lists them.",
+    JOB: "%claude jobs lists the answers with their numbers.",
+    EXISTING_NAME: "NAME is a variable, function, class or module of yours.",
+}
 _MOST_SHOWN = 60
 
 
@@ -89,9 +101,13 @@ def refuse_typo(text: str, line: str, scope: Scope, *, percents: str) -> None:
     meant = _join_words("%claude", options if command.kind == "ask" else "", words)
     escaped = _join_words("%claude", options, ESCAPE, text.strip() if not rest else "…")
     typed = _join_words(f"{percents}claude", options, as_shown(text.strip(), command))
-    hint = " %claude threads lists them." if command.argument is EXISTING_THREAD and rest else ""
+    hint = (
+        f"{_HINTS[command.argument]} "
+        if words == command.usage and command.argument in _HINTS and rest
+        else ""
+    )
     raise UsageError(
-        f"{typed} is not a subcommand. Did you mean {meant}?{hint} To send it as a prompt: {with_full_stop(escaped)} Nothing was sent."
+        f"{typed} is not a subcommand. Did you mean {meant}? {hint}To send it as a prompt: {with_full_stop(escaped)} Nothing was sent."
     )
 
 
@@ -152,6 +168,8 @@ def _is_typo(command: Command, word: str, end: str, rest: str, scope: Scope) -> 
     if find_call(f"{command.name} {rest}", scope) is not None:
         # A new thread can have any name, so any word is a valid argument: "for example" is not `fork example`.
         return is_named or is_misspelt or command.argument not in (NEW_THREAD, ANY_THREAD)
+    if command.argument is JOB and (is_named or is_misspelt) and _is_meant_to_stop(rest):
+        return True
     if _is_sentence(rest):
         return False
     if command.name == "login":  # the rest may be a secret in any form
@@ -163,6 +181,11 @@ def _is_typo(command: Command, word: str, end: str, rest: str, scope: Scope) -> 
     return _resembles_call(command, rest, scope, is_exact=is_exact)
 
 
+def _is_meant_to_stop(rest: str) -> bool:
+    """Return whether the words after `stop` are probably about answers: "everything", "the running job"."""
+    return len(rest.split()) < _SHORTEST_AFTER_STOP or _MEANT_TO_STOP.match(rest) is not None
+
+
 def _resembles_call(command: Command, rest: str, scope: Scope, *, is_exact: bool) -> bool:
     """Return whether the words after a name resemble its argument, or begin with one."""
     first, *others = rest.split()
@@ -171,9 +194,7 @@ def _resembles_call(command: Command, rest: str, scope: Scope, *, is_exact: bool
     if _NUMBER.fullmatch(first):
         return sum(bool(_WORD.fullmatch(word)) for word in others) < _SHORTEST_SENTENCE - 1
     if others:
-        is_argument = find_call(f"{command.name} {first}", scope) is not None
-        is_job = command.argument is not None and command.argument.key == "job" and first in ("job", "jobs")
-        return (is_argument and _is_end(others[0])) or (is_job and bool(_NUMBER.fullmatch(others[0])))
+        return find_call(f"{command.name} {first}", scope) is not None and _is_end(others[0])
     return _is_model(command, first) or (is_exact and _resembles_argument(command, first, scope))
 
 
@@ -191,11 +212,13 @@ def _is_end(word: str) -> bool:
 
 
 def _resembles_argument(command: Command, word: str, scope: Scope) -> bool:
-    if command.argument is not None:
-        return command.argument.guess(word, scope) is not None
-    if command.name == "help":
-        return word in COMMAND_BY_NAME or f"--{word}" in SPEC_BY_NAME
-    return EXISTING_NAME.read(word, scope) is not None or EXISTING_NAME.guess(word, scope) is not None
+    """Return whether the only word after a name is probably no prompt: `history nobody`, `fix it`, `explain my_df`."""
+    if command.argument is not EXISTING_NAME:
+        # In some languages, a sentence has no spaces.
+        return word.isascii()
+    return EXISTING_NAME.guess(word, scope) is not None or bool(
+        _NAME.fullmatch(word) and not _WORD.fullmatch(word)
+    )
 
 
 def _meant(command: Command, rest: str, scope: Scope) -> str:

@@ -101,9 +101,18 @@ def test_a_subcommand_that_asks_claude_may_have_options_before_it(line, name, ar
         "fix my code",
         "fix: x = = 1",
         "history of Rome",
-        "history nobody",
+        "explain the result",
+        "explain C++",
+        "explain GPT-4?",
+        "fix it, please",
+        "fix \N{CJK UNIFIED IDEOGRAPH-6211}\N{CJK UNIFIED IDEOGRAPH-7684}",
+        "code review checklist",
+        "help me with pandas",
+        "Continue please",
         "continue the story",
-        "stop it",
+        "continue the story with a dragon",
+        "stop words in NLP",
+        "stop using emojis in your answers",
         "undo the change that I made to this file",
         "save me from these long meetings",
         "load balancing in nginx, how does it work?",
@@ -113,19 +122,16 @@ def test_a_subcommand_that_asks_claude_may_have_options_before_it(line, name, ar
         "Clear the table",
         "tell me a joke",
         "use less words",
-        "code review",
         "have fun",
         "form follows function",
         "panels of a comic",
         "logic gates",
         "top 10 songs",
-        "hlep me",
         "six",
         "for example",
         "model trains",
         "thread safety",
         "work hard",
-        "help me",
         "why?",
         "hi",
         "hello",
@@ -323,6 +329,32 @@ def test_any_line_is_parsed_or_refused_in_one_line(line):
         ("stop #2", "stop 2"),
         ("stpo 2", "stop 2"),
         ("stop al", "stop all"),
+        ("stop foo", "stop [N|all]"),
+        ("stop everything", "stop [N|all]"),
+        ("stop all now", "stop [N|all]"),
+        ("stop all of them at once", "stop [N|all]"),
+        ("stop the running job", "stop [N|all]"),
+        ("stop 2 and then 3", "stop [N|all]"),
+        ("Stop everything", "stop [N|all]"),
+        ("stpo everything now", "stop [N|all]"),
+        ("/stop: everything", "stop [N|all]"),
+        ("jobs x", "jobs"),
+        ("clear nope", "clear [THREAD]"),
+        ("switch abc", "switch N"),
+        ("undo please", "undo [N]"),
+        ("history nope", "history [THREAD]"),
+        ("history mian", "history main"),
+        ("hsitory nope", "history [THREAD]"),
+        ("continue please", "continue"),
+        ("fix it", "fix"),
+        ("-m opus fix it", "-m opus fix"),
+        ("code it", "code"),
+        ("help me", "help"),
+        ("hlep me", "help"),
+        ("explain my_df", "explain NAME"),
+        ("explain df2", "explain df"),
+        ("explain sales.total", "explain NAME"),
+        ("explain rows[0]?", "explain NAME"),
         ("fix --code", "fix"),
         ("fix 3", "fix"),
         ("fix df", "fix"),
@@ -349,6 +381,21 @@ def test_a_line_that_begins_like_a_subcommand_but_does_not_fit_it_is_not_sent(li
     assert f"Did you mean %claude {meant}?" in message
     assert "To send it as a prompt: %claude" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("stop everything", "%claude jobs lists the answers with their numbers."),
+        ("history nope", "%claude threads lists them."),
+        ("explain my_table", "NAME is a variable, function, class or module of yours."),
+    ],
+)
+def test_the_error_says_what_the_argument_is(line, hint):
+    with pytest.raises(UsageError) as caught:
+        read_line(line, HERE)
+
+    assert f"? {hint} To send it as a prompt: %claude ask … Nothing was sent." in str(caught.value)
 
 
 @pytest.mark.parametrize(

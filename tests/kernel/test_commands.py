@@ -61,7 +61,7 @@ def test_the_full_help_explains_every_option_and_subcommand(kernel, sim, cell):
     ("line", "prompt"),
     [
         ("status of the four big projects?", "status of the four big projects?"),
-        ("help me", "help me"),
+        ("help me with pandas", "help me with pandas"),
         ("explain why the sky is blue", "explain why the sky is blue"),
         ("explain nobody", "explain nobody"),
         ("-- status", "status"),
@@ -74,6 +74,14 @@ def test_a_line_that_only_begins_like_a_subcommand_is_a_prompt(kernel, sim, line
     kernel.run(f"%claude {line}")
 
     assert sim.requests[-1].body["messages"][-1]["content"] == prompt
+
+
+@pytest.mark.parametrize("line", ["%claude stop everything", "%%claude stop foo", "%claude help me"])
+def test_a_subcommand_with_a_wrong_word_asks_nothing(kernel, sim, line):
+    before = len(sim.requests)
+
+    assert "Nothing was sent." in kernel.run(line).stderr
+    assert len(sim.requests) == before
 
 
 def test_the_same_words_are_a_subcommand_once_the_name_exists(kernel, sim):

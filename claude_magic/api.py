@@ -181,7 +181,9 @@ class _RowOptions(_AnswerOptions, total=False):
             mapper pickles them; its default is only those that its prompt uses.
         prefix: Prefix of the names of the answer columns.
         max_cost: Maximum cost in USD of the map, or of one call of a mapper (one partition or batch). A script must set it if the
-            estimated cost of a map is above the setting `map_ask_above`.
+            estimated cost of a map is above the setting `map_ask_above`. A row is sent only if it and those in flight fit into the
+            rest, each at the price of the most expensive answer so far; before the first answer, at its worst case, or one row at a
+            time at its estimated price.
         concurrency: Maximum number of requests in flight; by default as many as the server and the limiter allow, up to 200.
     """
 

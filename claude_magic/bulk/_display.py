@@ -97,15 +97,13 @@ def approve_price(
         ConfigurationError: The price is above `max_cost`, or was not approved. Nothing was sent.
     """
     cost = preview.cost
-    if preview.is_simulated or not preview.to_ask:
+    if not preview.to_ask:
         return
-    if max_cost is not None:
-        if cost is not None and cost > max_cost:
-            raise ConfigurationError(
-                f"This map would cost about {format_usd(cost)}, and max_cost is {format_usd(max_cost)}. Nothing was sent."
-            )
-        return
-    if cost is not None and cost <= asks_above:
+    if max_cost is not None and cost is not None and cost > max_cost:
+        raise ConfigurationError(
+            f"This map would cost about {format_usd(cost)}, and max_cost is {format_usd(max_cost)}. Nothing was sent."
+        )
+    if preview.is_simulated or max_cost is not None or (cost is not None and cost <= asks_above):
         return
     price = "has no known price" if cost is None else f"would cost about {format_usd(cost)}"
     if preview.worst is not None:  # a batch cannot be stopped at an amount

@@ -36,7 +36,7 @@ from ..client import (
     ResponseStarted,
     as_sentence,
 )
-from ..runtime import BudgetExceededError, TurnAccountant, bill_of, format_usd, total
+from ..runtime import BudgetExceededError, TurnAccountant, bill_of, format_usd, total, worst_case
 from ._journal import Answer, AnswerWriter
 from ._requests import RowJob
 from ._run import Task, as_claude_error, in_one_line, problem_of
@@ -98,10 +98,9 @@ class Concurrency:
         self.limit = self._threshold = max(1.0, self.limit * _BACKOFF_FACTOR)
         self._slowed_at = now
 
-    def cap(self, max_limit: int) -> None:
-        """Lower the upper bound, because the budget does not cover the worst case of more requests."""
-        self.max_limit = max(1, max_limit)
-        self.limit = min(self.limit, float(self.max_limit))
+    def hold(self, in_flight: int) -> None:
+        """Lower the limit to the requests in flight, because one more does not fit into the budget or `max_cost`. It may grow again."""
+        self.limit = min(self.limit, max(1.0, float(in_flight)))
 
 
 class _Worker:
@@ -166,6 +165,7 @@ class OnlineEngine:
         self._may_defer = task.asks_again
         self._failures = 0
         self._in_flight = self._active = 0
+        self._spent = self._highest_cost = 0.0
         self.error: ClaudeError | None = None
         """Error that stopped the engine, or None."""
 
@@ -270,7 +270,7 @@ class OnlineEngine:
         except BudgetExceededError as error:
             self._jobs.appendleft(job)
             if self._in_flight:
-                self.concurrency.cap(self._in_flight)
+                self.concurrency.hold(self._in_flight)
             elif error.is_temporary:
                 await asyncio.sleep(_BUDGET_INTERVAL)
                 return True
@@ -328,12 +328,13 @@ class OnlineEngine:
         self, request: MessageRequest, worker: _Worker, key: bytes | None = None
     ) -> tuple[Message, float | None]:
         """Send one request, and return its reply and cost in USD."""
-        self._check_cost()
         await worker.accountant.admit(self._client, request, key=key)
         self._in_flight += 1
         worker.recorded = None
         message: Message | None = None
         try:
+            if (max_cost := self._task.request.max_cost) is not None and worker.accountant.has_reservation:
+                self._check_cost(request, max_cost)
             message = await self._client.send_message(request, observer=worker.on_event)
         except ClaudeError as error:
             message = error.partial
@@ -346,30 +347,36 @@ class OnlineEngine:
             if is_replay and message is not None:
                 bill = bill_of(message, requested=request.model)  # the original cost
             cost = total(line.cost for line in bill) if bill else None
-        self._count_recorded(worker.recorded, cost or 0.0)
+            self._spent += 0.0 if is_replay else cost or 0.0
+        self._highest_cost = max(self._highest_cost, cost or 0.0)
+        self._count_recorded(worker.recorded)
         return message, cost
 
-    def _count_recorded(self, recorded: AnswerRecorded | None, cost: float) -> None:
+    def _count_recorded(self, recorded: AnswerRecorded | None) -> None:
         results = self.results
         day = "" if recorded is None else recorded.recorded_at[:10]
         # "" sorts before any date, so a single answer that is not recorded makes the minimum "".
         results.recorded_on = day if results.recorded_on is None else min(results.recorded_on, day)
-        results.replayed_cost += cost if recorded is not None and recorded.is_replay else 0.0
 
-    def _check_cost(self) -> None:
-        """Check that one more request stays within `max_cost`, if it costs at most as much as the most expensive answer so far.
+    def _check_cost(self, request: MessageRequest, max_cost: float) -> None:
+        """Check that the requests in flight, including this one, fit into the rest of `max_cost`.
+
+        Each may cost as much as the most expensive answer so far; before the first answer, as much as the worst case of one attempt.
+        If that is more than the rest, one request at a time is sent at its expected cost, until there is an answer.
 
         Raises:
-            BudgetExceededError: The request could exceed `max_cost`.
+            BudgetExceededError: The request does not fit.
         """
-        results, max_cost = self.results, self._task.request.max_cost
-        if max_cost is None:
-            return
-        spent = max(0.0, (results.cost or 0.0) - results.replayed_cost)
-        in_flight = (self._in_flight + len(self._writer) + 1) * results.highest_cost
-        if spent + in_flight > max_cost:
+        rest, cost = max_cost - self._spent, self._highest_cost
+        if not cost:
+            worst = worst_case(request, None, attempts=1)
+            cost = self._task.expected_cost
+            if worst is not None and (self._in_flight > 1 or worst.per_attempt <= rest):
+                cost = worst.per_attempt
+        if self._in_flight * cost > rest:
             raise BudgetExceededError(
-                f"max_cost is {format_usd(max_cost)}, {format_usd(spent)} are spent, and the next row could pass it. Raise max_cost."
+                f"max_cost is {format_usd(max_cost)}, {format_usd(self._spent)} are spent, and the next row could pass it: it may cost "
+                f"{format_usd(cost)}. Raise max_cost."
             )
 
     def _fail(self, job: RowJob, error: ClaudeError) -> None:

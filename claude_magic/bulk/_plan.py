@@ -272,6 +272,7 @@ class MapPlan:
             run=number,
             rows=len(self._index),
             unasked=self._unasked,
+            expected_cost=cost_of(template.model, self._usage(1)) or 0.0,
             warms_cache=self._row_requests.is_cached,
             asks_again=self._settings.max_retries > 0,
         )

@@ -35,12 +35,10 @@ class Results:
         tokens_in: Input tokens of this run's answers.
         tokens_out: Output tokens of this run's answers.
         cost: Cost of this run's answers in USD; None if unknown.
-        highest_cost: Cost of the most expensive answer in USD.
         first: The first answers of this run, as pairs of row and text.
         is_simulated: A simulator answered.
         waiting: What the run is waiting for, as one line; empty if nothing.
         batches: Ids of the batches that the run is waiting for.
-        replayed_cost: Original cost in USD of the answers replayed from a cassette.
         recorded_on: Date of the oldest recording if all answers of this run are in the cassette; "" if some are not; None before the first.
         remarks: Remarks about the content, the options and the cassette, as sentences.
     """
@@ -50,12 +48,10 @@ class Results:
         self.problems: dict[int, str] = {}
         self.known = self.answered = self.unkept = self.tokens_in = self.tokens_out = 0
         self.cost: float | None = 0.0
-        self.highest_cost = 0.0
         self.first: list[tuple[int, str]] = []
         self.is_simulated = False
         self.waiting = ""
         self.batches: tuple[str, ...] = ()
-        self.replayed_cost = 0.0
         self.recorded_on: str | None = None
         self.remarks: dict[str, None] = {}
 
@@ -82,7 +78,6 @@ class Results:
         self.tokens_in += answer.tokens_in
         self.tokens_out += answer.tokens_out
         self.cost = None if answer.cost is None or self.cost is None else self.cost + answer.cost
-        self.highest_cost = max(self.highest_cost, answer.cost or 0.0)
         self.is_simulated |= answer.is_simulated
         if len(self.first) < _MAX_FIRST and answer.problem is None:
             self.first.append((row, answer.text))
@@ -110,6 +105,7 @@ class Task:
         run: Number of the run in the journal.
         rows: Number of rows, times the draws of each.
         unasked: Rows that cannot be sent: a value is null, or an expression fails.
+        expected_cost: Estimated cost of one request in USD; 0 if its model has no known price.
         warms_cache: Send one request before the others, to cache the shared prefix.
         asks_again: Retry requests that failed for a temporary reason once, after all others.
     """
@@ -123,6 +119,7 @@ class Task:
     run: int
     rows: int
     unasked: int = 0
+    expected_cost: float = 0.0
     warms_cache: bool = False
     asks_again: bool = True
 

@@ -99,6 +99,11 @@ class TurnAccountant:
             counts_input=self._rows is None,
         )
 
+    @property
+    def has_reservation(self) -> bool:
+        """Whether the admitted request is billed: no cassette answers it."""
+        return self._current is not None and self._current.reservation is not None
+
     def on_event(self, event: ClientEvent) -> None:
         """Process an event of the client about the attempts of the request."""
         if self._current is not None:

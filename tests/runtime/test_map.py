@@ -615,6 +615,27 @@ def test_max_cost_is_checked_before_and_kept(sim: Simulator) -> None:
     assert 0.2 < spent() - before <= 0.25
 
 
+@pytest.mark.parametrize("is_mapper", [False, True])
+def test_the_first_wave_does_not_pass_max_cost(sim: Simulator, tmp_path: Path, is_mapper: bool) -> None:
+    """The answers are three times as long as estimated. Those that are paid for are kept."""
+    before, frame = spent(), pd.DataFrame({"text": [f"number {n}" for n in range(6)]})
+    sim.script(*[answer_with("word " * 600)] * 6)
+
+    def ask(**options: Any) -> Any:
+        if is_mapper:
+            return claude.mapper("Say {{ text }}", journal=tmp_path, **options)(frame)
+        return claude.map("Say {{ text }}", frame, **options)
+
+    with pytest.raises(MapStoppedError, match=r"the next row could pass it"):
+        ask(max_cost=0.015)
+
+    assert 0.005 < spent() - before <= 0.015
+    assert len(sim.requests) == 2
+    sim.clear()
+    ask()
+    assert len(sim.requests) == 4
+
+
 def test_interrupting_it_keeps_what_there_is(sim: Simulator) -> None:
     gate = Gate()
     sim.script(*[scenario("plain")] * 30, *[hold(gate)] * 200)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from tqdm.std import tqdm
 
-from claude_magic.bulk._display import describe_end, describe_progress
+from claude_magic.bulk._display import Preview, approve_price, describe_end, describe_progress
 from claude_magic.bulk._run import MapSnapshot
+from claude_magic.client import ConfigurationError
 from claude_magic.runtime import Phase
 
 SNAPSHOT = MapSnapshot(
@@ -27,6 +29,35 @@ SNAPSHOT = MapSnapshot(
     error=None,
     is_simulated=False,
 )
+
+
+@pytest.mark.parametrize("is_simulated", [False, True])
+def test_a_map_is_not_started_if_its_estimate_is_above_max_cost(is_simulated: bool):
+    """The simulator costs nothing, but shows what would happen. There, a price needs no approval."""
+    preview = Preview(
+        model="claude-sonnet-5-5",
+        rows=200,
+        requests=200,
+        known=0,
+        recorded=0,
+        unasked=0,
+        to_ask=200,
+        tokens_in=4_000,
+        tokens_out=40_000,
+        cost=0.41,
+        seconds=1.0,
+        is_simulated=is_simulated,
+        notes=(),
+        samples=(),
+    )
+
+    with pytest.raises(
+        ConfigurationError, match=r"about \$0\.41, and max_cost is \$0\.0001\. Nothing was sent"
+    ):
+        approve_price(preview, 0.0001, asks_above=1.0, front_end=None)
+    approve_price(preview, 0.5, asks_above=0.1, front_end=None)
+    if is_simulated:
+        approve_price(preview, None, asks_above=0.1, front_end=None)
 
 
 def test_narrow_terminal_shows_the_cost():

@@ -14,8 +14,15 @@ from claude_magic.bulk._journal import Answer, Journal
 from claude_magic.bulk._online import Concurrency, OnlineEngine
 from claude_magic.bulk._requests import MapRequest, RowJob
 from claude_magic.bulk._run import Results, Task
-from claude_magic.client import InvalidRequestError, Message, MessageRequest, OverloadedError
-from claude_magic.runtime import BudgetExceededError
+from claude_magic.client import (
+    InvalidRequestError,
+    Message,
+    MessageRequest,
+    OverloadedError,
+    StreamInterruptedError,
+    Usage,
+)
+from claude_magic.runtime import BillLine, BudgetExceededError
 
 TEMPLATE = MessageRequest(model="claude-sonnet-5-5", max_tokens=100, messages=[])
 
@@ -24,6 +31,7 @@ class Accountant:
     """An accountant that admits everything and books nothing."""
 
     is_simulated = True
+    has_reservation = True
 
     async def admit(self, client: object, request: object, **_options: object) -> None:
         """Admit any request."""
@@ -91,10 +99,12 @@ def run(
     at_a_time: int = 20,
     concurrency: int | None = None,
     rebuild: Callable[[int], RowJob] = job,
+    max_cost: float | None = None,
+    client: Client | None = None,
     **task: Any,
 ) -> tuple[Results, Client]:
     """Run a map of `rows` rows."""
-    client, results = Client(answer), Results(rows)
+    client, results = client or Client(answer), Results(rows)
     numbers = iter(range(rows))
 
     def feed() -> list[RowJob]:
@@ -102,7 +112,9 @@ def run(
 
     async def main() -> None:
         given = Task(
-            request=MapRequest(prompt="", items=(), names={}, settings={}, concurrency=concurrency),
+            request=MapRequest(
+                prompt="", items=(), names={}, settings={}, concurrency=concurrency, max_cost=max_cost
+            ),
             template=TEMPLATE,
             feed=feed,
             rebuild=lambda index, _row: rebuild(index),
@@ -135,7 +147,7 @@ def test_all_rows_are_read_when_the_limit_falls_below_the_active_workers() -> No
 
     def fall(client: Client, _prompt: str) -> None:
         assert client.engine is not None
-        client.engine.concurrency.cap(1)
+        client.engine.concurrency.hold(1)
 
     results, _ = run(50, fall, at_a_time=1)
 
@@ -228,6 +240,86 @@ def test_exhausted_budget_ends_the_run() -> None:
         run(40, accountant=Empty)
 
 
+# The most that a map may cost...
+
+WORST = 0.0052
+"""USD, of a row of `TEMPLATE`, rounded up."""
+
+
+class Priced(Accountant):
+    """An accountant with a price for each answer, in USD."""
+
+    price = 0.001
+
+    def finish(self, arrived: object) -> tuple[BillLine, ...]:  # type: ignore[override]
+        """Bill one answer."""
+        return () if arrived is None else (BillLine(model="m", usage=Usage(), cost=self.price),)
+
+
+def test_a_map_spends_no_more_than_its_max_cost() -> None:
+    """Not even in its first wave, when no answer has shown what one costs."""
+    client = Client(lambda _client, _prompt: None)
+
+    with pytest.raises(
+        BudgetExceededError, match=r"max_cost is \$0\.0035, \$0\.003 are spent.*may cost \$0\.001\."
+    ):
+        run(200, accountant=Priced, max_cost=0.0035, client=client, expected_cost=0.002)
+
+    assert len(client.asked) == 3
+
+
+def test_before_the_first_answer_as_many_rows_go_as_can_be_paid_in_the_worst_case() -> None:
+    seen: list[int] = []
+
+    run(40, lambda client, _prompt: seen.append(client.most), accountant=Priced, max_cost=3.5 * WORST + 1)
+    assert seen[0] == 8
+
+    with pytest.raises(BudgetExceededError):
+        run(40, lambda client, _prompt: seen.append(client.most), accountant=Priced, max_cost=3.5 * WORST)
+    assert seen[40] == 3
+
+
+def test_the_first_answer_shows_how_many_rows_may_be_in_flight() -> None:
+    """One row alone goes first, because its worst case is above `max_cost`."""
+    seen: list[int] = []
+
+    class Cheap(Priced):
+        price = 0.000_01
+
+    run(
+        100,
+        lambda client, _prompt: seen.append(client.most),
+        accountant=Cheap,
+        max_cost=WORST / 2,
+        expected_cost=0.002,
+    )
+
+    assert seen[0] == 1
+    assert max(seen) > 8
+
+
+def test_no_row_goes_if_not_even_the_expected_cost_of_one_fits() -> None:
+    client = Client(lambda _client, _prompt: None)
+
+    with pytest.raises(BudgetExceededError, match=r"\$0\.00 are spent, .* it may cost \$0\.002"):
+        run(40, accountant=Priced, max_cost=0.0001, client=client, expected_cost=0.002)
+
+    assert client.asked == []
+
+
+def test_a_row_that_fails_counts_with_what_is_billed() -> None:
+    """Its answer broke off, and is in no total of the map."""
+
+    def break_off(_client: Client, _prompt: str) -> None:
+        raise StreamInterruptedError("cut", partial=Message(model="m", content=[]))
+
+    client = Client(break_off)
+    with pytest.raises(BudgetExceededError, match=r"max_cost is \$0\.01, \$0\.009 are spent"):
+        run(40, accountant=Priced, max_cost=0.01, expected_cost=0.0015, client=client, asks_again=False)
+
+    assert len(client.asked) == 9
+
+
 # The limit on requests in flight...
 
 
@@ -285,11 +377,14 @@ def test_limit_never_falls_below_one() -> None:
     assert concurrency.limit == 1
 
 
-def test_cap_bounds_the_limit() -> None:
-    """The budget covers three requests."""
+def test_a_held_limit_grows_again() -> None:
+    """The budget covers three requests, until it is raised."""
     concurrency = Concurrency(100)
-    concurrency.cap(3)
-    for _ in range(50):
-        concurrency.grow(3)
-
+    concurrency.hold(3)
     assert concurrency.limit == 3
+    concurrency.hold(5)
+    assert concurrency.limit == 3
+
+    assert round_of(concurrency) == 6
+    concurrency.hold(0)
+    assert concurrency.limit == 1

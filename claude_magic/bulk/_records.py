@@ -67,6 +67,7 @@ class RunRecord(NamedTuple):
         tokens_in: Input tokens of these answers.
         tokens_out: Output tokens of these answers.
         cost: Cost of these answers in USD, without those of unknown price.
+        is_simulated: A simulator answered.
     """
 
     id: int
@@ -82,6 +83,12 @@ class RunRecord(NamedTuple):
     tokens_in: int
     tokens_out: int
     cost: float
+    is_simulated: bool
+
+    @property
+    def price(self) -> str:
+        """The cost as text, which says whether it is simulated."""
+        return f"{format_usd(self.cost)}{' (simulated)' if self.is_simulated else ''}"
 
 
 class Difference(NamedTuple):
@@ -116,11 +123,12 @@ class Runs:
         """Return all runs, oldest first, with the cost of their answers."""
         with self.journal.reading() as database:
             return [
-                RunRecord._make(row)
+                RunRecord._make((*row[:-1], bool(row[-1])))
                 for row in database.execute(
                     """
                     SELECT id, started, ended, state, prompt, model, rows, requests, failed, coalesce(answers, 0),
-                        coalesce(tokens_in, 0), coalesce(tokens_out, 0), coalesce(cost, 0.0)
+                        coalesce(tokens_in, 0), coalesce(tokens_out, 0), coalesce(cost, 0.0),
+                        (SELECT is_simulated FROM answers WHERE run = id LIMIT 1)
                     FROM runs LEFT JOIN (
                         SELECT run, count(*) AS answers, sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out,
                             total(cost) AS cost
@@ -203,7 +211,7 @@ def _run_row(run: RunRecord) -> tuple[str, ...]:
     return (
         str(run.id),
         "cut off" if run.state == "running" and run.ended is None else run.state,
-        format_usd(run.cost),
+        run.price,
         f"{run.answers:,}",
         f"{run.failed:,}",
         f"{run.rows:,}",
@@ -223,7 +231,7 @@ def render_difference(difference: Difference) -> Bundle:
         ("rows", *(f"{run.rows:,}" for run in runs)),
         ("rows only here", f"{difference.gone:,}", f"{difference.new:,}"),
         ("answers paid", *(f"{run.answers:,}" for run in runs)),
-        ("price", *(format_usd(run.cost) for run in runs)),
+        ("price", *(run.price for run in runs)),
     ]
     verb = "asks" if difference.same == 1 else "ask"
     return render_rows(

@@ -500,6 +500,7 @@ def test_journal_lists_the_maps(kernel, sim, example):
     listed = plain(succeed(kernel, example("journal [compare A B|prune DAYS]")))
     assert "Where exactly is {{ item }}?" in listed
     assert listed.split()[:3] == ["run", "state", "price"]
+    assert listed.count("(simulated)") == 2
     # A relative path, so that a shared notebook does not contain the name of a user's folder.
     assert "\n.claude-magic/journal.sqlite: " in f"\n{listed}"
     assert "0 rows ask the same in both runs." in plain(succeed(kernel, "%claude journal compare 1 2"))

@@ -20,7 +20,7 @@ from claude_magic.bulk._journal import (
     journal_path,
     open_journal,
 )
-from claude_magic.bulk._records import Runs, describe_pruning, render_difference
+from claude_magic.bulk._records import Runs, describe_pruning, render_difference, render_runs
 
 
 def answer(number: int, text: str = "yes", problem: str | None = None) -> Answer:
@@ -312,6 +312,20 @@ def test_rows_that_could_not_be_sent_match_no_others(journal: Journal) -> None:
 
     assert (difference.same, difference.gone, difference.new) == (1, 0, 0)
     assert "1 row asks the same in both runs." in render_difference(difference).data["text/plain"]
+
+
+@pytest.mark.parametrize("is_simulated", [True, False])
+def test_prices_of_a_simulator_say_so(journal: Journal, is_simulated: bool) -> None:
+    """In the list and in a comparison, as in the line of the map. A run without answers has no such price."""
+    first, second = start_run(journal, 1, 2), start_run(journal, 1, 2)
+    journal.add([answer(number)._replace(is_simulated=is_simulated) for number in (1, 2)], first)
+
+    listed = render_runs(journal).data["text/plain"]
+    compared = render_difference(Runs(journal).compare(first, second)).data["text/plain"]
+
+    for shown in (listed, compared):
+        assert shown.count("$1.00 (simulated)") == is_simulated
+        assert shown.count("(simulated)") == is_simulated
 
 
 def test_pruning_reports_count_and_size() -> None:

@@ -180,6 +180,7 @@ class MapSurface:
         remark: How to stop a background map. If given, progress is a line of text in an existing display, the only output that threads can
             update in every kernel.
         keeps: Answers are kept if the map is stopped, so that the same line sends only the remaining requests.
+        hint: Where the result is, as the end of the summary of a map that is complete.
 
     Attributes:
         is_live: The bar is a widget.
@@ -196,7 +197,9 @@ class MapSurface:
         stop: Callable[[], None] | None = None,
         remark: str = "",
         keeps: bool = True,
+        hint: str = "",
     ) -> None:
+        self._hint = hint
         self._remark = remark
         self._keeps = keeps
         self._stop = stop
@@ -239,6 +242,8 @@ class MapSurface:
     def finish(self, snapshot: MapSnapshot, /) -> None:
         """Replace the bar with the summary."""
         line = describe_end(snapshot)
+        if self._hint and snapshot.phase is Phase.COMPLETE:  # otherwise the cell fails, and has no result
+            line = f"{line} · {self._hint}"
         handle, self._handle = self._handle, None
         if handle is not None and self._owns_area and self._front_end is not None:
             from IPython.display import clear_output
@@ -359,10 +364,12 @@ def _update_display(bundle: Bundle, handle: Any) -> Any:
 
 
 def describe_progress(snapshot: MapSnapshot) -> str:
-    """Return the text after the bar: cost so far, failed rows, tokens. Narrow terminals truncate its end."""
+    """Return the text after the bar: cost so far, failed rows, why it is slow, tokens. Narrow terminals truncate its end."""
     facts = [format_usd(snapshot.cost)] if snapshot.cost else []
     if snapshot.failed:
         facts.append(f"{snapshot.failed:,} failed")
+    if snapshot.held_back:
+        facts.append(snapshot.held_back)
     facts.append(f"{_short(snapshot.tokens_in)} in, {_short(snapshot.tokens_out)} out")
     return snapshot.waiting or ", ".join(facts)
 
@@ -382,15 +389,19 @@ def describe_end(snapshot: MapSnapshot) -> str:
         facts.append("`claude.errors` says why")
     if snapshot.answered:
         facts.append(f"{snapshot.tokens_in:,} tokens in, {snapshot.tokens_out:,} out")
+    simulated = " (simulated)" if snapshot.is_simulated else ""
     if snapshot.answered and snapshot.cost is not None:
         once = f" once, on {snapshot.recorded_on}" if snapshot.recorded_on else ""
-        facts.append(f"{format_usd(snapshot.cost)}{' (simulated)' if snapshot.is_simulated else ''}{once}")
+        facts.append(f"{format_usd(snapshot.cost)}{simulated}{once}")
     elif snapshot.batches:
         facts.append(f"{', '.join(snapshot.batches[:3])} at the server: the same line waits for the answers")
-    elif snapshot.phase is Phase.CANCELLED:
+    elif snapshot.phase is Phase.CANCELLED and not snapshot.unconfirmed:
         facts.append("requests in flight may be billed: `%claude usage` shows how much at most")
-    elif not snapshot.answered and not snapshot.failed:
+    elif not snapshot.answered and not snapshot.failed and not snapshot.unconfirmed:
         facts.append("nothing was asked, nothing paid")
+    if snapshot.unconfirmed:
+        most = format_usd(snapshot.unconfirmed)
+        facts.append(f"up to {most}{simulated} more may be billed for attempts that broke off")
     # Omit the duration for recorded answers, so that every run saves the same output.
     is_free = snapshot.recorded_on and snapshot.phase is Phase.COMPLETE
     facts.append(IN_CASSETTE if is_free else f"{snapshot.elapsed:.1f} s")

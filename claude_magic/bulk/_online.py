@@ -56,6 +56,7 @@ _MAX_CONSECUTIVE_FAILURES: Final = 20
 _BUDGET_INTERVAL: Final = 0.2
 """Seconds before a retry when the budget is reserved by requests of other processes."""
 
+_HELD_BACK: Final = "waiting for room in the budget; a smaller --max-tokens lets more rows run at once"
 _CORRECTION: Final = "Your answer does not fit what was asked for: {problems}. Answer again, with the JSON object alone, and nothing before or after it."
 _FATAL = (InvalidApiKeyError, ForbiddenError, BillingError, NotFoundError)
 """Errors that every other row would get, too."""
@@ -166,6 +167,8 @@ class OnlineEngine:
         self._failures = 0
         self._in_flight = self._active = 0
         self._spent = self._highest_cost = 0.0
+        self._held_at = 0
+        """Requests in flight when the budget last had no room for another."""
         self.error: ClaudeError | None = None
         """Error that stopped the engine, or None."""
 
@@ -186,6 +189,7 @@ class OnlineEngine:
                 self._read = lambda: [self._task.rebuild(*found) for found in islice(deferred, _MIN_QUEUED)]
                 await self._drain()
         finally:
+            self.results.held_back = ""
             if self._feeding is not None:
                 self._feeding.cancel()
             for worker in self._workers:
@@ -328,8 +332,15 @@ class OnlineEngine:
         self, request: MessageRequest, worker: _Worker, key: bytes | None = None
     ) -> tuple[Message, float | None]:
         """Send one request, and return its reply and cost in USD."""
-        await worker.accountant.admit(self._client, request, key=key)
+        try:
+            await worker.accountant.admit(self._client, request, key=key)
+        except BudgetExceededError:
+            self._held_at, self.results.held_back = self._in_flight, _HELD_BACK
+            self._on_change()
+            raise
         self._in_flight += 1
+        if self._in_flight > self._held_at or (self._is_exhausted and not self._jobs):
+            self.results.held_back = ""
         worker.recorded = None
         message: Message | None = None
         try:
@@ -348,6 +359,9 @@ class OnlineEngine:
                 bill = bill_of(message, requested=request.model)  # the original cost
             cost = total(line.cost for line in bill) if bill else None
             self._spent += 0.0 if is_replay else cost or 0.0
+            if (unconfirmed := worker.accountant.unconfirmed) > 0:
+                self.results.unconfirmed += unconfirmed
+                self.results.is_simulated |= worker.accountant.is_simulated
         self._highest_cost = max(self._highest_cost, cost or 0.0)
         self._count_recorded(worker.recorded)
         return message, cost

@@ -35,9 +35,11 @@ class Results:
         tokens_in: Input tokens of this run's answers.
         tokens_out: Output tokens of this run's answers.
         cost: Cost of this run's answers in USD; None if unknown.
+        unconfirmed: What may be billed in addition for attempts that broke off, in USD.
         first: The first answers of this run, as pairs of row and text.
         is_simulated: A simulator answered.
         waiting: What the run is waiting for, as one line; empty if nothing.
+        held_back: Why fewer rows run at once than the server allows, as one line; empty if they do not.
         batches: Ids of the batches that the run is waiting for.
         recorded_on: Date of the oldest recording if all answers of this run are in the cassette; "" if some are not; None before the first.
         remarks: Remarks about the content, the options and the cassette, as sentences.
@@ -48,9 +50,10 @@ class Results:
         self.problems: dict[int, str] = {}
         self.known = self.answered = self.unkept = self.tokens_in = self.tokens_out = 0
         self.cost: float | None = 0.0
+        self.unconfirmed = 0.0
         self.first: list[tuple[int, str]] = []
         self.is_simulated = False
-        self.waiting = ""
+        self.waiting = self.held_back = ""
         self.batches: tuple[str, ...] = ()
         self.recorded_on: str | None = None
         self.remarks: dict[str, None] = {}
@@ -176,6 +179,8 @@ class MapSnapshot:
         recorded_on: Date of the oldest recording (YYYY-MM-DD) if all answers of this run are in a cassette; else empty or None.
         remarks: Remarks about the content, the options and the cassette, as sentences.
         unasked: Rows that cannot be sent: a value is null, or an expression fails.
+        unconfirmed: What may be billed in addition for attempts that broke off, in USD.
+        held_back: Why fewer rows run at once than the server allows, as one line; empty if they do not.
     """
 
     phase: Phase
@@ -198,6 +203,8 @@ class MapSnapshot:
     recorded_on: str | None = None
     remarks: tuple[str, ...] = ()
     unasked: int = 0
+    unconfirmed: float = 0.0
+    held_back: str = ""
 
     @property
     def done(self) -> int:
@@ -319,6 +326,8 @@ class MapRun:
             recorded_on=results.recorded_on,
             remarks=tuple(results.remarks),
             unasked=self._task.unasked,
+            unconfirmed=results.unconfirmed,
+            held_back=results.held_back,
         )
 
     @short_errors

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._cell import Cell
     from ._line import Line
 
+_IN_UNDERSCORE = "the result is in `_`; `-o NAME` gives it a name"
 _STOPPED = "the map was stopped. What was answered is kept: "
 
 
@@ -54,6 +55,7 @@ async def map_rows(line: Line, cell: Cell) -> Any:
                 is_live=cell.is_live,
                 stop=run.cancel if can_stop else None,
                 keeps=run.again == "",
+                hint="" if options.out else _IN_UNDERSCORE,
             )
 
         run, is_interrupted = await follow_to_end(plan.start, surface_for, cell)

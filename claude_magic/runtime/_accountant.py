@@ -74,6 +74,8 @@ class TurnAccountant:
         self._current: _Request | None = None
         self.record: Asked | None = None
         """The record of the last request, once it has ended; None if nothing was sent or replayed."""
+        self.unconfirmed = 0.0
+        """What may have been billed for the last request in addition to its bill, in USD."""
 
     async def admit(self, client: ClaudeClient, request: MessageRequest, *, key: bytes | None = None) -> None:
         """Admit a request, and reserve its worst case until `finish`. A request that a cassette answers costs nothing.
@@ -120,7 +122,7 @@ class TurnAccountant:
         Args:
             received: The complete or partial reply, or a function that returns it; None if nothing was received.
         """
-        ended, self._current, self.record = self._current, None, None
+        ended, self._current, self.record, self.unconfirmed = self._current, None, None, 0.0
         if ended is None:
             return ()
         reservation = ended.reservation
@@ -136,7 +138,7 @@ class TurnAccountant:
         if reservation is None:
             return ()
         try:
-            self._ledger.finish(
+            self.unconfirmed = self._ledger.finish(
                 reservation,
                 bill=bill,
                 thread=self._thread,

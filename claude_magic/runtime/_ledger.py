@@ -285,8 +285,10 @@ class Ledger:
         thread: str | None,
         unconfirmed_attempts: int = 0,
         is_partial: bool = False,
-    ) -> None:
-        """Book an admitted request. Its reservation is released even if this fails.
+    ) -> float:
+        """Book an admitted request, and return what may have been billed in addition, in USD.
+
+        Its reservation is released even if this fails.
 
         Args:
             reservation: The reservation of the request.
@@ -304,6 +306,7 @@ class Ledger:
                 self._books.unconfirmed[reservation.is_simulated] += unconfirmed
                 self._enter(bill, thread, is_simulated=reservation.is_simulated, is_partial=is_partial)
             self._shared.report_soon(is_simulated=reservation.is_simulated)
+        return unconfirmed
 
     def release(self, reservation: Reservation) -> None:
         """Release the reservation of a request that was not sent."""

@@ -6,7 +6,7 @@ import time
 import ipykernel
 import pytest
 
-from claude_magic.simulator import BatchScript, Gate, hold, reply, scenario
+from claude_magic.simulator import BatchScript, Gate, hold, reply, scenario, status
 
 FRAME = "import pandas as pd\ndf = pd.DataFrame({'text': ['one', 'two', 'three']})"
 CELL = "%%claude --map df -o out\nSay {{ text }}"
@@ -69,6 +69,19 @@ def test_one_line_stays_and_the_variable_has_the_table(kernel, sim):
     again = kernel.run(CELL)
     assert "3 from the journal · nothing was asked, nothing paid" in texts(again)[0]
     assert len(sim.requests) == 3
+
+
+def test_without_a_variable_the_line_says_where_the_result_is(kernel, sim):
+    """A cell that fails has no result."""
+    cell = CELL.replace(" -o out", "")
+
+    (line,) = texts(kernel.run(cell))
+    assert line.endswith(" · the result is in `_`; `-o NAME` gives it a name")
+    assert kernel.value("list(_.columns)") == "['text', 'answer', 'error']"
+    assert "-o NAME" not in str(texts(kernel.run(CELL)))
+
+    sim.script(reply("one"), status(402))
+    assert "-o NAME" not in str(texts(kernel.run(cell.replace("Say", "Name"))))
 
 
 @pytest.mark.parametrize("again", [CELL, CELL.replace("-o", "--bg -o"), "%%claude\nName a tree."])

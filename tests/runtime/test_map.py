@@ -28,7 +28,7 @@ from pydantic import BaseModel
 from claude_magic import ClaudeError, claude
 from claude_magic.bulk import Journal, JournalError, MapStoppedError, Runs, journal_path
 from claude_magic.client import ConfigurationError, InvalidApiKeyError
-from claude_magic.runtime import close_runtime, get_runtime
+from claude_magic.runtime import close_runtime, format_usd, get_runtime
 from claude_magic.simulator import (
     Behaviour,
     Gate,
@@ -656,6 +656,32 @@ def test_interrupting_it_keeps_what_there_is(sim: Simulator) -> None:
     assert len(set(prompts(sim))) == 170
 
 
+def test_interrupting_it_leaves_one_attempt_of_each_row_in_flight_unconfirmed(
+    sim: Simulator, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """None of the retries began, although the budget reserves them before a row is sent. The summary has the amount."""
+    claude.map("Say {{ item }}", ["first"])  # its answer shows that a simulator answers
+    sim.clear()
+    gate, ledger = Gate(), get_runtime().ledger
+    before = ledger.account(is_simulated=True).unconfirmed
+    ledger.set_budget(spent() + 5)
+    sim.script(*[hold(gate)] * 3)
+    interrupt = threading.Thread(target=lambda: _interrupt_after(sim, 3, answers=0))
+    interrupt.start()
+
+    with pytest.raises(KeyboardInterrupt):
+        claude.map("Say {{ item }}", range(200), max_tokens=1_000, concurrency=3)
+    interrupt.join()
+    gate.open()
+
+    account = ledger.account(is_simulated=True)
+    unconfirmed = account.unconfirmed - before
+    assert (account.reserved, len(sim.requests)) == (0, 3)
+    # 1,000 tokens of output for 10 USD per million, and the upper bound of the input.
+    assert 3 * 0.01 < unconfirmed < 3 * 0.015
+    assert f"up to {format_usd(unconfirmed)} (simulated) more may be billed" in capfd.readouterr().err
+
+
 def test_interrupted_without_a_journal_the_error_has_what_there_is(sim: Simulator) -> None:
     """These answers were paid for, and are stored nowhere else."""
     gate = Gate()
@@ -700,8 +726,8 @@ def test_cancelling_the_task_that_awaits_it_stops_it_and_keeps_what_there_is(sim
     assert sorted(set(prompts(sim))) == ["Say 2", "Say 3", "Say 4"]
 
 
-def _interrupt_after(sim: Simulator, requests: int) -> None:
-    while len(sim.requests) < requests or len(_keys()) < 30:
+def _interrupt_after(sim: Simulator, requests: int, answers: int = 30) -> None:
+    while len(sim.requests) < requests or (answers and len(_keys()) < answers):
         time.sleep(0.01)  # a loop without a sleep would starve the map of CPU time
     os.kill(os.getpid(), signal.SIGINT)
 

@@ -76,6 +76,13 @@ def test_narrow_terminal_shows_the_cost():
     assert "$9.57" in line
 
 
+def test_bar_says_why_few_rows_run_at_once():
+    """After the cost, which stays visible."""
+    held_back = replace(SNAPSHOT, held_back="waiting for room in the budget")
+
+    assert describe_progress(held_back) == "$9.57, waiting for room in the budget, 180.0k in, 920.0k out"
+
+
 def test_summary_counts_missing_answers_and_points_to_the_reasons():
     """Failed rows and rows that could not be sent are counted separately; zero counts are omitted."""
     ended = replace(SNAPSHOT, phase=Phase.COMPLETE, requests=11_999)
@@ -103,3 +110,16 @@ def test_map_stopped_before_its_first_answer_may_be_billed():
     assert "may be billed" in describe_end(unanswered)
     assert "nothing paid" not in describe_end(unanswered)
     assert "nothing was asked, nothing paid" in describe_end(replace(unanswered, phase=Phase.COMPLETE))
+
+
+@pytest.mark.parametrize("answered", [0, 18])
+def test_summary_has_the_amount_that_broken_attempts_may_cost(answered: int):
+    """Beside the price of the answers, which it is not part of."""
+    ended = replace(SNAPSHOT, phase=Phase.CANCELLED, answered=answered, unconfirmed=0.4927, is_simulated=True)
+
+    line = describe_end(ended)
+
+    assert " · up to $0.493 (simulated) more may be billed for attempts that broke off · " in line
+    assert "requests in flight" not in line
+    assert "nothing paid" not in line
+    assert ("$9.57 (simulated)" in line) is bool(answered)

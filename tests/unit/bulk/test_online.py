@@ -32,6 +32,7 @@ class Accountant:
 
     is_simulated = True
     has_reservation = True
+    unconfirmed = 0.0
 
     async def admit(self, client: object, request: object, **_options: object) -> None:
         """Admit any request."""
@@ -229,6 +230,33 @@ def test_budget_for_two_allows_two_in_flight() -> None:
 
     assert None not in results.texts
     assert client.most == 2
+
+
+def test_rows_that_wait_for_the_budget_have_a_reason_until_there_is_room() -> None:
+    """The budget has room for two requests, from the tenth row on for all."""
+    seen: list[str] = []
+    in_flight: list[object] = []
+
+    class Tight(Accountant):
+        async def admit(self, client: object, request: object, **_options: object) -> None:
+            if len(in_flight) == 2 and len(seen) < 10:
+                raise BudgetExceededError("No room.")
+            in_flight.append(request)
+
+        def finish(self, arrived: object) -> tuple[()]:
+            in_flight.pop()
+            return ()
+
+    def note(client: Client, _prompt: str) -> None:
+        assert client.engine is not None
+        seen.append(client.engine.results.held_back)
+
+    results, _ = run(40, note, accountant=Tight)
+
+    assert None not in results.texts
+    assert [text.partition(";")[0] for text in seen[1:9]] == ["waiting for room in the budget"] * 8
+    assert set(seen[15:]) == {""}
+    assert results.held_back == ""
 
 
 def test_exhausted_budget_ends_the_run() -> None:

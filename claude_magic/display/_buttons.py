@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from ..client import ClaudeError, ConfigurationError
-from ..context import why_not_bindable
+from ..context import why_not_bindable, with_article
 from ..render import HIDDEN_IN_CELL, neutralise_markdown, render_approval
 from ..runtime import Reply
 from ..schema import escape_hidden, find_code, join_code
@@ -176,9 +176,13 @@ def keep_answer(shell: Any, name: str, reply: Reply) -> str:
     """Bind a variable of a shell to an answer. Return a sentence that says so.
 
     Raises:
-        ConfigurationError: The name cannot become a variable of the user's. Nothing has changed.
+        ConfigurationError: The name cannot become a variable of the user's, or holds a value that is no answer. Nothing has
+            changed.
     """
     if why := why_not_bindable(name):
         raise ConfigurationError(f"{name!r} cannot be the name of a variable of yours: {why}.")
+    if name in shell.user_ns and not isinstance(held := shell.user_ns[name], Reply):
+        kind = with_article(type(held).__name__)
+        raise ConfigurationError(f"{name} holds {kind}: choose another name, or delete it first.")
     shell.push({name: reply})
     return f"{name} is this answer now."

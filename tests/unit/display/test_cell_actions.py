@@ -10,6 +10,8 @@ import pytest
 
 from claude_magic.display import AnswerActions, new_cell
 from claude_magic.display.widgets import CellActions, close_all
+from claude_magic.runtime import Question, Reply
+from claude_magic.runtime._progress import Progress
 
 
 class Page:
@@ -106,22 +108,37 @@ def test_an_answer_becomes_a_cell_of_its_code_or_of_its_text(text: str, cell: tu
     assert new_cell(text) == cell
 
 
+def an_answer() -> Reply:
+    """Return an answer of "Hello"."""
+    question = Question(prompt="Hi", beginning="Hello")
+    return Reply(question, Progress(question, model="claude-test", max_attempts=1))
+
+
 def test_an_answer_becomes_a_variable_unless_its_name_is_taken(page: Page) -> None:
-    """The rule is that of `-o`. The page shows what was done, or why nothing was."""
-    bound: dict[str, Any] = {}
-    answer: Any = SimpleNamespace(text="Hello")
-    actions = AnswerActions(SimpleNamespace(push=bound.update))
+    """By something that code needs, or by data of the user. An earlier answer is replaced.
+
+    The page shows what was done, or why nothing was.
+    """
+    data = {"df": [1, 2], "n": 3, "nothing": None}
+    bound: dict[str, Any] = {**data, "old": an_answer()}
+    answer = an_answer()
+    actions = AnswerActions(SimpleNamespace(push=bound.update, user_ns=bound))
     actions.offer("a", answer, None)
 
-    for name in ("list", "claude", "In", "_", "mean"):
+    for name in ("list", "claude", "In", "_", "df", "n", "nothing", "mean", "old"):
         actions._act("a", "keep", name)
     actions.close()
 
     taken = (
         "{0!r} cannot be the name of a variable of yours: {0} is taken, and code that uses it would break."
     )
-    assert bound == {"mean": answer}
+    held = "{0} holds {1}: choose another name, or delete it first."
+    assert bound == {**data, "mean": answer, "old": answer}
     assert [each["text"] for each in page.sent] == [
         *map(taken.format, ("list", "claude", "In", "_")),
+        held.format("df", "a list"),
+        held.format("n", "an int"),
+        held.format("nothing", "a NoneType"),
         "mean is this answer now.",
+        "old is this answer now.",
     ]

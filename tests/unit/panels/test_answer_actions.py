@@ -60,19 +60,21 @@ def test_prose_in_a_new_cell_shows_what_is_hidden() -> None:
 
 
 def test_an_answer_becomes_a_variable_unless_its_name_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rule is that of `-o`. A refused name stays in its field."""
-    bound: dict[str, Any] = {}
+    """The rule is that of the buttons in cells. A refused name stays in its field."""
+    bound: dict[str, Any] = {"df": [1, 2]}
     told: list[str] = []
-    monkeypatch.setattr(_exchange, "get_ipython", lambda: SimpleNamespace(push=bound.update))
-    field = SimpleNamespace(value="list", layout=SimpleNamespace(display=None))
+    monkeypatch.setattr(_exchange, "get_ipython", lambda: SimpleNamespace(push=bound.update, user_ns=bound))
+    field = SimpleNamespace(value="", layout=SimpleNamespace(display=None))
     row: Any = SimpleNamespace(_reply="an answer", _name=field, _note=SimpleNamespace(show=told.append))
 
-    with pytest.raises(ConfigurationError, match="list is taken"):
-        ActionRow._on_name(row, None)
-    assert (field.value, field.layout.display, bound) == ("list", None, {})
+    for name, reason in (("list", "list is taken"), ("df", "df holds a list: choose another name")):
+        field.value = name
+        with pytest.raises(ConfigurationError, match=reason):
+            ActionRow._on_name(row, None)
+        assert (field.value, field.layout.display, bound) == (name, None, {"df": [1, 2]})
 
     field.value = " mean "
     ActionRow._on_name(row, None)
 
-    assert (field.value, field.layout.display, bound) == ("", "none", {"mean": "an answer"})
+    assert (field.value, field.layout.display, bound) == ("", "none", {"df": [1, 2], "mean": "an answer"})
     assert told == ["mean is this answer now."]

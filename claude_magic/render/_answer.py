@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import accumulate, groupby
+from itertools import accumulate, dropwhile, groupby
 from typing import Any, Final, NamedTuple
 
 from ..client import counted
@@ -264,8 +264,10 @@ def _render_block(block: BlockSnapshot, result: BlockSnapshot | None, *, is_fina
 
 def _render_call(call: CallSnapshot, *, is_complete: bool) -> str:
     state = _STATES[call.state]
-    if call.state in (CallState.DONE, CallState.FAILED):
+    if call.state is CallState.DONE:
         state += _first_line(call.result) or "nothing"
+    elif call.state is CallState.FAILED:
+        state += _first_line(_without_traceback(call.result)) or "nothing"
     signature = _signature(call.name, call.arguments) if is_complete else f"{visible(call.name)}(…)"
     summary = _code(signature) + escape(state, quote=False)
     return _fold(summary, render_data(pretty(call.arguments)) + render_data(call.result))
@@ -309,6 +311,22 @@ def _signature(name: str, arguments: Mapping[str, Any]) -> str:
             shown[-1] = "…"
             break
     return f"{visible(name)}({', '.join(shown)})"
+
+
+_TRACEBACKS: Final = (
+    "Traceback (most recent call last):",
+    "Exception Group Traceback (most recent call last):",
+)
+
+
+def _without_traceback(text: str) -> str:
+    """Return the text of a failure from the line that names the last error; all of it if it has no traceback."""
+    # The lines of an exception group begin with a rule.
+    lines = [line.removeprefix("  + ").removeprefix("  | ") for line in text.splitlines()]
+    heads = [number for number, line in enumerate(lines) if line in _TRACEBACKS]
+    if not heads:
+        return text
+    return "\n".join(dropwhile(lambda line: line[:1].isspace(), lines[heads[-1] + 1 :]))
 
 
 def _first_line(text: str) -> str:

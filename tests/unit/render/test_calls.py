@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from typing import Any
@@ -16,6 +17,7 @@ from test_untrusted import Inspector
 from claude_magic.render import render_calls, render_reply
 from claude_magic.runtime import BlockSnapshot, CallSnapshot
 from claude_magic.tools import CallState
+from claude_magic.tools._call import describe_failure
 
 
 def call(
@@ -78,6 +80,52 @@ def test_a_call_is_one_line_that_tells_how_far_it_is(state: CallState, result: s
     assert summary(html) == line
     assert html.count("<details") == 1
     assert "<details open" not in html
+
+
+def raise_plainly() -> None:
+    raise ValueError("no boom today")
+
+
+def raise_in_several_lines() -> None:
+    raise ValueError("no boom today\n    at all\nand none tomorrow")
+
+
+def raise_from() -> None:
+    try:
+        raise_plainly()
+    except ValueError as error:
+        raise KeyError("fuse") from error
+
+
+def raise_group() -> None:
+    error = ValueError("no boom today")
+    try:
+        raise_plainly()
+    except ValueError as raised:
+        raise ExceptionGroup("two of them", [error, raised]) from None
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        (raise_plainly, "ValueError: no boom today"),
+        (raise_in_several_lines, "ValueError: no boom today …"),
+        (raise_from, "KeyError: 'fuse'"),
+        (raise_group, "ExceptionGroup: two of them (2 sub-exceptions) …"),
+        (lambda: compile("x y", "fuse.py", "exec"), "SyntaxError: invalid syntax"),
+    ],
+)
+def test_the_line_of_a_failed_call_names_the_error(function: Callable[[], object], error: str) -> None:
+    """The traceback is inside, in full."""
+    with pytest.raises(Exception) as caught:
+        function()
+    result = describe_failure(caught.value)
+
+    html = render_calls([call(CallState.FAILED, result)])
+
+    assert "Traceback" in result
+    assert summary(html) == f"tide_table() · failed: {error}"
+    assert inside(html).strip() == result.strip()
 
 
 def test_arguments_and_result_are_inside() -> None:

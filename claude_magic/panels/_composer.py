@@ -28,7 +28,7 @@ from ..context import Collected, attach, content_of, interpolate, join, names_of
 from ..conversation import check_thread_name
 from ..display import route_to_subshell
 from ..render import render_error, render_line
-from ..runtime import EFFORTS, SHORT_NAMES, Question, Settings
+from ..runtime import EFFORTS, FROM_PANEL, SHORT_NAMES, Question, Settings
 
 
 class Attachments(HBox):
@@ -68,7 +68,7 @@ class Attachments(HBox):
             attached=tuple(attached),
             notes=notes_on(collected),
             outlives_cell=True,
-            origin="panel",
+            origin=FROM_PANEL,
         )
 
     def clear(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from ..client import Usage, counted
 from ..context import redact
 from ..conversation import OUTPUT_KEY, Turn, in_pieces, turn_fields
-from ..runtime import Phase, ReplySnapshot, describe_reason, format_price
+from ..runtime import FROM_PANEL, FROM_PYTHON, Phase, ReplySnapshot, describe_reason, format_price
 from ..schema import describe_hidden, fenced_blocks, hidden_in, reveal
 from ._answer import NORMAL_STOPS, render_answer, render_thinking, runs_of
 from ._markdown import close_open_marks, parse_blocks, render_markdown
@@ -46,6 +46,12 @@ LAST = "claude.last"
 HIDDEN_IN_CELL: Final = "In the new cell, invisible characters and those that change the direction of text are written as escapes."
 _HIDDEN: Final = "The answer has invisible characters, or characters that change the direction of text"
 _ENDINGS: Final[Mapping[Phase, str]] = {Phase.CANCELLED: ", stopped", Phase.FAILED: ", broke off"}
+_REMEDY: Final = "Raise --max-tokens, or run `%claude continue`."
+_REMEDIES: Final = {
+    FROM_PANEL: "Raise Max tokens in the settings and press Retry, or ask Claude to continue.",
+    FROM_PYTHON: "Raise `max_tokens`, or run `%claude continue` in a cell.",
+}
+"""What to do about an answer that was cut, by the origin of its question if that is no cell."""
 _NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 _SHORT_FACT: Final = 30
 
@@ -163,7 +169,7 @@ def _describe_stop(snapshot: ReplySnapshot, kept_in: str) -> str:
     match snapshot.stop_reason:
         case "max_tokens":
             after = f" after {_describe_output(snapshot.usage)} tokens" if snapshot.usage else ""
-            return f"Cut at max_tokens{after}. Raise --max-tokens, or run `%claude continue`."
+            return f"Cut at max_tokens{after}. {_REMEDIES.get(snapshot.origin, _REMEDY)}"
         case "refusal":
             return _describe_refusal(snapshot.stop_details or {})
         case "pause_turn":

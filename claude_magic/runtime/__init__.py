@@ -41,7 +41,7 @@ from ._reply import (
     interrupts_kept_for,
     wait_interruptibly,
 )
-from ._requests import Question, Where
+from ._requests import FROM_PANEL, FROM_PYTHON, Question, Where
 from ._runtime import Runtime, RuntimeStatus, close_runtime, get_runtime
 from ._settings import DEFAULT_MODEL, EFFORTS, NOTEBOOK_FIELDS, QUESTION_FIELDS, ResolvedSettings, Settings
 from ._turn import TurnPlan

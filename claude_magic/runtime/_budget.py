@@ -271,7 +271,7 @@ def check_budget(worst: WorstCase, account: Account, budget: float, what: str) -
         amounts.append(f"up to {format_usd(account.reserved)} are reserved for requests in flight")
     raise BudgetExceededError(
         f"{what} could cost up to {format_usd(worst.total)} ({_describe(worst)}); {', '.join(amounts)}. It was "
-        f"not sent. Raise the budget with `%claude budget {_suggested(needed)}`, or lower --max-tokens."
+        f"not sent. Raise the budget with `%claude budget {_suggested(needed)}`, or lower max_tokens."
     )
 
 

@@ -198,6 +198,7 @@ class ReplySnapshot:
         asked_at: Time of the question, in RFC 3339 format.
         asked: The record of its first request, once that has ended.
         turn: Its turn in the conversation, once added; None for a standalone or stored reply.
+        origin: Source of the question, as in `Question`.
     """
 
     phase: Phase = Phase.QUEUED
@@ -222,6 +223,7 @@ class ReplySnapshot:
     asked_at: str = ""
     asked: Asked | None = None
     turn: Turn | None = None
+    origin: str = ""
 
     @property
     def is_estimate(self) -> bool:
@@ -300,6 +302,7 @@ class Progress:
             format=question.format,
             prompt_hash=hashlib.sha256(question.prompt.encode("utf-8", "surrogatepass")).hexdigest(),
             asked_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            origin=question.origin,
         )
         """The last snapshot without what grows with each delta."""
 

@@ -38,6 +38,8 @@ class Where:
 
 FROM_PYTHON: Final = "Python"
 """The origin of questions of plain Python."""
+FROM_PANEL: Final = "panel"
+"""The origin of questions of panels, whose messages name buttons and fields in place of options."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,11 +186,16 @@ def check_no_key(question: Question, system: str | None) -> None:
         "A stop sequence": repr(question.stop_sequences),
         "A field of the request": repr(question.extra),
     }
+    remedy = (
+        "Remove it: panels are saved with their notebook, and %claude login asks for a key."
+        if question.origin == FROM_PANEL
+        else "Remove it, from the cell too: cells are saved with their notebook, and %claude login asks for a key. "
+        "--raw (raw=True in Python) sends it anyway."
+    )
     for what, text in typed.items():
         if holds_key(text):
             raise ConfigurationError(
-                f"{what} contains what looks like an Anthropic API key, so nothing was sent. Remove it, from the cell too: cells are "
-                "saved with their notebook, and %claude login asks for a key. --raw (raw=True in Python) sends it anyway."
+                f"{what} contains what looks like an Anthropic API key, so nothing was sent. {remedy}"
             )
 
 

@@ -37,6 +37,7 @@ from ._models import ModelNames, facts_of, table_id
 from ._progress import Progress, ReplySnapshot
 from ._reply import Reply, ended
 from ._requests import (
+    FROM_PANEL,
     History,
     Question,
     check_no_key,
@@ -360,11 +361,14 @@ def _context_notes(parent: Turn, question: Question, model: str) -> list[str]:
     if facts is None or not parent.context_tokens:
         return []
     tokens = parent.context_tokens + round(question.text_length / CHARS_PER_TOKEN)
+    alone = "; --no-history asks without it"
     remedies = "--new starts a conversation, --thread another one, %claude undo takes the last turn back"
+    if question.origin == FROM_PANEL:
+        alone, remedies = "", "Clear starts a conversation, Thread in the settings chooses another one"
     if parent.context_tokens >= facts.context_window:
         raise ContextFullError(
             f"This thread has {parent.context_tokens:,} tokens, and {model} takes {facts.context_window:,}, so nothing "
-            f"was sent. {remedies}; --no-history asks without it."
+            f"was sent. {remedies}{alone}."
         )
     if tokens < _FULL_WARNING_SHARE * facts.context_window:
         return []

@@ -362,6 +362,7 @@ def test_what_looks_like_credentials_is_sent_from_a_panel_at_the_second_click(
             "Send list(rows) instead",
         ),
         ("panel._settings._thread.value = 'one two'", "Hello", "cannot be the name of a thread"),
+        ("", f"My key is sk-ant-{'x' * 40}.", "contains what looks like an Anthropic API key"),
         ("panel._attachments.question = None", "Hello", "a bug in claude_magic (TypeError"),
     ],
     ids=[
@@ -370,6 +371,7 @@ def test_what_looks_like_credentials_is_sent_from_a_panel_at_the_second_click(
         "a damaged picture",
         "what can be read only once",
         "a name that is none",
+        "a key",
         "a fault of ours",
     ],
 )
@@ -383,7 +385,7 @@ def test_what_goes_wrong_is_told_in_the_panel_and_nowhere_else(
     note = kernel.value("panel._note.value")
     assert complaint in note
     assert "-a " not in note
-    assert "--raw" not in note
+    assert " --" not in note
     assert kernel.value("panel._composer.text") == repr(prompt)
     assert pressing.stdout + pressing.stderr == ""
     assert sim.requests == []

@@ -32,7 +32,7 @@ from claude_magic.render import (
     short_traceback,
 )
 from claude_magic.render._tex import Allowance
-from claude_magic.runtime import BillLine, Phase, Round, Wait
+from claude_magic.runtime import FROM_PANEL, FROM_PYTHON, BillLine, Phase, Round, Wait
 
 
 def visible(html: str) -> str:
@@ -247,7 +247,7 @@ def test_the_footer_tells_no_price_that_is_not_known() -> None:
 @pytest.mark.parametrize(
     ("stop_reason", "words"),
     [
-        ("max_tokens", "Cut at max_tokens after 567 tokens. Raise --max-tokens"),
+        ("max_tokens", "Cut at max_tokens after 567 tokens."),
         ("pause_turn", "Paused by the server"),
         ("model_context_window_exceeded", "the context window of the model is full"),
         ("refusal", "Claude declined to answer"),
@@ -262,6 +262,21 @@ def test_a_stop_other_than_the_normal_one_is_said_in_plain_words(stop_reason: st
 
     assert words in visible(render_footer(reply, kept_in="claude.last"))
     assert words in render_footer_text(reply)
+
+
+@pytest.mark.parametrize(
+    ("origin", "remedy"),
+    [
+        ("In[4]", "Raise --max-tokens, or run `%claude continue`."),
+        (FROM_PANEL, "Raise Max tokens in the settings and press Retry, or ask Claude to continue."),
+        (FROM_PYTHON, "Raise `max_tokens`, or run `%claude continue` in a cell."),
+    ],
+)
+def test_an_answer_that_was_cut_says_what_to_do_where_it_was_asked(origin: str, remedy: str) -> None:
+    """A panel has fields and buttons, not the options of cells."""
+    reply = snapshot(("text", "half an"), stop_reason="max_tokens", origin=origin)
+
+    assert f"Cut at max_tokens after 567 tokens. {remedy}\n" in render_footer_text(reply)
 
 
 @pytest.mark.parametrize("stop_reason", ["end_turn", "stop_sequence", None])

@@ -130,7 +130,7 @@ def test_the_refusal_says_all_one_needs() -> None:
 
     assert refused.value.message == (
         "This request could cost up to $0.667 (3,412 tokens in, 16,000 out, 4 attempts); $1.52 of $2.00 are spent. "
-        "It was not sent. Raise the budget with `%claude budget 3`, or lower --max-tokens."
+        "It was not sent. Raise the budget with `%claude budget 3`, or lower max_tokens."
     )
     assert isinstance(refused.value, ConfigurationError)
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
 
 import pytest
 
 from claude_magic.client import ConfigurationError, MessageRequest
+from claude_magic.conversation import Turn
 from claude_magic.runtime._models import facts_of
 from claude_magic.runtime._requests import (
+    FROM_PANEL,
     History,
     Question,
     check_stop_sequences,
     make_request,
 )
 from claude_magic.runtime._settings import ResolvedSettings, option_layer, resolve
+from claude_magic.runtime._turn import ContextFullError, _context_notes
 
 ADAPTIVE = {"type": "adaptive", "display": "summarized"}
 HIDDEN = {"type": "adaptive", "display": "omitted"}
@@ -229,3 +233,21 @@ def test_the_web_search_is_of_the_version_that_the_model_knows(model: str, versi
     tools = make_planned(Question(prompt="Hello", max_searches=5), settings).request.tools
 
     assert tools == [{"type": version, "name": "web_search", "max_uses": 5}]
+
+
+@pytest.mark.parametrize(
+    ("origin", "remedy"),
+    [("In[4]", "--new starts a conversation"), (FROM_PANEL, "Clear starts a conversation")],
+)
+def test_a_full_context_names_remedies_of_the_place(origin: str, remedy: str) -> None:
+    """A panel has buttons and fields, not the options of cells."""
+    question = Question(prompt="Hello", origin=origin)
+    almost, full = (cast(Turn, SimpleNamespace(context_tokens=tokens)) for tokens in (990_000, 1_000_000))
+
+    (note,) = _context_notes(almost, question, "claude-sonnet-5-5")
+    with pytest.raises(ContextFullError) as caught:
+        _context_notes(full, question, "claude-sonnet-5-5")
+
+    assert remedy in note
+    assert remedy in caught.value.message
+    assert ("--" in note + caught.value.message) == (origin != FROM_PANEL)

@@ -468,6 +468,9 @@ def test_a_panel_fits_its_place_and_its_theme(open_with: OpenWith, theme: str, w
     panel.button("Settings").click()
     expect(panel.root.get_by_label("Model")).to_be_visible()
     notebook.screenshot(f"panel-{theme.lower()}-{width}")
+    # A name that is cut can be that of another model.
+    usual = panel.root.get_by_label("Model")
+    assert usual.evaluate(ROOM_FOR, usual.get_attribute("placeholder")) >= 0
 
     excess = panel.root.evaluate(
         """root => [...root.querySelectorAll("button, textarea, input, select, .claude-magic-footer")]
@@ -489,6 +492,45 @@ def test_a_panel_fits_its_place_and_its_theme(open_with: OpenWith, theme: str, w
     contrast = {name: word.evaluate(CONTRAST) for name, word in words.items()}
     assert excess == []
     assert {name: ratio for name, ratio in contrast.items() if ratio < 4.0} == {}
+
+
+ROOM_FOR = """(input, text) => {
+    const style = getComputedStyle(input), context = document.createElement("canvas").getContext("2d");
+    context.font = style.font;
+    const inside = input.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    return inside - 24 - context.measureText(text).width;  // 24 for the arrow of the list
+}"""
+
+
+@pytest.mark.parametrize("width", [700, 1600])
+def test_the_buttons_of_all_answers_are_in_line(open_with: OpenWith, sim: Simulator, width: int) -> None:
+    """Beside or below the last line of the footer, also if there are warnings above it."""
+    notebook = open_with(MAKE, width=width)
+    if width < 800:
+        notebook.execute("application:toggle-left-area")
+    panel = panel_in(notebook)
+    panel.ask("Say exactly: one")
+    panel.expect_answers(1)
+    panel.ask("!simulate max_tokens\nTell me of tides.")
+    panel.expect_answers(2)
+    expect(panel.footers.last).to_contain_text("Raise Max tokens in the settings and press Retry")
+    ask_for_long(panel, sim)
+    panel.button("Stop").click()
+    expect(panel.footers.last).to_contain_text("Interrupted")
+    panel.ask("!simulate close_mid_stream\nTell me more of them.")
+    panel.expect_answers(4, last="The connection broke")
+    expect(panel.root.get_by_role("button", name="Retry")).to_have_count(4)
+    notebook.screenshot(f"panel-warnings-{width}")
+
+    places = panel.root.locator(".claude-magic-foot").evaluate_all(
+        """feet => feet.map(foot => {
+            const own = foot.getBoundingClientRect(), row = foot.querySelector(".claude-magic-actions").getBoundingClientRect();
+            const facts = foot.querySelector(".claude-magic-footer").getBoundingClientRect();
+            const beside = [own.right - row.right, row.bottom - facts.bottom], below = [row.left - own.left, row.top - facts.bottom];
+            return (own.width > 800 ? beside : below).map(Math.round);
+        })"""
+    )
+    assert [place == places[0] for place in places] == [True] * 4, places
 
 
 @pytest.mark.parametrize("name", ["Attach", "Settings"])

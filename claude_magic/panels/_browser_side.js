@@ -37,6 +37,10 @@ export default {
       const stop = event.button === 0 && event.target.closest?.("button.claude-magic-stop:not(:disabled)");
       if (stop && panel()?.contains(stop)) stop.click();
     };
+    const onInput = (event) => {
+      const isInside = panel()?.contains(event.target);
+      if (isInside && panel().querySelector(".claude-magic-note")?.textContent.trim()) model.send({ edited: true });
+    };
     const showBusy = () => {
       const isBusy = model.get("is_busy");
       panel()?.querySelector(".claude-magic-conversation")?.setAttribute("aria-busy", isBusy);
@@ -46,6 +50,7 @@ export default {
     // On the window, because notebooks handle keys on the document, before the elements in it.
     window.addEventListener("keydown", onKey, { capture: true });
     window.addEventListener("pointerdown", onPress, { capture: true });
+    window.addEventListener("input", onInput, { capture: true });
     model.on("change:is_busy", showBusy);
     model.on("change:announcement", announce);
     el.setAttribute("aria-live", "assertive");
@@ -66,6 +71,7 @@ export default {
       forgetKernel();
       window.removeEventListener("keydown", onKey, { capture: true });
       window.removeEventListener("pointerdown", onPress, { capture: true });
+      window.removeEventListener("input", onInput, { capture: true });
       model.off("change:is_busy", showBusy);
       model.off("change:announcement", announce);
     };

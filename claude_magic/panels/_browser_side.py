@@ -44,6 +44,7 @@ class BrowserSide(anywidget.AnyWidget):
         on_outcome: Callable[[str], None],
         on_page: Callable[[], None],
         on_missing: Callable[[Sequence[str]], None],
+        on_edit: Callable[[], None],
     ) -> None:
         """Register handlers for the messages from the browser.
 
@@ -51,6 +52,7 @@ class BrowserSide(anywidget.AnyWidget):
             on_outcome: Called with a sentence when a text was copied or inserted, or could not be.
             on_page: Called when a page that shows the panel has opened.
             on_missing: Called with the keys of the outputs that the panel's cell lacks.
+            on_edit: Called when a field of the panel is edited while the panel shows a note.
         """
 
         def on_message(_widget: object, content: Mapping[str, Any], _buffers: object) -> None:
@@ -60,6 +62,8 @@ class BrowserSide(anywidget.AnyWidget):
                 on_missing([str(key) for key in content["missing"]])
             elif "page" in content:
                 on_page()
+            elif "edited" in content:
+                on_edit()
 
         self.on_msg(on_message)
         route_to_subshell(self)

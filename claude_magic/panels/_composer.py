@@ -230,10 +230,16 @@ class Note(HTML):
 
     def __init__(self) -> None:
         super().__init__(_dom_classes=["claude-magic-block", "claude-magic-note"])
+        self._error = ""
 
     def show(self, sentence: str) -> None:
         """Show a sentence until the next one; "" removes it."""
         self.value = render_line(sentence) if sentence else ""
+
+    def drop_error(self) -> None:
+        """Remove an error, because the user corrects what it is about. Another sentence stays."""
+        if self.value == self._error:
+            self.value = ""
 
     def guard(self, act: Callable[..., None]) -> Callable[..., None]:
         """Return a function that calls `act` and reports its errors instead of raising them."""
@@ -247,14 +253,13 @@ class Note(HTML):
         return guarded
 
     def report(self, error: Exception) -> None:
-        """Show an error until the next sentence: the message of a `ClaudeError`, and any other error as a bug."""
+        """Show an error until the next sentence or edit: the message of a `ClaudeError`, and any other error as a bug."""
         if isinstance(error, ClaudeError):
-            self.value = render_error(error.message)
-            return
-        logger.error("A panel failed.", exc_info=error)
-        self.value = render_error(
-            f"That did not work, because of a bug in claude_magic ({type(error).__name__}: {error}). Please report it."
-        )
+            message = error.message
+        else:
+            logger.error("A panel failed.", exc_info=error)
+            message = f"That did not work, because of a bug in claude_magic ({type(error).__name__}: {error}). Please report it."
+        self.value = self._error = render_error(message)
 
 
 STOP_HINT = "Stop the answer; what has arrived stays"

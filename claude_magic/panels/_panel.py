@@ -100,6 +100,7 @@ class PromptPanel(VBox):
             on_outcome=self._note.show,
             on_page=guard(self._transcript.send_keys),
             on_missing=guard(self._send_missing),
+            on_edit=self._note.drop_error,
         )
         self._exchanges = self._make_exchanges()
         self._turns = VBox([self._earlier, self._exchanges], _dom_classes=["claude-magic-turns"])

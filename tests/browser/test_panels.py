@@ -381,6 +381,34 @@ def test_without_a_key_a_panel_says_what_to_do(open_with: OpenWith) -> None:
     expect(panel.button("Send")).to_be_visible()
 
 
+def test_an_error_goes_with_the_text_that_it_is_about(open_with: OpenWith, sim: Simulator) -> None:
+    """As soon as a field is edited, not with the next question. It comes back if the text is still wrong."""
+    notebook = open_with("df = [1, 2]\n" + MAKE)
+    panel = panel_in(notebook)
+
+    for _ in range(2):
+        panel.ask("Sum {{ len(dff) }}.")
+        expect(panel.note).to_contain_text("dff")
+        panel.prompt.press("End")
+        panel.prompt.press("Backspace")
+        expect(panel.note).to_have_text("")
+    panel.ask("Sum {{ len(df) }}.")
+    panel.expect_answers(1)
+    panel.button("Variable").click()
+    name = panel.root.get_by_placeholder("name, then Enter")
+    name.fill("df")
+    name.press("Enter")
+    expect(panel.note).to_have_text("df holds a list: choose another name, or delete it first.")
+    name.press("2")
+    expect(panel.note).to_have_text("")
+    name.press("Enter")
+    expect(panel.note).to_have_text("df2 is this answer now.")
+    panel.prompt.press("a")
+
+    expect(panel.note).to_have_text("df2 is this answer now.")
+    assert len(sim.requests) == 1
+
+
 def test_a_megabyte_in_the_prompt_is_sent_and_shown_in_part(open_with: OpenWith, sim: Simulator) -> None:
     """The panel keeps its height, and the kernel receives the whole prompt."""
     notebook = open_with(MAKE)

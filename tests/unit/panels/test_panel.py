@@ -275,6 +275,23 @@ def test_a_panel_is_one_short_line_where_there_are_no_widgets() -> None:
     assert repr(HBox([panel])) == "HBox(children=(PromptPanel(thread='sums'),))"
 
 
+def test_an_edit_removes_an_error_and_nothing_else() -> None:
+    """A sentence about what was done stays."""
+    panel = PromptPanel()
+    edit = {"edited": True}
+
+    panel._settings._max_tokens.value = "many"
+    panel._composer._prompt.value = "Hello"
+    panel._composer._send.click()
+    assert "max_tokens is" in panel._note.value
+    panel._browser._handle_custom_msg(edit, [])
+    assert panel._note.value == ""
+
+    panel._note.show("Copied.")
+    panel._browser._handle_custom_msg(edit, [])
+    assert "Copied." in panel._note.value
+
+
 def test_a_panel_asks_or_does_not() -> None:
     """Other values of `approve` are errors."""
     with pytest.raises(ConfigurationError, match=r"not 'always'\. Nothing was sent\."):

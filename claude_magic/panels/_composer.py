@@ -175,6 +175,10 @@ class SettingsRow(VBox):
         """Set the threads to choose from."""
         self._thread.options = tuple(threads)
 
+    def set_busy(self, is_busy: bool) -> None:
+        """Prevent a change of the thread while an answer of it is in flight, and shown."""
+        self._thread.disabled = is_busy
+
     def options(self) -> dict[str, Any]:
         """Return the chosen options by name, without those left at their default."""
         chosen = {

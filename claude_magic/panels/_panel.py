@@ -14,7 +14,7 @@ from .._tracebacks import short_errors
 from ..conversation import Turn
 from ..display import waits_for_cells
 from ..display.widgets import close_all, in_words
-from ..render import describe_limiter, render_earlier, render_line
+from ..render import Exchange, describe_limiter, render_earlier, render_line
 from ..runtime import Question, Reply, Where, get_runtime
 from ..tools import Toolbox, needs_approval
 from ._browser_side import BrowserSide, Transcript
@@ -74,6 +74,9 @@ class PromptPanel(VBox):
         self._toolbox = None if tools is None else Toolbox.of(tools)
         self._numbers = itertools.count(1)
         self._starts_new = False
+        self._shown_thread = ""
+        self._left: dict[Reply, Exchange] = {}
+        """The exchanges of threads that are no longer shown, oldest first. The transcript keeps them."""
         self._note = Note()
         guard = self._note.guard
         self._settings = SettingsRow(
@@ -150,10 +153,11 @@ class PromptPanel(VBox):
         """Stop, clear the panel, and start a new conversation with the next question."""
         self._starts_new = True
         self._exchanges.clear()
+        self._left = {reply: each for reply, each in self._left.items() if reply.thread != self._shown_thread}
         self._note.show("")
         self._show_thread()
         self._show_state()
-        self._transcript.update({})
+        self._transcript.update(self._ended())
 
     def close(self) -> None:
         """Stop, and close the panel. Its transcript and its conversation are kept."""
@@ -237,17 +241,26 @@ class PromptPanel(VBox):
     def _show_thread(self) -> None:
         """Show the thread and model of the next question, and the earlier turns."""
         thread = self._settings.thread
+        if thread != self._shown_thread and not self._exchanges.is_busy:
+            self._leave_thread()
+            self._shown_thread = thread
         self._heading.value = render_line(f"{thread} · {self._settings.model}")
         earlier = [] if self._starts_new else self._turns_before(thread)
         self._earlier.value = render_earlier(thread, earlier, remote_images=self._remote_images)
 
+    def _leave_thread(self) -> None:
+        """Remove the exchanges of a thread from the panel, because those of another one are shown."""
+        self._left |= self._exchanges.ended()
+        self._exchanges.clear()
+        self._starts_new = False
+
     def _turns_before(self, thread: str) -> list[Turn]:
-        """Return the turns of the thread before those of this panel, oldest first."""
+        """Return the turns of the thread before those that the panel shows as exchanges, oldest first."""
         forest = self._runtime.conversations.forest()
         head = forest.threads[thread].head if thread in forest.threads else None
-        own = f"panel {self._browser.panel_id}#"
+        shown = {each.question.where.cell for each in self._exchanges.views if each.question.where}
         path = [*forest.path(head)][::-1]
-        return [*itertools.takewhile(lambda turn: not (turn.cell or "").startswith(own), path)]
+        return [*itertools.takewhile(lambda turn: turn.cell not in shown, path)]
 
     def _own_thread(self) -> str:
         """Return an unused name for a thread; threads from a loaded file may use names of panels."""
@@ -259,6 +272,7 @@ class PromptPanel(VBox):
         is_busy = self._exchanges.is_busy
         self._browser.is_busy = is_busy  # first, because it checks which button has the focus
         self._composer.set_busy(is_busy)
+        self._settings.set_busy(is_busy)
         self._note.guard(self._show_limiter)()
 
     def _show_limiter(self) -> None:
@@ -267,11 +281,22 @@ class PromptPanel(VBox):
     def _update_transcript(self) -> None:
         """Add an answer that has ended to the transcript."""
         self._settings.offer_threads(self._threads())
-        self._transcript.update(self._exchanges.ended())
+        self._transcript.update(self._ended())
+
+    def _ended(self) -> dict[Reply, Exchange]:
+        """Return the exchanges of all threads that have ended, oldest first."""
+        ended = {**self._left, **self._exchanges.ended()}
+        threads = [reply.thread or "" for reply in ended]
+        return {
+            reply: exchange if thread == above else dataclasses.replace(exchange, threads=(above, thread))
+            for (reply, exchange), above, thread in zip(
+                ended.items(), [*threads[:1], *threads], threads, strict=False
+            )
+        }
 
     def _send_missing(self, keys: Sequence[str]) -> None:
         """Send the outputs that a page lacks."""
-        self._transcript.send_missing(keys, self._exchanges.ended())
+        self._transcript.send_missing(keys, self._ended())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         return in_words(
@@ -280,4 +305,4 @@ class PromptPanel(VBox):
 
     def _ipython_display_(self) -> None:
         display(self._repr_mimebundle_(), raw=True)
-        self._transcript.show(self._exchanges.ended())
+        self._transcript.show(self._ended())

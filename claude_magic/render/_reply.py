@@ -400,11 +400,13 @@ class Exchange:
         question: The prompt of the user.
         attached: The names of the attachments.
         answer: The answer so far.
+        threads: The thread above it and its own one, if they differ.
     """
 
     question: str
     attached: tuple[str, ...] = ()
     answer: ReplySnapshot
+    threads: tuple[str, str] | None = None
 
 
 def render_question(question: str, attached: Sequence[str] = ()) -> str:
@@ -463,6 +465,10 @@ def render_transcript(
     """
     question = render_question(exchange.question, exchange.attached)
     quote = f"{_quote(exchange.question)}\n\n"
+    if exchange.threads is not None:
+        line = "Above: thread {}. From here on: thread {}.".format(*exchange.threads)
+        question = without_math(styled(STATUS_LINE, line)) + question
+        quote = f"{neutralise_markdown(line)}\n\n{quote}"
     sections = list(_sections(exchange.answer, remote_images=remote_images, kept_in=kept_in))
     shown = "" if is_joined or len(sections) == 1 else "".join(markdown for _, markdown in sections)
     sections[0] = (question + sections[0][0], quote + sections[0][1])

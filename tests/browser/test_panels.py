@@ -481,6 +481,37 @@ def test_a_notebook_without_its_kernel_still_tells_what_was_said(open_with: Open
     notebook.screenshot("panel-without-kernel")
 
 
+def test_another_thread_shows_its_own_turns_and_the_file_holds_both(open_with: OpenWith) -> None:
+    """The panel shows what Claude sees. In the file, a line says where the other thread begins."""
+    notebook = open_with("%load_ext claude_magic", "%claude Say exactly: one", MAKE)
+    for cell in (0, 1):
+        notebook.run_cell(cell)
+    panel = panel_in(notebook, 2)
+    panel.ask("Say exactly: of the panel")
+    panel.expect_answers(1)
+    panel.button("Settings").click()
+    thread = panel.root.get_by_label("Thread")
+
+    thread.fill("main")
+    thread.press("Tab")
+    expect(panel.root.locator(".claude-magic-heading")).to_have_text("main · claude-sonnet-5-5")
+    expect(panel.conversation.get_by_text("main · 1 earlier turn")).to_be_visible()
+    expect(panel.answers).to_have_count(0)
+    notebook.screenshot("panel-other-thread")
+    panel.ask("Say exactly: two")
+    panel.expect_answers(1)
+    transcript = notebook.output(2).locator(".claude-magic-transcript")
+    expect(transcript).to_have_count(2)
+    notebook.saved()
+    notebook.execute("kernelmenu:shutdown")
+    notebook.open()
+
+    expect(transcript.first).to_contain_text("Say exactly: of the panel")
+    expect(transcript.last).to_contain_text("Above: thread panel-1. From here on: thread main.")
+    expect(transcript.last).to_contain_text("Say exactly: two")
+    notebook.screenshot("panel-other-thread-reopened")
+
+
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 @pytest.mark.parametrize("width", [600, 1600])
 def test_a_panel_fits_its_place_and_its_theme(open_with: OpenWith, theme: str, width: int) -> None:

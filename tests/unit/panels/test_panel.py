@@ -259,9 +259,76 @@ def test_a_panel_says_what_it_goes_on_from(sim: Simulator) -> None:
     assert "other · opus" in panel._heading.value
     assert panel._earlier.value == ""
     panel._settings._thread.value = "sums"
-    assert "sums · 2 earlier turns" in panel._earlier.value
+    assert "sums · 3 earlier turns" in panel._earlier.value
     panel.clear()
     assert panel._earlier.value == ""
+
+
+def test_a_panel_shows_the_turns_of_the_chosen_thread_only(sim: Simulator) -> None:
+    """Those that Claude sees. What it showed before is folded when its thread is chosen again."""
+    PromptPanel(thread="waves").ask("Say exactly: spring").result(timeout=120)
+    panel = PromptPanel(thread="primes")
+    for prompt in ("Say exactly: one", "Say exactly: two"):
+        panel.ask(prompt).result(timeout=120)
+
+    panel._settings._thread.value = "waves"
+    assert panel.replies == ()
+    assert "waves · 1 earlier turn" in panel._earlier.value
+    panel.ask("Say exactly: neap").result(timeout=120)
+    assert len(sim.requests[-1].body["messages"]) == 3
+    assert [reply.text for reply in panel.replies] == ["neap"]
+
+    panel._settings._thread.value = "primes"
+    assert panel.replies == ()
+    assert "primes · 2 earlier turns" in panel._earlier.value
+    panel.ask("Say exactly: three").result(timeout=120)
+    assert len(sim.requests[-1].body["messages"]) == 5
+    assert "primes · 2 earlier turns" in panel._earlier.value
+
+
+@pytest.mark.usefixtures("sim")
+def test_a_transcript_holds_all_threads_and_says_where_one_begins() -> None:
+    """Clear removes the exchanges of its own thread only."""
+    panel = PromptPanel(thread="flow")
+    for thread in ("flow", "ebb", "ebb", "flow"):
+        panel._settings._thread.value = thread
+        panel.ask(f"Of {thread}").result(timeout=120)
+
+    ended = panel._ended()
+    assert [each.threads for each in ended.values()] == [None, ("flow", "ebb"), None, ("ebb", "flow")]
+
+    panel.clear()
+    assert [each.question for each in panel._ended().values()] == ["Of ebb", "Of ebb"]
+
+
+def test_a_cleared_thread_is_not_that_of_the_next_question(sim: Simulator) -> None:
+    """Another thread that is chosen after Clear continues."""
+    PromptPanel(thread="moon").ask("Say exactly: spring").result(timeout=120)
+    panel = PromptPanel(thread="sun")
+
+    panel.clear()
+    panel._settings._thread.value = "moon"
+    assert "moon · 1 earlier turn" in panel._earlier.value
+    panel.ask("And now?").result(timeout=120)
+
+    assert len(sim.requests[-1].body["messages"]) == 3
+
+
+@pytest.mark.usefixtures("sim")
+def test_the_thread_stays_while_its_answer_is_in_flight() -> None:
+    """The field is disabled. A change that has been on its way is shown with the next question."""
+    panel = PromptPanel(thread="rain")
+    reply = panel.ask("!simulate long_answer\nGo on.")
+    assert panel._settings._thread.disabled
+    panel._settings._thread.value = "wind"
+    assert panel.replies == (reply,)
+
+    panel.stop()
+    assert wait_until(lambda: not panel._settings._thread.disabled)
+    after = panel.ask("Hello")
+
+    assert panel.replies == (after,)
+    after.result(timeout=120)
 
 
 def test_a_panel_is_one_short_line_where_there_are_no_widgets() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hostile import HOSTILE
 from snapshots import HERE, snapshot, turn
 
+from claude_magic.conversation import OUTPUT_KEY
 from claude_magic.render import (
     TRANSCRIPT_CLASS,
     Exchange,
@@ -88,6 +89,23 @@ def test_a_transcript_reads_well_without_its_styles() -> None:
     assert "<blockquote>Sort this:<br>b<br>a<div>Attached: poem.txt</div></blockquote>" in html
     assert html.index("</blockquote>") < html.index("a, b")
     assert "<style" not in html
+
+
+@pytest.mark.parametrize("text", ["Short.", LONG])
+def test_a_line_says_where_another_thread_begins(text: str) -> None:
+    """Above the question. It is no part of the answer that a notebook restores."""
+    answer = snapshot(("text", text), turn=turn("And now?", text, id="2"))
+    plain, divided = (
+        render_transcript(Exchange(question="And now?", answer=answer, threads=threads), **HERE)
+        for threads in (None, ("panel-1", "main"))
+    )
+
+    line = "Above: thread panel-1. From here on: thread main."
+    html, markdown = divided[0].data["text/html"], divided[0].data["text/markdown"]
+    assert html.index(line) < html.index("And now?")
+    assert markdown.replace("\\", "") == f"{line}\n\n{plain[0].data['text/markdown']}".replace("\\", "")
+    starts = [bundles[0].metadata[OUTPUT_KEY]["turn"].get("start") for bundles in (plain, divided)]
+    assert starts == [None, None] or markdown[starts[1] :] == plain[0].data["text/markdown"][starts[0] :]
 
 
 def test_turns_before_a_panel_are_folded_under_their_number() -> None:

@@ -389,10 +389,10 @@ def find_command(line: str, scope: Scope) -> Call | None:
 
 
 SHORT_HELP = """\
-%%claude [options]        ask Claude; the cell below is the prompt, sent exactly as typed
+%%claude [options]        ask Claude; the lines below are the prompt
 %claude [options] prompt  the same on one line
 %claude fix               explain the last error, and correct its cell
-%claude status            client, limiter and settings, each with its source
+%claude status            client, limiter and settings, with sources
 %claude login             enter an API key, for this kernel only
 %claude help              all of it (also %claude?)
 """
@@ -405,29 +405,34 @@ Ask Claude. The answer streams into the cell.
 
     %claude [NAME <<] [options] [ask] prompt
 
-Options end at the first word that is not an option. From there on everything
-is the prompt, sent exactly as typed: quotes, backslashes, #, {}, $ and ? have
-no special meaning. Only {{ expression }} is replaced by its value, if it
-begins with one of your names. Words after the options on the %%claude line are
-the first line of the prompt. Write -- before a prompt that starts with a dash.
-Put a value with spaces in quotes, and a value that starts with a dash after =.
+Options end at the first word that is not an option. From there on
+everything is the prompt, sent exactly as typed: quotes, backslashes,
+#, {}, $ and ? have no special meaning. Only {{ expression }} is
+replaced by its value, if it begins with one of your names. Words
+after the options on the %%claude line are the first line of the
+prompt. Write -- before a prompt that starts with a dash. Put a value
+with spaces in quotes, and a value that starts with a dash after =.
 Options cannot be abbreviated."""
 
 _SUBCOMMANDS = """\
-Subcommands. Each must be the whole line, except for a comment (# ...). A line
-that begins like one but does not fit it is an error, unless it is clearly a
-sentence. Everything else is a prompt, and so is everything after %claude ask.
-Subcommands that ask Claude take options before them: %claude -m opus fix."""
+Subcommands. Each must be the whole line, except for a comment (#
+...). A line that begins like one but does not fit it is an error,
+unless it is clearly a sentence. Everything else is a prompt, and so
+is everything after %claude ask. Subcommands that ask Claude take
+options before them: %claude -m opus fix."""
 
 _CLOSING = """\
-The value of the cell, _, is the reply: print(_.text), _.usage, _.message. The
-last reply is also `claude.last`; %load_ext binds `claude` where you have no
-variable of that name. An interrupted or failed reply keeps what had arrived.
+The value of the cell, _, is the reply: print(_.text), _.usage,
+_.message. The last reply is also `claude.last`; %load_ext binds
+`claude` where you have no variable of that name. An interrupted or
+failed reply keeps what had arrived.
 
-%config ClaudeMagics.model = "claude-haiku-5-5" sets a default for the kernel;
-%config ClaudeMagics lists them all. Keys come from ANTHROPIC_API_KEY where
-Jupyter was started, or from %claude login: never from a cell."""
-_HELP_WIDTH = 80
+%config ClaudeMagics.model = "claude-haiku-5-5" sets a default for the
+kernel; %config ClaudeMagics lists them all. Keys come from
+ANTHROPIC_API_KEY where Jupyter was started, or from %claude login:
+never from a cell."""
+_HELP_WIDTH = 70
+"""In characters. A page of 700 pixels has room for 73, and a notebook wraps longer lines within words."""
 _WIDEST_USAGE = 27
 """In characters; the help text of a longer usage goes on the next line."""
 

@@ -419,7 +419,7 @@ def test_four_processes_of_dask_share_a_limit_and_survive_a_kill(
     by a second run."""
     distributed = pytest.importorskip("distributed")
     dd: Any = pytest.importorskip("dask.dataframe")
-    rows, rate = 120, 30.0
+    rows, rate = 120, 15.0
     monkeypatch.setenv("CLAUDE_MAGIC_RATE_LIMIT_RPS", str(rate))
     table = pd.DataFrame({"text": [f"row {number}" for number in range(rows)]})
     with (
@@ -438,19 +438,20 @@ def test_four_processes_of_dask_share_a_limit_and_survive_a_kill(
         victim = next(iter(dask.run(os.getpid).values()))
         killer = threading.Thread(target=_kill_once, args=(sim, victim, rows // 3))
         killer.start()
+        started = time.monotonic()
         made = parts.compute()
         killer.join()
         asked = Counter(request.body["messages"][0]["content"] for request in sim.requests)
         again = parts.compute()
 
-    arrived = sorted(request.received_at for request in sim.requests)
     assert made["label"].notna().all()
     assert list(made.index) == list(range(rows))
     assert again.equals(made)
     assert set(asked) == {f"Classify: row {number}" for number in range(rows)}
     assert sum(asked.values()) - rows <= 10  # a partition's, at most
     assert len(sim.requests) == sum(asked.values())
-    assert arrived[-1] - arrived[0] >= (rows - rate) / rate * 0.95
+    # Measured from the call: a process that is slow to send its first request would shorten the time from the first arrival.
+    assert sim.requests[-1].received_at - started >= (rows - rate) / rate * 0.95
 
 
 def _kill_once(sim: Simulator, process: int, after: int) -> None:

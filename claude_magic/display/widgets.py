@@ -118,6 +118,10 @@ def _count_state_requests() -> int:
 Widget._handle_control_comm_msg = classmethod(_locked(_counted(Widget._handle_control_comm_msg.__func__)))
 
 
+# Unlike displays of a cell, front ends do not limit widgets. But the list of all blocks is sent with each new one.
+_MAX_BLOCKS: Final = 70
+
+
 class BlockColumn:
     """A growing answer with one widget per block, so that finished blocks are not sent again.
 
@@ -156,7 +160,7 @@ class BlockColumn:
 
     def start_over(self) -> None:
         """Prepare for another answer. The previous one stays until the next one is drawn."""
-        self._frames = LiveFrames(remote_images=self._remote_images)
+        self._frames = LiveFrames(remote_images=self._remote_images, max_blocks=_MAX_BLOCKS)
 
     def draw(self, snapshot: ReplySnapshot) -> int:
         """Draw a snapshot. Return the length in characters of the part that each frame sends again."""
@@ -319,7 +323,7 @@ class LiveView(anywidget.AnyWidget):
         self._questions = itertools.count(1)
         self._columns = columns
         self._make_frames = functools.partial(
-            LiveFrames, remote_images=remote_images, remark=remark, in_pieces=True
+            LiveFrames, remote_images=remote_images, remark=remark, max_blocks=None
         )
         self._stop = stop
         self._answers: list[LiveFrames] = []

@@ -57,8 +57,8 @@ class Block:
 class BlockPlan:
     """The blocks of a growing text.
 
-    The joined sources of all blocks are the text. There are at most `MAX_BLOCKS` blocks, except with `in_pieces`. The
-    HTML of a long tail may lag behind its source by a few words until the text is final.
+    The joined sources of all blocks are the text. The HTML of a long tail may lag behind its source by a few words until
+    the text is final.
 
     Attributes:
         finished: Blocks that no longer change. Later plans only add blocks.
@@ -86,14 +86,19 @@ class GrowingMarkdown:
     Args:
         remote_images: Load images from http and https addresses instead of linking to them.
         allowance: How much of the whole answer may still be rendered.
-        in_pieces: Whether to finish each closed block immediately, whatever its size, so that it is drawn only once.
+        max_blocks: Maximum number of blocks. None finishes each closed block immediately, whatever its size, so that it
+            is drawn only once.
     """
 
     def __init__(
-        self, *, remote_images: bool = False, allowance: Allowance | None = None, in_pieces: bool = False
+        self,
+        *,
+        remote_images: bool = False,
+        allowance: Allowance | None = None,
+        max_blocks: int | None = MAX_BLOCKS,
     ) -> None:
         self._remote_images = remote_images
-        self._in_pieces = in_pieces
+        self._max_blocks = max_blocks
         self.first_allowance = (allowance or Allowance()).copy()
         self._start_over()
 
@@ -151,13 +156,14 @@ class GrowingMarkdown:
         )
         self._closed_html.append(sanitise(html))
         self._closed += length
-        if self._closed - self._pending >= (0 if self._in_pieces else _PENDING_STEP_CHARS):
+        if self._closed - self._pending >= (0 if self._max_blocks is None else _PENDING_STEP_CHARS):
             self._move_on()
 
     def _move_on(self) -> None:
         """Move the closed part of the tail to the pending block, and finish that if it is large enough."""
         count = len(self._finished)
-        least = _least_piece_size(count) if self._in_pieces else _least_block_size(count)
+        most = self._max_blocks
+        least = _least_piece_size(count) if most is None else _least_block_size(count, most)
         self._pending_html += self._closed_html
         self._closed_html.clear()
         self._pending = self._closed
@@ -210,16 +216,16 @@ def _ends_by_itself(token: Token) -> bool:
     )
 
 
-def _least_block_size(block_count: int) -> int:
+def _least_block_size(block_count: int, max_blocks: int) -> int:
     """Return the size in characters from which closed source becomes block number `block_count`, from 0.
 
-    The size starts at 1,000, doubles every eight blocks, and doubles with every block from the 28th on. Two blocks are
-    reserved for the pending block and the tail. So 100,000 characters need about 30 blocks, and text of any length
+    The size starts at 1,000, doubles every quarter of the blocks, and doubles with each of the last ones. Two blocks are
+    reserved for the pending block and the tail. So 100,000 characters need about 30 of 35 blocks, and text of any length
     fits.
     """
-    if block_count >= MAX_BLOCKS - 2:
+    if block_count >= max_blocks - 2:
         return 1 << 62
-    return 1_000 << (block_count // 8 + max(0, block_count - 27))
+    return 1_000 << (block_count // (max_blocks // 4) + max(0, block_count - (max_blocks - 8)))
 
 
 def _least_piece_size(piece_count: int) -> int:
@@ -305,10 +311,9 @@ def _describe_wait(wait: Wait, now: float) -> str:
     return f"{reason}; retrying {when} · attempt {wait.attempt} of {wait.max_attempts}"
 
 
-MAX_SLOTS = MAX_BLOCKS + 5
-"""Maximum number of slots, because front ends show a limited number of displays per cell (JupyterLab about 50). The
-last slot contains everything beyond the limit."""
-
+OTHER_SLOTS: Final = 5
+"""Slots for what is not text (thinking, tool calls, the status line), in addition to the blocks of a text. The last slot
+contains everything beyond the limit."""
 
 REMARK_DELAY = 1.0
 """Seconds after which a growing answer gets a Stop button, or a remark on how to stop it."""
@@ -320,14 +325,20 @@ class LiveFrames:
     Args:
         remote_images: Load images from other hosts.
         remark: How to stop the answer; shown below an answer that takes longer than `REMARK_DELAY`.
-        in_pieces: Whether each block of the text gets a separate slot once it is complete. The number of slots is then
-            unlimited.
+        max_blocks: Maximum number of blocks of a text. With None, each block gets a separate slot once it is complete,
+            and the number of slots is unlimited.
     """
 
-    def __init__(self, *, remote_images: bool = False, remark: str = "", in_pieces: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        remote_images: bool = False,
+        remark: str = "",
+        max_blocks: int | None = MAX_BLOCKS,
+    ) -> None:
         self._remote_images = remote_images
         self._remark = remark
-        self._in_pieces = in_pieces
+        self._max_blocks = max_blocks
         self._texts: dict[int, GrowingMarkdown] = {}
         self._folds: dict[int, _Fold] = {}
         self._count = 0
@@ -345,8 +356,9 @@ class LiveFrames:
             remark = self._remark if snapshot.elapsed >= REMARK_DELAY else ""
             if status := render_status_line(snapshot, now, remark=remark):
                 slots.append(status)
-        if len(slots) > MAX_SLOTS and not self._in_pieces:
-            slots[MAX_SLOTS - 1 :] = ["".join(slots[MAX_SLOTS - 1 :])]
+        if self._max_blocks is not None and len(slots) > self._max_blocks + OTHER_SLOTS:
+            last = self._max_blocks + OTHER_SLOTS - 1
+            slots[last:] = ["".join(slots[last:])]
         # The slot of a status line that has disappeared is used by the next block.
         self._count = max(self._count, len(slots))
         return slots + [""] * (self._count - len(slots))
@@ -382,7 +394,7 @@ class LiveFrames:
     def _text(self, index: int, allowance: Allowance) -> GrowingMarkdown:
         if index not in self._texts or self._texts[index].first_allowance != allowance:
             self._texts[index] = GrowingMarkdown(
-                remote_images=self._remote_images, allowance=allowance, in_pieces=self._in_pieces
+                remote_images=self._remote_images, allowance=allowance, max_blocks=self._max_blocks
             )
         return self._texts[index]
 

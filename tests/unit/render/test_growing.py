@@ -119,15 +119,16 @@ def test_each_construct_is_cut_only_where_it_ends(name: str) -> None:
         assert html_of(plan) == without_wrappers(expected)
 
 
+@pytest.mark.parametrize("max_blocks", [20, MAX_BLOCKS, 70])
 @pytest.mark.parametrize("length", [10_000, 50_000, 150_000])
-def test_an_answer_of_any_length_needs_no_more_displays_than_lab_shows(length: int) -> None:
-    """There are at most 35 blocks including the tail, and a long answer uses most of them."""
+def test_an_answer_of_any_length_needs_no_more_displays_than_lab_shows(length: int, max_blocks: int) -> None:
+    """There are at most so many blocks including the tail, and a long answer uses several of them."""
     text = (LONG * (length // len(LONG) + 1))[:length]
-    growing = GrowingMarkdown()
+    growing = GrowingMarkdown(max_blocks=max_blocks)
     for position in range(0, length, max(200, length // 150)):
         plan = growing.update(text[:position])
 
-    assert 3 < len(plan.finished) + 1 <= MAX_BLOCKS
+    assert 3 < len(plan.finished) + 1 <= max_blocks
 
 
 @pytest.mark.parametrize(
@@ -280,14 +281,14 @@ def test_a_formula_is_shown_as_its_source_until_its_block_is_whole() -> None:
 @pytest.mark.parametrize("block", ["$$\nx = 1\n$$\n", "# A heading with $x$\n"])
 def test_a_block_that_ends_by_itself_does_not_wait_for_the_next_one(block: str) -> None:
     """Later lines cannot belong to it."""
-    plan = GrowingMarkdown(in_pieces=True).update(block)
+    plan = GrowingMarkdown(max_blocks=None).update(block)
 
     assert [SET in each.html for each in plan.finished] == [True]
 
 
 def test_in_pieces_each_formula_is_drawn_once() -> None:
     """Closed blocks are finished immediately, and the tail contains no formulas."""
-    growing = GrowingMarkdown(in_pieces=True)
+    growing = GrowingMarkdown(max_blocks=None)
 
     for position in range(0, len(FORMULAS), 7):
         plan = growing.update(FORMULAS[:position])
@@ -301,7 +302,7 @@ def test_in_pieces_each_formula_is_drawn_once() -> None:
 def test_pieces_do_not_become_more_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """From a certain number on, their size grows."""
     monkeypatch.setattr(_frame, "MAX_PIECES", 20)
-    growing = GrowingMarkdown(in_pieces=True)
+    growing = GrowingMarkdown(max_blocks=None)
 
     for position in range(0, len(FORMULAS), 50):
         plan = growing.update(FORMULAS[:position])
@@ -313,7 +314,7 @@ def test_pieces_do_not_become_more_without_end(monkeypatch: pytest.MonkeyPatch) 
 @given(text=TEXTS, steps=st.lists(st.integers(1, 9), min_size=1, max_size=9))
 def test_pieces_hold_the_text_and_stay_as_they_are(text: str, steps: list[int]) -> None:
     """Like blocks."""
-    growing = GrowingMarkdown(in_pieces=True)
+    growing = GrowingMarkdown(max_blocks=None)
     finished: tuple[_frame.Block, ...] = ()
     position = turn = 0
     while position < len(text):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import pytest
 from snapshots import snapshot as completed
 
-from claude_magic.render._frame import MAX_SLOTS, LiveFrames
+from claude_magic.render import MAX_BLOCKS, LiveFrames
+from claude_magic.render._frame import OTHER_SLOTS
 from claude_magic.runtime import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot
 from claude_magic.tools import CallState
 
@@ -83,14 +85,15 @@ def test_slots_never_become_fewer() -> None:
     assert few[-1] == ""
 
 
-def test_an_answer_of_many_rounds_keeps_to_as_many_slots_as_a_cell_can_show() -> None:
+@pytest.mark.parametrize("max_blocks", [10, MAX_BLOCKS, 70])
+def test_an_answer_of_many_rounds_keeps_to_as_many_slots_as_a_cell_can_show(max_blocks: int) -> None:
     """Further content shares the last slot, and is complete."""
-    blocks = [each for n in range(40) for each in (text(f"Step {n}."), call(CallState.DONE, f"result {n}"))]
+    blocks = [each for n in range(80) for each in (text(f"Step {n}."), call(CallState.DONE, f"result {n}"))]
 
-    slots = LiveFrames().slots(snapshot(*blocks), 0.0)
+    slots = LiveFrames(max_blocks=max_blocks).slots(snapshot(*blocks), 0.0)
 
-    assert len(slots) == MAX_SLOTS
-    assert "Step 39." in slots[-1]
+    assert len(slots) == max_blocks + OTHER_SLOTS
+    assert "Step 79." in slots[-1]
 
 
 def test_formats_other_than_markdown_have_one_slot() -> None:

@@ -351,7 +351,7 @@ COMMANDS = (
 )
 
 COMMAND_BY_NAME = {command.name: command for command in COMMANDS}
-_HELP = ("?", "??")
+_HELP = ("?", "??", "-h", "--help")
 ESCAPE = "ask"
 """The word after which everything is a prompt."""
 

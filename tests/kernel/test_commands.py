@@ -43,7 +43,9 @@ def test_options_without_a_prompt_are_an_error_that_says_so(kernel, sim, cell):
     assert sim.requests == []
 
 
-@pytest.mark.parametrize("cell", ["%claude?", "%%claude?", "?%claude", "%claude ?", "%claude help"])
+@pytest.mark.parametrize(
+    "cell", ["%claude?", "%%claude?", "?%claude", "%claude ?", "%claude help", "%claude -h", "%claude --help"]
+)
 def test_the_full_help_explains_every_option_and_subcommand(kernel, sim, cell):
     """`?` works like everywhere in IPython."""
     run = kernel.run(cell)

@@ -9,4 +9,4 @@ from ._origins import failed_rows, origin_of
 from ._plan import MapPlan, make_plan
 from ._records import BatchDesk, BatchList, Runs, describe_pruning, render_difference, render_runs
 from ._requests import MapRequest
-from ._run import MapRun, MapSnapshot, MapStoppedError
+from ._run import MapRun, MapStoppedError

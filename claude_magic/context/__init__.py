@@ -9,7 +9,6 @@ from ._collected import Collected, Part, content_of, fence_around, join, notes_o
 from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe, register, unread
 from ._history import CellRecord, ErrorRecord, collect_cells, describe_error, parse_cell_range
 from ._names import (
-    UserNames,
     closest_name,
     did_you_mean,
     is_history,
@@ -19,6 +18,6 @@ from ._names import (
     root_of,
     why_not_bindable,
 )
-from ._pictures import Lifted, image_block
+from ._pictures import Lifted
 from ._prompt import NullValueError, describe_name, interpolate, names_in, row_prompt
 from ._redaction import exposed_in, holds_key, is_secret_setting, redact, refusal

@@ -1,4 +1,3 @@
 """The magics, and loading them into IPython. The rest of the package is imported at first use."""
 
 from ._extension import connect, load, unload
-from ._magics import ClaudeMagics

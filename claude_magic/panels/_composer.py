@@ -107,11 +107,11 @@ class SettingsRow(VBox):
         *,
         thread: str,
         threads: Sequence[str],
-        model: str | None = None,
-        effort: str | None = None,
-        max_tokens: int | None = None,
-        system: str | None = None,
-        on_change: Callable[[], None] = lambda: None,
+        model: str | None,
+        effort: str | None,
+        max_tokens: int | None,
+        system: str | None,
+        on_change: Callable[[], None],
     ) -> None:
         self._model = Combobox(
             value=model or "",

@@ -1,17 +1,7 @@
 """Renders replies as safe HTML, Markdown and plain text, from frozen snapshots. Its functions display nothing."""
 
-from ._answer import excerpt, render_calls, render_thinking
-from ._formats import render_growing
-from ._frame import (
-    MAX_BLOCKS,
-    REMARK_DELAY,
-    BlockPlan,
-    GrowingMarkdown,
-    LiveFrames,
-    describe_status,
-    render_line,
-    render_status_line,
-)
+from ._answer import excerpt
+from ._frame import REMARK_DELAY, LiveFrames, describe_status, render_line
 from ._limits import (
     describe_free,
     describe_left,
@@ -22,7 +12,6 @@ from ._limits import (
     limiter_rows,
     render_limits,
 )
-from ._markdown import render_folded_code, render_markdown
 from ._methods import Methods, describe_methods
 from ._neutralise import neutralise_markdown
 from ._reply import (

@@ -433,7 +433,7 @@ VERBATIM: Final = {
 }
 
 
-def close_open_marks(source: str, *, is_cut: bool = False) -> str:
+def close_open_marks(source: str, *, is_cut: bool) -> str:
     """Return Markdown as it should be shown although its end is missing.
 
     Args:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from ._accountant import TurnAccountant
 from ._budget import Account, BudgetExceededError, WorstCase, count_input, worst_case
 from ._cassette import FOLDER, Cassette, CassetteError, make_folder
-from ._connection import SIMULATOR_HEADER, FoundCredential
+from ._connection import SIMULATOR_HEADER
 from ._ledger import Ledger, LedgerRow
-from ._limits import ClassReading, GaugeReading, LimitReading, RateLimits, Refusal, WaitingReading
+from ._limits import ClassReading, GaugeReading, LimitReading, Refusal, WaitingReading
 from ._models import (
     BATCH_SHARE,
     MODELS,
@@ -28,20 +28,12 @@ from ._models import (
     undated,
     usd,
 )
-from ._progress import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot, Round, Wait, describe_reason
+from ._progress import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot, Wait, describe_reason
 from ._provenance import Asked, AskedRows, Tally, asked_of
 from ._recording import SENT_AS_IT_IS, Recording
 from ._replay import NO_BATCHES, NotRecordedError
-from ._reply import (
-    Job,
-    Jobs,
-    Reply,
-    Waitable,
-    Waiting,
-    interrupts_kept_for,
-    wait_interruptibly,
-)
+from ._reply import Job, Reply, Waitable, interrupts_kept_for, wait_interruptibly
 from ._requests import FROM_PANEL, FROM_PYTHON, Question, Where
 from ._runtime import Runtime, RuntimeStatus, close_runtime, get_runtime
-from ._settings import DEFAULT_MODEL, EFFORTS, NOTEBOOK_FIELDS, QUESTION_FIELDS, ResolvedSettings, Settings
+from ._settings import EFFORTS, QUESTION_FIELDS, Settings
 from ._turn import TurnPlan

@@ -46,7 +46,7 @@ class TurnAccountant:
         attempts: Maximum number of attempts of the retry policy for one request.
         is_simulated: The embedded simulator answers. Other simulators are recognised by their responses.
         thread: The thread of the turn, or None.
-        log: The log of requests, or None.
+        log: The log of requests.
         rows: The map that the requests belong to, or None. For a map, the server does not count the input of each request, which
             would take one more request each.
     """
@@ -59,7 +59,7 @@ class TurnAccountant:
         attempts: int,
         is_simulated: bool,
         thread: str | None,
-        log: RequestLog | None = None,
+        log: RequestLog,
         rows: AskedRows | None = None,
     ) -> None:
         self._ledger = ledger
@@ -68,7 +68,7 @@ class TurnAccountant:
         self.is_simulated = is_simulated
         """Whether a simulator is known to answer."""
         self._thread = thread
-        self._log = RequestLog() if log is None else log
+        self._log = log
         self._rows = rows
         self._client: ClaudeClient | None = None
         self._current: _Request | None = None

@@ -335,11 +335,6 @@ class Cassettes:
         with self._lock:
             return self._by_path.setdefault(absolute, Cassette(absolute))
 
-    def all(self) -> list[Cassette]:
-        """Return the cassettes that this kernel has opened."""
-        with self._lock:
-            return list(self._by_path.values())
-
 
 def make_folder(folder: Path) -> None:
     """Create a folder at this path; if it is the folder of claude_magic, with a `.gitignore` for its whole content.

@@ -224,8 +224,8 @@ class Reply:
         question: Question,
         progress: Progress,
         *,
-        thread: str | None = None,
-        asked_with: Question | None = None,
+        thread: str | None,
+        asked_with: Question | None,
     ) -> None:
         self.asked_with = asked_with
         self.prompt = question.prompt

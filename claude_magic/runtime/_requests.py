@@ -15,7 +15,7 @@ from ..context import holds_key
 from ..schema import OutputSchema
 from ..tools import ToolExecutor
 from ._models import ModelFacts, facts_of, web_search_of
-from ._settings import ResolvedSettings
+from ._settings import OPTION_SOURCE, ResolvedSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ class Question:
         values = {name: getattr(settings.values, name) for name in ("system", "effort", "thinking")}
         kept = {name: value for name, value in values.items() if not settings.is_default(name)}
         kept["model"] = model
-        if settings.is_option("replay"):
+        if settings.sources["replay"] == OPTION_SOURCE:
             kept["replay"] = settings.values.replay
         return replace(self, prompt="", content=None, where=None, settings=kept, beginning="")
 

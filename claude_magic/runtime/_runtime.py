@@ -428,21 +428,14 @@ class Runtime:
         """Return the learned pace of the server's limits for each model class."""
         return self._engine.pace_state()
 
-    def read_gauge(self, *, now: float | None = None) -> GaugeReading:
+    def read_gauge(self) -> GaugeReading:
         """Return everything that can delay a request.
-
-        Args:
-            now: The current time in seconds since 1970, for tests.
 
         Raises:
             ConfigurationError: A setting is invalid.
         """
         return read_gauge(
-            self.limiter_state(),
-            self.pace_state(),
-            self.server_limits,
-            self.in_flight(),
-            now=time.time() if now is None else now,
+            self.limiter_state(), self.pace_state(), self.server_limits, self.in_flight(), now=time.time()
         )
 
     def status(self) -> RuntimeStatus:

@@ -166,10 +166,6 @@ class ResolvedSettings:
         """Return whether a setting has its default value, because no source sets it."""
         return self.sources[name] == DEFAULT_SOURCE
 
-    def is_option(self, name: str) -> bool:
-        """Return whether a setting was passed with the call."""
-        return self.sources[name] == OPTION_SOURCE
-
     @property
     def set_beside_notebook(self) -> dict[str, Any]:
         """The settings in force that come from the file beside the notebook, by name."""

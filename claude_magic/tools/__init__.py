@@ -1,16 +1,6 @@
 """The notebook's functions as tools: their schemas, calls and results."""
 
-from ._call import (
-    NOBODY,
-    REFUSED,
-    CallReading,
-    CallState,
-    Report,
-    ToolCall,
-    ToolExecutor,
-    ToolResult,
-    visible,
-)
+from ._call import CallReading, CallState, Report, ToolCall, ToolExecutor, ToolResult, visible
 from ._executors import Approval, LoopExecutor, TypedApproval, WaitingExecutor, needs_approval
 from ._nested_loop import (
     interruptible_read,

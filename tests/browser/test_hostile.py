@@ -20,7 +20,7 @@ from nbconvert import HTMLExporter
 from notebook_page import NotebookPage, wait_until_still
 from playwright.sync_api import Browser, Page, expect
 
-from claude_magic.render import render_markdown
+from claude_magic.render._markdown import render_markdown
 from claude_magic.simulator import Simulator, reply, status
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "render"))

@@ -14,7 +14,9 @@ from lab_server import LabServer
 from notebook_page import NotebookPage
 from playwright.sync_api import expect
 
-from claude_magic.render import GrowingMarkdown, neutralise_markdown, render_markdown, render_reply
+from claude_magic.render import neutralise_markdown, render_reply
+from claude_magic.render._frame import GrowingMarkdown
+from claude_magic.render._markdown import render_markdown
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "render"))
 

@@ -16,9 +16,11 @@ from claude_magic.client import (
     MessageRequest,
     UnknownStatusError,
 )
-from claude_magic.runtime import BudgetExceededError, Ledger, RateLimits, cost_of
+from claude_magic.runtime import BudgetExceededError, Ledger, cost_of
 from claude_magic.runtime._accountant import TurnAccountant
+from claude_magic.runtime._limits import RateLimits
 from claude_magic.runtime._models import ModelNames
+from claude_magic.runtime._provenance import RequestLog
 from claude_magic.simulator import (
     Behaviour,
     Gate,
@@ -62,6 +64,7 @@ async def ask(
         attempts=ATTEMPTS,
         is_simulated=is_known_to_be_simulated,
         thread="main",
+        log=RequestLog(),
     )
     async with HTTPClaudeClient(config) as client:
         await accountant.admit(client, asked)
@@ -210,7 +213,9 @@ def test_an_answer_that_is_stopped_before_its_first_word_cost_its_input(sim: Sim
     ledger = Ledger()
 
     async def run() -> None:
-        accountant = TurnAccountant(ledger, RateLimits(), attempts=1, is_simulated=True, thread=None)
+        accountant = TurnAccountant(
+            ledger, RateLimits(), attempts=1, is_simulated=True, thread=None, log=RequestLog()
+        )
         async with HTTPClaudeClient(ClientConfig(base_url=sim.url)) as client:
             await accountant.admit(client, request())
             stream = client.stream_message(request(), observer=accountant.on_event)

@@ -519,7 +519,7 @@ def test_a_forked_or_reloaded_runtime_goes_on(runtime: Runtime, make_runtime: Ma
     ask(runtime, "Name a tree.")
     heir = Runtime(environment={}, inherited=runtime.hand_over())
     try:
-        assert heir.cassettes.all()[0].used == {(lines()[0]["key"], 1)}
+        assert heir.cassettes.at(str(FILE)).used == {(lines()[0]["key"], 1)}
     finally:
         heir.close()
 

@@ -22,7 +22,8 @@ from claude_magic.client import (
 from claude_magic.context import interpolate
 from claude_magic.conversation import save_forest
 from claude_magic.render import render_history
-from claude_magic.runtime import DEFAULT_MODEL, Phase, Question, Reply, Runtime, Where
+from claude_magic.runtime import Phase, Question, Reply, Runtime, Where
+from claude_magic.runtime._settings import DEFAULT_MODEL
 from claude_magic.simulator import (
     Behaviour,
     Gate,

@@ -16,7 +16,8 @@ from claude_magic.client import ClaudeError
 from claude_magic.runtime import Phase, Question, Reply, Runtime, Where
 from claude_magic.runtime._turn import MAX_TOOL_ROUNDS
 from claude_magic.simulator import Behaviour, Gate, RecordedRequest, Simulator, hold, reply, scenario
-from claude_magic.tools import REFUSED, CallState, LoopExecutor, Toolbox, ToolCall, WaitingExecutor
+from claude_magic.tools import CallState, LoopExecutor, Toolbox, ToolCall, WaitingExecutor
+from claude_magic.tools._call import REFUSED
 
 TIMEOUT = 120.0
 

@@ -18,7 +18,8 @@ from IPython.display import Image as ShownImage
 from PIL import Image
 
 from claude_magic.client import ConfigurationError
-from claude_magic.context import Collected, describe, image_block, interpolate
+from claude_magic.context import Collected, describe, interpolate
+from claude_magic.context._pictures import image_block
 
 
 def picture_of(collected: Collected) -> Image.Image:

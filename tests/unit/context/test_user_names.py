@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from claude_magic.context import UserNames, why_not_bindable
+from claude_magic.context import why_not_bindable
+from claude_magic.context._names import UserNames
 
 
 @pytest.fixture

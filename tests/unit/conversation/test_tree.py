@@ -8,7 +8,8 @@ import pytest
 from talks import PLAIN, ask, run_all, said
 
 from claude_magic.client import ConfigurationError
-from claude_magic.conversation import Cleared, Conversations, fingerprint_of
+from claude_magic.conversation import Conversations, fingerprint_of
+from claude_magic.conversation._tree import Cleared
 
 
 def test_undo_goes_back_and_keeps_the_turn() -> None:

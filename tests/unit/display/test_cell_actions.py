@@ -111,7 +111,8 @@ def test_an_answer_becomes_a_cell_of_its_code_or_of_its_text(text: str, cell: tu
 def an_answer() -> Reply:
     """Return an answer of "Hello"."""
     question = Question(prompt="Hi", beginning="Hello")
-    return Reply(question, Progress(question, model="claude-test", max_attempts=1))
+    progress = Progress(question, model="claude-test", max_attempts=1)
+    return Reply(question, progress, thread=None, asked_with=None)
 
 
 def test_an_answer_becomes_a_variable_unless_its_name_is_taken(page: Page) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from claude_magic.display import FrameLoop
+from claude_magic.display._frames import FrameLoop
 
 TIMEOUT = 10.0
 

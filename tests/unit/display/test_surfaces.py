@@ -11,17 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_magic.client import ClaudeError
-from claude_magic.display import (
-    FRAME_INTERVAL,
-    AnswerContent,
-    ComparisonContent,
-    FrontEnd,
-    OutputSurface,
-    QuietSurface,
-    TerminalSurface,
-)
+from claude_magic.display import FRAME_INTERVAL, AnswerContent, ComparisonContent, FrontEnd, QuietSurface
 from claude_magic.display._buttons import start_widgets_import
 from claude_magic.display._frames import LONGEST_INTERVAL
+from claude_magic.display._surface import OutputSurface, TerminalSurface
 from claude_magic.notebook._compare import ComparisonSnapshot
 from claude_magic.render import Bundle, Column
 from claude_magic.runtime import BlockSnapshot, Phase

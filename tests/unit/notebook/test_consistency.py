@@ -2,10 +2,11 @@
 
 import pytest
 
-from claude_magic.notebook import ClaudeMagics
 from claude_magic.notebook._commands import COMMANDS, FULL_HELP, SHORT_HELP
+from claude_magic.notebook._magics import ClaudeMagics
 from claude_magic.notebook._options import EFFORT_LEVELS, OPTION_SPECS, Options
-from claude_magic.runtime import EFFORTS, NOTEBOOK_FIELDS
+from claude_magic.runtime import EFFORTS
+from claude_magic.runtime._settings import NOTEBOOK_FIELDS
 
 
 @pytest.mark.parametrize("spec", OPTION_SPECS, ids=lambda spec: spec.field)

@@ -29,6 +29,7 @@ from claude_magic.runtime import (
     close_runtime,
     get_runtime,
 )
+from claude_magic.runtime._limits import read_gauge
 from claude_magic.simulator import Gate, Simulator, hold
 
 from ..beginnings import BEGINNING
@@ -96,11 +97,13 @@ assert "ipywidgets" in sys.modules
 def test_what_the_server_said_flows_in_again_with_time(sim: Simulator) -> None:
     """The rest rises by 60 per second until it is full. "tokens" repeats another limit and is omitted."""
     get_runtime().start("Hello", model="claude-haiku-5-5").result(TIMEOUT)
-    (word,) = get_runtime().server_limits.by_model()
+    runtime = get_runtime()
+    (word,) = runtime.server_limits.by_model()
+    known = (runtime.limiter_state(), runtime.pace_state(), runtime.server_limits, ())
     said = {limit.kind: limit.remaining for limit in word.limits}
 
-    (now,) = get_runtime().read_gauge(now=word.received_at).classes
-    (later,) = get_runtime().read_gauge(now=word.received_at + 60).classes
+    (now,) = read_gauge(*known, now=word.received_at).classes
+    (later,) = read_gauge(*known, now=word.received_at + 60).classes
 
     assert now.name == "claude-haiku-5-5"
     assert {limit.kind: limit.left for limit in now.limits} == {

@@ -15,18 +15,17 @@ from snapshots import HERE, snapshot
 from claude_magic.render import (
     Column,
     Exchange,
-    GrowingMarkdown,
     LiveFrames,
     _markdown,
     neutralise_markdown,
     render_comparison,
-    render_markdown,
     render_reply,
     render_rows,
-    render_thinking,
     render_transcript,
 )
-from claude_magic.render._markdown import parser
+from claude_magic.render._answer import render_thinking
+from claude_magic.render._frame import GrowingMarkdown
+from claude_magic.render._markdown import parser, render_markdown
 from claude_magic.render._tex import (
     ARGUMENT_COMMANDS,
     MEASURES,

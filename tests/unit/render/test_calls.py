@@ -14,7 +14,8 @@ from hostile import HOSTILE
 from snapshots import snapshot
 from test_untrusted import Inspector
 
-from claude_magic.render import render_calls, render_reply
+from claude_magic.render import render_reply
+from claude_magic.render._answer import render_calls
 from claude_magic.runtime import BlockSnapshot, CallSnapshot
 from claude_magic.tools import CallState
 from claude_magic.tools._call import describe_failure

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from snapshots import snapshot
 
-from claude_magic.render import GrowingMarkdown, _syntax, neutralise_markdown, render_markdown, render_reply
-from claude_magic.render._markdown import parser
+from claude_magic.render import _syntax, neutralise_markdown, render_reply
+from claude_magic.render._frame import GrowingMarkdown
+from claude_magic.render._markdown import parser, render_markdown
 from claude_magic.runtime import BlockSnapshot
 
 # Markdown, and its strong, emphasised or struck parts, each with its element.

@@ -11,7 +11,8 @@ from hostile import BEACONS, HOSTILE
 from markdown_it import MarkdownIt
 from snapshots import snapshot
 
-from claude_magic.render import render_footer, render_growing, render_reply
+from claude_magic.render import render_footer, render_reply
+from claude_magic.render._formats import render_growing
 
 from ..work_done import calls_made
 

@@ -9,7 +9,9 @@ from answers import ANSWER, CONSTRUCTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude_magic.render import MAX_BLOCKS, BlockPlan, GrowingMarkdown, _frame, render_markdown
+from claude_magic.render import _frame
+from claude_magic.render._frame import MAX_BLOCKS, BlockPlan, GrowingMarkdown
+from claude_magic.render._markdown import render_markdown
 
 LONG = "\n".join(f"# Part {number}\n\n{ANSWER}" for number in range(60))
 

@@ -10,20 +10,21 @@ from html import unescape
 import pytest
 from snapshots import HERE, snapshot
 
-from claude_magic.display import AnswerContent, TerminalSurface
+from claude_magic.display import AnswerContent
+from claude_magic.display._surface import TerminalSurface
 from claude_magic.render import (
     Column,
     Exchange,
-    GrowingMarkdown,
     LiveFrames,
     neutralise_markdown,
     render_comparison,
-    render_markdown,
     render_question,
     render_reply,
-    render_thinking,
     render_transcript,
 )
+from claude_magic.render._answer import render_thinking
+from claude_magic.render._frame import GrowingMarkdown
+from claude_magic.render._markdown import render_markdown
 from claude_magic.render._tex import Allowance
 from claude_magic.schema import escape_hidden, hidden_in, reveal
 

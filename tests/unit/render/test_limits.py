@@ -11,8 +11,8 @@ import pytest
 
 from claude_magic.client import BucketState, PacedLimit, PaceState, ResponseStarted
 from claude_magic.render import describe_limiter, render_limits
-from claude_magic.runtime import GaugeReading, Phase, RateLimits, Reply, ReplySnapshot, Wait
-from claude_magic.runtime._limits import read_gauge
+from claude_magic.runtime import GaugeReading, Phase, Reply, ReplySnapshot, Wait
+from claude_magic.runtime._limits import RateLimits, read_gauge
 
 from ..beginnings import BEGINNING
 

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from claude_magic.render import GrowingMarkdown, neutralise_markdown, render_markdown
+from claude_magic.render import neutralise_markdown
+from claude_magic.render._frame import GrowingMarkdown
+from claude_magic.render._markdown import render_markdown
 
 from ..work_done import calls_made
 

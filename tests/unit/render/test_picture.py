@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from snapshots import snapshot as completed
 
-from claude_magic.render import MAX_BLOCKS, LiveFrames
-from claude_magic.render._frame import OTHER_SLOTS
+from claude_magic.render import LiveFrames
+from claude_magic.render._frame import MAX_BLOCKS, OTHER_SLOTS
 from claude_magic.runtime import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot
 from claude_magic.tools import CallState
 

@@ -20,19 +20,20 @@ from claude_magic.render import (
     render_approval,
     render_comparison,
     render_error,
-    render_folded_code,
     render_footer,
     render_footer_text,
     render_line,
     render_notice,
     render_reply,
     render_rows,
-    render_status_line,
-    render_thinking,
     short_traceback,
 )
+from claude_magic.render._answer import render_thinking
+from claude_magic.render._frame import render_status_line
+from claude_magic.render._markdown import render_folded_code
 from claude_magic.render._tex import Allowance
-from claude_magic.runtime import FROM_PANEL, FROM_PYTHON, BillLine, Phase, Round, Wait
+from claude_magic.runtime import FROM_PANEL, FROM_PYTHON, BillLine, Phase, Wait
+from claude_magic.runtime._progress import Round
 
 
 def visible(html: str) -> str:
@@ -541,7 +542,7 @@ def test_only_columns_of_prose_wrap_on_a_narrow_page() -> None:
 def test_pygments_is_imported_only_for_an_answer_with_code_in_it() -> None:
     """The first answer imports only what it needs."""
     script = (
-        "import sys; from claude_magic.render import render_markdown; render_markdown('plain *text*');"
+        "import sys; from claude_magic.render._markdown import render_markdown; render_markdown('plain *text*');"
         "assert 'pygments' not in sys.modules; render_markdown('```python\\nx\\n```'); assert 'pygments' in sys.modules"
     )
 

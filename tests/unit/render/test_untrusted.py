@@ -15,19 +15,18 @@ from claude_magic.client import ClaudeError
 from claude_magic.render import (
     Column,
     Exchange,
-    GrowingMarkdown,
     LiveFrames,
     neutralise_markdown,
     render_comparison,
-    render_folded_code,
     render_line,
-    render_markdown,
     render_notice,
     render_reply,
     render_rows,
-    render_thinking,
     render_transcript,
 )
+from claude_magic.render._answer import render_thinking
+from claude_magic.render._frame import GrowingMarkdown
+from claude_magic.render._markdown import render_folded_code, render_markdown
 from claude_magic.render._sanitise import COLUMN, COLUMN_BODY, COLUMNS, sanitise
 from claude_magic.render._tex import Allowance
 from claude_magic.runtime import BlockSnapshot, CallSnapshot, Phase

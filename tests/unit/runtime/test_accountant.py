@@ -30,6 +30,7 @@ from claude_magic.client import (
 from claude_magic.runtime._accountant import TurnAccountant, may_be_billed
 from claude_magic.runtime._ledger import Ledger
 from claude_magic.runtime._limits import RateLimits
+from claude_magic.runtime._provenance import RequestLog
 
 REQUEST = MessageRequest(
     model="claude-sonnet-5-5", max_tokens=1000, messages=[{"role": "user", "content": "Hello"}]
@@ -61,7 +62,9 @@ class Client:
 
 
 def accountant(ledger: Ledger, limits: RateLimits | None = None) -> TurnAccountant:
-    made = TurnAccountant(ledger, limits or RateLimits(), attempts=4, is_simulated=False, thread="main")
+    made = TurnAccountant(
+        ledger, limits or RateLimits(), attempts=4, is_simulated=False, thread="main", log=RequestLog()
+    )
     asyncio.run(made.admit(cast(ClaudeClient, Client()), REQUEST))
     return made
 

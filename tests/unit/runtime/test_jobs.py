@@ -1,8 +1,8 @@
 """Jobs: stable numbers, and the list of ended ones."""
 
-from claude_magic.runtime import Jobs, Phase, Question, Reply
+from claude_magic.runtime import Phase, Question, Reply
 from claude_magic.runtime._progress import Progress
-from claude_magic.runtime._reply import KEPT_JOBS
+from claude_magic.runtime._reply import KEPT_JOBS, Jobs
 
 
 class Started:
@@ -14,7 +14,7 @@ class Started:
     def start(self):
         question = Question(prompt="hi")
         progress = Progress(question, model="claude-test", max_attempts=1)
-        reply = Reply(question, progress)
+        reply = Reply(question, progress, thread=None, asked_with=None)
         reply.bind(lambda: progress.cancel(None))
         self.replies.append(reply)
         return reply

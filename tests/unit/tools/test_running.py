@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from claude_magic.tools import NOBODY, REFUSED, CallState, Toolbox, ToolCall
-from claude_magic.tools._call import RunningCall
+from claude_magic.tools import CallState, Toolbox, ToolCall
+from claude_magic.tools._call import NOBODY, REFUSED, RunningCall
 
 
 def tide(port: str) -> str:

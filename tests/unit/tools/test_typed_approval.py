@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from claude_magic.tools import NOBODY, REFUSED, ToolCall, TypedApproval
+from claude_magic.tools import ToolCall, TypedApproval
+from claude_magic.tools._call import NOBODY, REFUSED
 
 CALL = ToolCall(name="tide_table", arguments={"port": "Brest"})
 Type = Callable[..., list[str]]

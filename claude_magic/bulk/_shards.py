@@ -21,6 +21,7 @@ from typing import IO, Any, Final
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
+from .._files import append_durably, sync_folder
 from ..client import KEY_BYTES
 from ._journal import Answer, Journal, JournalError
 
@@ -81,22 +82,11 @@ class JournalShards(Journal):
                 path.unlink(missing_ok=True)
                 raise
             self._own_file = made
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         return self._own_file
 
     def _append(self, file: IO[bytes], data: bytes) -> None:
-        start = file.tell()
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[file.write(view) :]
-            os.fsync(file.fileno())
-        except OSError:
-            with contextlib.suppress(OSError):  # a partial line would corrupt the next one
-                file.truncate(start)
-                file.seek(start)
-            raise
-        self._offsets[Path(file.name).name] = file.tell()
+        self._offsets[Path(file.name).name] = append_durably(file, data)
 
     def _read_new(self, path: Path) -> Iterator[Answer]:
         """Yield the answers added to a file since the last read, from complete lines only."""
@@ -165,13 +155,3 @@ def _check_header(path: Path, line: bytes) -> None:
             f"{path} was written by a newer claude_magic (format version {version}; this one supports {_VERSION}). "
             "Use the same version on all workers, or name another folder with journal=."
         )
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the directory entry of a new file durable, on systems that support `fsync` for folders."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -16,6 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Final
 
+from .._files import replace_file
 from ..client import ConfigurationError, counted, mended
 from ._tree import CUT_SHORT, MAIN_THREAD, Forest, Thread, Turn, split_key, with_thread_names
 
@@ -30,7 +27,7 @@ _FLAGS = ("is_rebound", "is_partial")
 def save_forest(forest: Forest, path: Path) -> int:
     """Write all turns and threads to a file; return the number of bytes.
 
-    The file is written atomically: as a temporary file that is then renamed. A file with other content is not overwritten.
+    The file is replaced as a whole, and on disk when this returns. A file with other content is not overwritten.
 
     Raises:
         ConfigurationError: The file cannot be written.
@@ -69,7 +66,7 @@ def save_forest(forest: Forest, path: Path) -> int:
     escaped = re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
     data = escaped.encode("utf-8") + b"\n"
     try:
-        _write_atomically(path, data)
+        replace_file(path, data)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {_reason(error)}. Nothing was saved.") from None
     return len(data)
@@ -103,21 +100,6 @@ def load_forest(path: Path) -> Forest:
             f"{path} is damaged: something in it has the wrong type ({error}). Nothing was loaded."
         ) from None
     return with_thread_names(forest)
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    # The temporary name is short, because the file's own name may be as long as possible.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".claude-magic.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        if path.exists():
-            shutil.copymode(path, name)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
 
 
 def _read_fields(path: Path) -> Mapping[str, Any]:

@@ -14,7 +14,6 @@ import errno
 import json
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from .._files import append_durably, replace_file
 from ..client import ConfigurationError, as_sentence
 from ._recording import Recording
 
@@ -400,15 +400,7 @@ def _append(path: Path, lines: Iterable[bytes]) -> None:
         if size:
             file.seek(size - 1)
             begin = b"" if file.read(1) == b"\n" else end  # keep a truncated last line separate
-        try:
-            rest = memoryview(begin + b"".join(line + end for line in lines))
-            while rest:
-                rest = rest[file.write(rest) or 0 :]
-            os.fsync(file.fileno())
-        except OSError:
-            with contextlib.suppress(OSError):  # remove the part that was written before the disk was full
-                file.truncate(size)
-            raise
+        append_durably(file, begin + b"".join(line + end for line in lines))
 
 
 def _rewrite(path: Path, lines: Iterable[bytes]) -> None:
@@ -417,19 +409,8 @@ def _rewrite(path: Path, lines: Iterable[bytes]) -> None:
     Raises:
         OSError: The lines cannot be written. The file is unchanged.
     """
-    end, target = _end_of_lines(path), path.resolve()
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(b"".join(line + end for line in lines))
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, target.stat().st_mode & 0o777)
-        _replace_file(name, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    end = _end_of_lines(path)
+    replace_file(path.resolve(), b"".join(line + end for line in lines), replace=_replace)
 
 
 def _read(path: Path, name: str) -> _Content:
@@ -586,7 +567,7 @@ if sys.platform == "win32":
         os.lseek(handle, 0, os.SEEK_SET)
         msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
 
-    def _replace_file(name: str, target: Path) -> None:
+    def _replace(name: str, target: Path) -> None:
         """Replace `target` with another file. Waits while `target` is open, because Windows does not allow it until then."""
         deadline = time.monotonic() + _LOCK_TIMEOUT
         while True:
@@ -610,6 +591,4 @@ else:
         """Release the lock."""
         fcntl.flock(handle, fcntl.LOCK_UN)
 
-    def _replace_file(name: str, target: Path) -> None:
-        """Replace `target` with another file, atomically."""
-        os.replace(name, target)
+    _replace = os.replace

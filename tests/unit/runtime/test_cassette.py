@@ -264,7 +264,9 @@ def test_a_full_disk_leaves_the_file_as_it_was(
 
     assert path.read_bytes() == before
     assert [
-        each.name for each in path.parent.iterdir() if "tmp" in each.name or each.name.startswith(".claude.")
+        each.name
+        for each in path.parent.iterdir()
+        if "tmp" in each.name or each.name.startswith(".claude-magic.")
     ] == []
     assert texts(cassette) == ["Hello", "Grüße 🙂"]
 

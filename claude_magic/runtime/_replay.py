@@ -1,8 +1,9 @@
 """Replay: a `ClaudeClient` that answers from a cassette, or tells why it has no answer.
 
-Callers need not know whether an answer is live. A request is looked up by its key (`RequestKeys`), also with apparent secrets redacted. A recorded answer streams through the
-same interface. Other requests are sent, and their events are recorded. Times are taken once per read, and the file is
-written on a thread after the reply has ended, so recording does not delay the stream.
+Callers need not know whether an answer is live. A request is looked up by its key (`RequestKeys`), also with apparent
+secrets redacted. A recorded answer streams through the same interface. Other requests are sent, and their events are
+recorded. Times are taken once per read, and the file is written on a thread after the reply has ended, so recording does
+not delay the stream.
 """
 
 from __future__ import annotations
@@ -422,7 +423,7 @@ class _Recorder:
         self._observer(recorded(recording, is_replay=False))
 
     def abandon(self, stream: ReplyStream) -> None:
-        """Write the partial reply of a stopped request, if `records_errors` is set."""
+        """Write the partial reply of a stopped request, if `record_errors` is set."""
         if self._client.settings.record_errors and self._collected:
             loop = asyncio.get_running_loop()
             loop.run_in_executor(None, lambda: self._put(self._make(None, is_interrupted=True)))

@@ -157,11 +157,11 @@ def parser() -> MarkdownIt:
 
 def _is_harmless_link(url: str) -> bool:
     """Return whether a URL is linkable or relative. Relative links are shown as plain text."""
-    scheme = _SCHEME.match(url)
-    return scheme is None or scheme[1].lower() in SAFE_SCHEMES
+    return _SCHEME.match(url) is None or is_linkable(url)
 
 
-def _is_linkable(url: str) -> bool:
+def is_linkable(url: str) -> bool:
+    """Return whether a URL has a scheme that links may have."""
     scheme = _SCHEME.match(url)
     return scheme is not None and scheme[1].lower() in SAFE_SCHEMES
 
@@ -187,18 +187,18 @@ class _Renderer(RendererHTML):
     def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         env["link_depth"] = env.get("link_depth", 0) + 1
         url = str(tokens[idx].attrGet("href") or "")
-        return f'<a href="{escape(url)}"{_title(tokens[idx])}>' if _is_linkable(url) else "<span>"
+        return f'<a href="{escape(url)}"{_title(tokens[idx])}>' if is_linkable(url) else "<span>"
 
     def link_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         env["link_depth"] -= 1
         opening = next(token for token in reversed(tokens[:idx]) if token.type == "link_open")
-        return "</a>" if _is_linkable(str(opening.attrGet("href") or "")) else "</span>"
+        return "</a>" if is_linkable(str(opening.attrGet("href") or "")) else "</span>"
 
     def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         token = tokens[idx]
         url = str(token.attrGet("src") or "")
         alt = reveal(self.renderInlineAsText(token.children, options, env))
-        if not _is_linkable(url) or url.lower().startswith("mailto:"):
+        if not is_linkable(url) or url.lower().startswith("mailto:"):
             return escape(alt, quote=False)
         if env.get("remote_images"):
             return f'<img src="{escape(url)}" alt="{escape(alt)}"{_title(token)}>'

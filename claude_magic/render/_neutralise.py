@@ -21,8 +21,7 @@ from markdown_it.token import Token
 
 from ..context import fence_around
 from ..schema import reveal
-from ._markdown import MarkdownBlock, new_env, split_blocks
-from ._sanitise import SAFE_SCHEMES
+from ._markdown import VERBATIM, MarkdownBlock, is_linkable, new_env, split_blocks
 from ._syntax import find_formula, with_invisible_marks, with_newlines
 from ._tex import WORD_JOINER, Allowance, is_too_much, is_unsafe_command
 
@@ -38,8 +37,8 @@ _FORMULA_MARK: Final = re.compile(r"\$\$|\\[\[\]]|\\(?=begin|end)")
 # What MathJax treats as the start of a formula in rendered text.
 _LONE_MARK: Final = re.compile(r"\\\\[(\[]|\\?\$|\\begin")
 _ROW_START: Final = re.compile(r"^([\s>]*)")
-_VERBATIM: Final = frozenset({"fence", "code_block", "math_block", "sparse_table"})
-_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
+# Other parsers take the rest for prose.
+_VERBATIM: Final = VERBATIM.keys() - {"math_open", "plain_text"}
 _UNSEEN: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9_+#.\-]*")
 
@@ -227,5 +226,4 @@ class _Prose:
 
     def _is_harmless(self, start: int) -> bool:
         destination = _DESTINATION.match(self._text, start)
-        scheme = _SCHEME.match(_UNSEEN.sub("", unescape(destination[1]))) if destination else None
-        return scheme is not None and scheme[1].lower() in SAFE_SCHEMES
+        return destination is not None and is_linkable(_UNSEEN.sub("", unescape(destination[1])))

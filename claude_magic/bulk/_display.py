@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..client import ConfigurationError, counted
+from ..client import ConfigurationError, counted, excerpt
 from ..display import FrontEnd, fit_lines
 from ..render import (
     IN_CASSETTE,
     REMARK_DELAY,
     Bundle,
     Row,
-    excerpt,
     render_notice,
     render_rows,
     with_folded_code,

@@ -17,9 +17,10 @@ from ..client import (
     MessageBatch,
     NotFoundError,
     counted,
+    excerpt,
     split_keys,
 )
-from ..render import Bundle, excerpt, file_size, render_rows
+from ..render import Bundle, file_size, render_rows
 from ..runtime import Runtime, format_usd
 from ._batch_notes import RESULTS_KEPT, BatchNote, BatchNotes, now
 from ._journal import NO_KEY, Journal, JournalError, journal_path

@@ -49,6 +49,8 @@ from ._errors import (
     UnknownStatusError,
     as_sentence,
     counted,
+    excerpt,
+    short,
 )
 from ._events import (
     BlockBuilder,
@@ -186,6 +188,7 @@ __all__ = [
     "encode_json",
     "error_from_event",
     "error_from_response",
+    "excerpt",
     "fallback_model",
     "may_be_created",
     "mended",
@@ -197,6 +200,7 @@ __all__ = [
     "read_limits",
     "request_key",
     "retry_after_from_headers",
+    "short",
     "split_keys",
 ]
 

@@ -98,6 +98,16 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
+def short(text: str, most: int) -> str:
+    """Return the first `most` characters of `text`; if it is cut, the last of them is an ellipsis."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def excerpt(text: str, most: int) -> str:
+    """Return `text` on one line, shortened as `short` does."""
+    return short(" ".join(text.split()), most)
+
+
 def first_problem(invalid: ValidationError) -> tuple[str, str]:
     """Return the first invalid field of a model, and what is wrong, as a sentence. The value is left out, because it may be secret."""
     problem = invalid.errors(include_url=False, include_input=False, include_context=False)[0]

@@ -33,6 +33,7 @@ from ._errors import (
     StreamInterruptedError,
     UnknownStatusError,
     as_sentence,
+    short,
 )
 from ._json import decode_json
 from ._retry import describe_seconds, retry_after_from_headers
@@ -408,4 +409,4 @@ def _shorten(text: str, limit: int = _MAX_TEXT) -> str:
     """Put text on one line, and truncate it and its long numbers, so that an error message stays readable."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text[: limit * 4]).split())
     line = _LONG_NUMBER.sub(lambda number: f"{number[0][:10]}… ({len(number[0])} digits)", line)
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+    return short(line, limit)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .._files import replace_file
-from ..client import ConfigurationError, counted, mended
+from ..client import ConfigurationError, counted, excerpt, mended
 from ._tree import CUT_SHORT, MAIN_THREAD, Forest, Thread, Turn, split_key, with_thread_names
 
 FORMAT = "claude_magic conversations"
@@ -383,7 +383,7 @@ def restore(
         written = prompt_of(answer.source)
         prompt = _prompt(answer, written)
         if prompt is None:
-            edited_questions.append(_excerpt(written or answer.source))
+            edited_questions.append(excerpt(written or answer.source, _EXCERPT_CHARS))
             continue
         if not answer.text.strip():
             continue
@@ -537,8 +537,3 @@ def _joined(text: Any) -> str:
 def _text_in(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     return value if isinstance(value, str) else ""
-
-
-def _excerpt(text: str) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= _EXCERPT_CHARS else f"{words[: _EXCERPT_CHARS - 1]}…"

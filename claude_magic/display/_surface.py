@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar
 
+from ..client import short
 from ..render import (
     LAST,
     REMARK_DELAY,
@@ -340,7 +341,7 @@ def _describe_call(call: CallSnapshot) -> str:
     arguments = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
     result = " ".join(call.result.split())
     line = f"· {visible(f'{call.name}({arguments})')} {call.state.value}{': ' if result else ''}{result}"
-    return line if len(line) <= _MAX_CALL_CHARS else f"{line[: _MAX_CALL_CHARS - 1]}…"
+    return short(line, _MAX_CALL_CHARS)
 
 
 class OutputSurface:

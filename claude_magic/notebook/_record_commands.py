@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.error import UsageError
 
-from ..client import counted
-from ..render import Bundle, describe_methods, excerpt, file_size, render_rows
+from ..client import counted, excerpt
+from ..render import Bundle, describe_methods, file_size, render_rows
 from ..runtime import Cassette, Recording
 
 if TYPE_CHECKING:

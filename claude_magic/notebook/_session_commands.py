@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from IPython.core.error import UsageError
 from IPython.display import display
 
-from ..client import ConfigurationError, as_sentence, counted
+from ..client import ConfigurationError, as_sentence, counted, excerpt
 from ..conversation import (
     MAIN_THREAD,
     THREAD_NAME,
@@ -31,7 +31,6 @@ from ..render import (
     Row,
     describe_cost,
     describe_status,
-    excerpt,
     limiter_rows,
     render_history,
     render_rows,

@@ -1,6 +1,5 @@
 """Renders replies as safe HTML, Markdown and plain text, from frozen snapshots. Its functions display nothing."""
 
-from ._answer import excerpt
 from ._frame import REMARK_DELAY, LiveFrames, describe_status, render_line
 from ._limits import (
     describe_free,

@@ -11,7 +11,7 @@ from html import escape
 from itertools import accumulate, dropwhile, groupby
 from typing import Any, Final, NamedTuple
 
-from ..client import counted
+from ..client import counted, short
 from ..runtime import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot
 from ..schema import reveal
 from ..tools import CallState, visible
@@ -68,16 +68,6 @@ def render_data(text: str) -> str:
     cut = len(text) - _MAX_DATA_CHARS
     shown = f"{text[:_MAX_DATA_CHARS]}\n… {cut:,} more characters" if cut > 0 else text
     return styled(CALL_DATA, reveal(shown, is_code=True), "pre")
-
-
-def short(text: str, most: int) -> str:
-    """Return the first `most` characters of `text`; if it is cut, the last of them is an ellipsis."""
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def excerpt(text: str, most: int) -> str:
-    """Return `text` on one line, shortened as `short` does."""
-    return short(" ".join(text.split()), most)
 
 
 _MAX_QUERY_CHARS: Final = 120

@@ -10,8 +10,8 @@ from functools import cached_property
 from html import escape
 from typing import Final
 
+from ..client import excerpt
 from ..conversation import Forest, Turn
-from ._answer import excerpt
 from ._markdown import render_folded_code
 from ._reply import Bundle
 from ._sanitise import (

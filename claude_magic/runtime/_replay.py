@@ -40,6 +40,7 @@ from ..client import (
     ResponseStarted,
     StreamEvent,
     request_key,
+    short,
 )
 from ._cassette import Cassette, CassetteError
 from ._connection import SIMULATOR_HEADER
@@ -538,11 +539,7 @@ def _differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> Itera
 def _shown(value: Any) -> str:
     if value is None:
         return "none"
-    return _cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS - 1]}…"
+    return short(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), _MAX_CHARS)
 
 
 def _diff(old: str, new: str) -> Iterator[str]:
@@ -553,6 +550,6 @@ def _diff(old: str, new: str) -> Iterator[str]:
     changed = [line for line in lines if not line.startswith("@@")]
     if not changed:
         yield "  trailing whitespace, or blocks other than text"
-    yield from (f"  {_cut(f'{line[0]} {line[1:]}')}" for line in changed[:_MAX_LINES])
+    yield from (f"  {short(f'{line[0]} {line[1:]}', _MAX_CHARS)}" for line in changed[:_MAX_LINES])
     if len(changed) > _MAX_LINES:
         yield f"  and {len(changed) - _MAX_LINES} more lines"

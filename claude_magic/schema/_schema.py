@@ -35,7 +35,7 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import ErrorDetails, core_schema
 from typing_extensions import ReadOnly
 
-from ..client import ConfigurationError, as_sentence
+from ..client import ConfigurationError, as_sentence, short
 from ..context import did_you_mean, resolve_name
 from ._dsl import SUGGESTED_TYPES, TYPES, SpecParser
 from ._extract import NoJSONError, SchemaMismatchError, find_json
@@ -459,7 +459,5 @@ def _describe(problem: ErrorDetails) -> str:
     place = "".join(parts).lstrip(".")
     given = problem["input"]
     is_shown = problem["type"] != "missing" and not isinstance(given, dict | list)
-    shown = repr(given)
-    shown = shown if len(shown) <= _MAX_SHOWN_CHARS else shown[: _MAX_SHOWN_CHARS - 1] + "…"
-    message = problem["msg"] + (f" (it is {shown})" if is_shown else "")
+    message = problem["msg"] + (f" (it is {short(repr(given), _MAX_SHOWN_CHARS)})" if is_shown else "")
     return f"{place}: {message}" if place else message

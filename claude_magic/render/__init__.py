@@ -1,16 +1,8 @@
 """Renders replies as safe HTML, Markdown and plain text, from frozen snapshots. Its functions display nothing."""
 
 from ._frame import REMARK_DELAY, LiveFrames, describe_status, render_line
-from ._limits import (
-    describe_free,
-    describe_left,
-    describe_limiter,
-    describe_next,
-    describe_pace,
-    describe_refusal,
-    limiter_rows,
-    render_limits,
-)
+from ._gauge import GAUGE_LABEL, render_gauge, render_no_gauge
+from ._limits import describe_limiter, limiter_rows, render_limits
 from ._methods import Methods, describe_methods
 from ._neutralise import neutralise_markdown
 from ._reply import (

@@ -13,7 +13,7 @@ from ._frame import describe_status
 from ._reply import Bundle
 from ._tables import Group, Row, render_rows
 
-_SHOWN_CLASSES: Final = 5
+SHOWN_CLASSES: Final = 5
 _SHOWN_REFUSALS: Final = 5
 _NO_LIMITS: Final = "The server has not reported its limits: Claude's API sends them with each response; other servers may not."
 
@@ -32,7 +32,7 @@ def render_limits(reading: GaugeReading) -> Bundle:
             f"Server, for {each.name}, reported {_ago(reading.at - each.received_at)}",
             [(limit.kind, *describe_left(limit)) for limit in each.limits],
         )
-        for each in reading.classes[:_SHOWN_CLASSES]
+        for each in reading.classes[:SHOWN_CLASSES]
         if each.received_at is not None
     ]
     groups += reported

@@ -15,7 +15,7 @@ import pytest
 
 from claude_magic.client import BucketState, PacedLimit, PaceState
 from claude_magic.panels import LimitsGauge, shown_gauge
-from claude_magic.panels._gauge import draw_gauge, draw_problem
+from claude_magic.render import render_gauge, render_no_gauge
 from claude_magic.runtime import (
     ClassReading,
     GaugeReading,
@@ -173,7 +173,7 @@ def test_the_picture_says_everything_in_words() -> None:
         in_flight=1,
         paused_for=0.0,
     )
-    html = draw_gauge(
+    html = render_gauge(
         reading(
             limiter=limiter,
             classes=(class_reading(LimitReading(kind="input tokens", limit=60_000, left=1500.4), pace=pace),),
@@ -210,7 +210,7 @@ def test_nothing_that_anybody_wrote_becomes_html() -> None:
     evil = '"><img src=x onerror=alert(1)><script>alert(1)</script>'
     limit = LimitReading(kind=evil, limit=10, left=5.0)
 
-    html = draw_gauge(
+    html = render_gauge(
         reading(
             classes=(
                 ClassReading(
@@ -220,7 +220,7 @@ def test_nothing_that_anybody_wrote_becomes_html() -> None:
             waiting=(waiting_reading(evil, evil, evil),),
             refusals=(Refusal(model=evil, at=0.0, retry_after=None),),
         )
-    ) + draw_problem(evil)
+    ) + render_no_gauge(evil)
 
     assert not re.search(r"<(?!/?(div|span|strong)\b)", html)
     assert not re.search(r"<[^>]*onerror[^>]*>", re.sub(r'"[^"]*"', "", html))
@@ -231,7 +231,7 @@ def test_what_is_only_partly_known_has_words_but_no_bar() -> None:
     pace = PaceState(model_class="claude-y", limits=(), waiting=0, in_flight=0, paused_for=9.0)
     partly = LimitReading(kind="requests", limit=None, left=7.0, resets_in=20.0)
 
-    html = draw_gauge(
+    html = render_gauge(
         reading(classes=(class_reading(partly), ClassReading(name="claude-y", pace=pace)), in_flight=1)
     )
 
@@ -243,7 +243,9 @@ def test_what_is_only_partly_known_has_words_but_no_bar() -> None:
 @pytest.mark.parametrize("level", [-50.0, 0.0, 1e300])
 def test_a_bar_is_never_shorter_than_nothing_or_longer_than_all(level: float) -> None:
     """This covers a bucket in debt and implausible reports of the server."""
-    html = draw_gauge(reading(classes=(class_reading(LimitReading(kind="requests", limit=10, left=level)),)))
+    html = render_gauge(
+        reading(classes=(class_reading(LimitReading(kind="requests", limit=10, left=level)),))
+    )
 
     widths = [float(width) for width in re.findall(r"width:([\d.]+)%", html)]
     assert all(0 <= width <= 100 for width in widths)

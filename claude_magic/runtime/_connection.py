@@ -270,14 +270,6 @@ class Connector:
         """
         return self.credentials.find(self._environment, user_file_path(self._environment))
 
-    def redact(self, text: str) -> str:
-        """Replace the key by `[REDACTED]` in text from other sources."""
-        try:
-            found = self.find_credential()
-        except ConfigurationError:  # an invalid key was never sent, so no text contains it
-            found = None
-        return redact_key(text, found)
-
     def is_demo(self, settings: ResolvedSettings, found: FoundCredential | None) -> bool:
         """Return whether the embedded simulator answers, by the choice of `%claude demo`, else by the settings."""
         if self.demo_choice is not None:

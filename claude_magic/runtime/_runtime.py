@@ -19,6 +19,7 @@ from ..client import (
     BucketState,
     ClaudeClient,
     ClaudeError,
+    ConfigurationError,
     ModelInfo,
     PaceState,
     RequestPreview,
@@ -29,7 +30,7 @@ from ..tools import interrupts_deferred
 from ._accountant import TurnAccountant
 from ._bridge import Engine, SharedClient, Source, source_of
 from ._cassette import Cassette, Cassettes
-from ._connection import Connector, FoundCredential, SettingRow
+from ._connection import Connector, FoundCredential, SettingRow, redact_key
 from ._ledger import Ledger, publish_budget
 from ._limits import GaugeReading, RateLimits, read_gauge
 from ._models import ModelNames
@@ -381,7 +382,10 @@ class Runtime:
 
     def redact(self, text: str) -> str:
         """Replace the key by `[REDACTED]` in text from other sources."""
-        return self._connector.redact(text)
+        found = None
+        with contextlib.suppress(ConfigurationError):  # an invalid key was never sent, so no text contains it
+            found = self.find_credential()
+        return redact_key(text, found)
 
     # Demo...
 

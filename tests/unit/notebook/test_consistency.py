@@ -1,12 +1,17 @@
 """Help, options, traits and settings are consistent."""
 
+import inspect
+from dataclasses import fields
+from typing import get_args
+
 import pytest
 
+from claude_magic.api import Claude
+from claude_magic.bulk import MapRequest
 from claude_magic.notebook._commands import COMMANDS, FULL_HELP, SHORT_HELP
 from claude_magic.notebook._magics import ClaudeMagics
-from claude_magic.notebook._options import EFFORT_LEVELS, OPTION_SPECS, Options
-from claude_magic.runtime import EFFORTS
-from claude_magic.runtime._settings import NOTEBOOK_FIELDS
+from claude_magic.notebook._options import EFFORT_LEVELS, OPTION_SPECS, REPLAY_MODES, THINKING_MODES, Options
+from claude_magic.runtime._settings import NOTEBOOK_FIELDS, Effort, Replay, Thinking
 
 
 @pytest.mark.parametrize("spec", OPTION_SPECS, ids=lambda spec: spec.field)
@@ -42,6 +47,17 @@ def test_f1_every_setting_has_a_trait_and_a_key_has_none():
     assert ClaudeMagics().configured() == {}
 
 
-def test_effort_levels_are_the_runtimes():
+@pytest.mark.parametrize(
+    ("choices", "of_setting"), [(EFFORT_LEVELS, Effort), (THINKING_MODES, Thinking), (REPLAY_MODES, Replay)]
+)
+def test_the_choices_of_an_option_are_those_of_the_setting(choices, of_setting):
     """The option line has its own copy, so that it need not import the runtime."""
-    assert EFFORT_LEVELS == EFFORTS
+    assert choices == get_args(of_setting)
+
+
+@pytest.mark.parametrize("name", ["repeat", "prefix", "via"])
+def test_the_defaults_in_the_signature_of_a_map_are_those_of_its_request(name):
+    """The signature has its own copy, so that importing `claude` need not import the maps."""
+    (default,) = (field.default for field in fields(MapRequest) if field.name == name)
+
+    assert inspect.signature(Claude.map).parameters[name].default == default

@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..client import REDACTED, ClientConfig, ConfigurationError, Credential, read_limiter_url
@@ -41,66 +40,6 @@ class FoundCredential:
     def kind(self) -> str:
         """The kind of credential: "API key" or "auth token"."""
         return "auth token" if self.credential.is_token else "API key"
-
-
-class Credentials:
-    """Finds the credential of this kernel when it is needed.
-
-    Args:
-        files: Reads the settings file.
-        login: The credential given to `login` in a previous runtime of this kernel, or None.
-    """
-
-    def __init__(self, files: SettingsFiles, *, login: FoundCredential | None = None) -> None:
-        self._files = files
-        self.given = login
-        """The credential given to `login`, or None."""
-        self._stored: FoundCredential | None = None
-        self._has_searched_stores = False
-        self.notes: tuple[str, ...] = ()
-        """Errors of the secret stores, as sentences."""
-
-    def login(self, key: str) -> None:
-        """Use this key from now on. It is kept in memory only.
-
-        Raises:
-            ConfigurationError: The text cannot be a key. The message does not contain it.
-        """
-        self.given = FoundCredential(credential=Credential(api_key=key), source="%claude login")
-
-    def logout(self) -> bool:
-        """Forget the key of `login`, and return whether there was one. The secret stores are searched again when needed."""
-        is_given = self.given is not None
-        self.given = self._stored = None
-        self._has_searched_stores = False
-        return is_given
-
-    def find(self, environment: Mapping[str, str], user_file: Path) -> FoundCredential | None:
-        """Return the credential in force, or None.
-
-        Raises:
-            ConfigurationError: The credential in force cannot be a key. The message contains its source, but not the text.
-        """
-        return (
-            self.given or _from_environment(environment) or self._from_file(user_file) or self._from_stores()
-        )
-
-    def _from_file(self, path: Path) -> FoundCredential | None:
-        for name in SECRET_FIELDS:
-            secret = self._files.read_secret(path, name)
-            if secret:
-                return _found(secret, f"file ({path})", is_token=name == "auth_token")
-        return None
-
-    def _from_stores(self) -> FoundCredential | None:
-        if not self._has_searched_stores:
-            self._has_searched_stores = True
-            notes: list[str] = []
-            self._stored = _read_store(_read_keyring, "OS keyring", notes) or _read_store(
-                _read_colab, "Colab's secrets", notes
-            )
-            self.notes = tuple(notes)
-        return self._stored
 
 
 def _from_environment(environment: Mapping[str, str]) -> FoundCredential | None:
@@ -242,33 +181,73 @@ class SettingRow:
 
 
 class Connector:
-    """Makes the connections, from the settings, the credential, and the choice between the API and the simulator.
-
-    Attributes:
-        demo_choice: The choice made with `%claude demo`, or None.
-        credentials: Finds the credential.
+    """Makes the connections: finds the credential, and chooses between the API and the simulator.
 
     Args:
         environment: The environment variables.
         files: Reads the settings file, which may contain the key.
-        login: The credential given to `login` in a previous runtime of this kernel, or None.
+        given: The credential given to `login` in a previous runtime of this kernel, or None.
+        demo_choice: The choice made with `%claude demo` there, or None.
     """
 
     def __init__(
-        self, environment: Mapping[str, str], files: SettingsFiles, *, login: FoundCredential | None = None
+        self,
+        environment: Mapping[str, str],
+        files: SettingsFiles,
+        *,
+        given: FoundCredential | None = None,
+        demo_choice: bool | None = None,
     ) -> None:
-        self.demo_choice: bool | None = None
+        self.given = given
+        self.demo_choice = demo_choice
         self._environment = environment
-        self.credentials = Credentials(files, login=login)
+        self._files = files
+        self._stored: FoundCredential | None = None
+        self._has_searched_stores = False
+        self._store_notes: tuple[str, ...] = ()
         self._simulator = EmbeddedSimulator()
+
+    def login(self, key: str) -> None:
+        """Use this key from now on. It is kept in memory only.
+
+        Raises:
+            ConfigurationError: The text cannot be a key. The message does not contain it.
+        """
+        self.given = FoundCredential(credential=Credential(api_key=key), source="%claude login")
+        self.demo_choice = None
+
+    def logout(self) -> bool:
+        """Forget the key of `login`, and return whether there was one. The secret stores are searched again when needed."""
+        is_given = self.given is not None
+        self.given = self._stored = None
+        self._has_searched_stores = False
+        return is_given
 
     def find_credential(self) -> FoundCredential | None:
         """Return the credential in force, or None.
 
         Raises:
-            ConfigurationError: The credential in force cannot be a key.
+            ConfigurationError: The credential in force cannot be a key. The message contains its source, but not the text.
         """
-        return self.credentials.find(self._environment, user_file_path(self._environment))
+        return self.given or _from_environment(self._environment) or self._from_file() or self._from_stores()
+
+    def _from_file(self) -> FoundCredential | None:
+        path = user_file_path(self._environment)
+        for name in SECRET_FIELDS:
+            secret = self._files.read_secret(path, name)
+            if secret:
+                return _found(secret, f"file ({path})", is_token=name == "auth_token")
+        return None
+
+    def _from_stores(self) -> FoundCredential | None:
+        if not self._has_searched_stores:
+            self._has_searched_stores = True
+            notes: list[str] = []
+            self._stored = _read_store(_read_keyring, "OS keyring", notes) or _read_store(
+                _read_colab, "Colab's secrets", notes
+            )
+            self._store_notes = tuple(notes)
+        return self._stored
 
     def is_demo(self, settings: ResolvedSettings, found: FoundCredential | None) -> bool:
         """Return whether the embedded simulator answers, by the choice of `%claude demo`, else by the settings."""
@@ -339,7 +318,7 @@ class Connector:
 
     def notes(self, config: ClientConfig, found: FoundCredential | None) -> Iterator[str]:
         """Yield errors of the secret stores and warnings about the connection, as sentences."""
-        yield from self.credentials.notes
+        yield from self._store_notes
         if config.sends_key_in_clear and found is not None:
             yield (
                 f"The {found.kind} crosses the network unencrypted, because base_url begins with http:// and is not this "

@@ -97,8 +97,9 @@ class Runtime:
         """The most recently started reply."""
         self._sources = SettingsSources(environment)
         self._sources.read_config = kept.get("read_config")
-        self._connector = Connector(environment, self._sources.files, login=kept.get("login"))
-        self._connector.demo_choice = kept.get("demo_choice")
+        self._connector = Connector(
+            environment, self._sources.files, given=kept.get("login"), demo_choice=kept.get("demo_choice")
+        )
         Reply.presenter = kept.get("presenter") or Reply.presenter
         self.conversations: Conversations = kept.get("conversations") or Conversations()
         """The threads of this kernel, with all their turns."""
@@ -365,12 +366,11 @@ class Runtime:
         Raises:
             ConfigurationError: The text cannot be a key. The message does not contain it.
         """
-        self._connector.credentials.login(key)
-        self._connector.demo_choice = None
+        self._connector.login(key)
 
     def logout(self) -> bool:
         """Forget the key that was given to `login`, and return whether there was one."""
-        return self._connector.credentials.logout()
+        return self._connector.logout()
 
     def find_credential(self) -> FoundCredential | None:
         """Return the credential in force, with its source, or None.
@@ -495,7 +495,7 @@ class Runtime:
         self.close()
         return {
             "last": self.last,
-            "login": self._connector.credentials.given,
+            "login": self._connector.given,
             "demo_choice": self._connector.demo_choice,
             "read_config": self._sources.read_config,
             "presenter": Reply.presenter,

@@ -10,11 +10,11 @@ import pytest
 
 from claude_magic.client import ConfigurationError
 from claude_magic.runtime import _connection
-from claude_magic.runtime._connection import Credentials, FoundCredential, redact_key
-from claude_magic.runtime._settings import SettingsFiles
+from claude_magic.runtime._connection import Connector, FoundCredential, redact_key
+from claude_magic.runtime._settings import Settings, SettingsFiles
 
 KEY = "sk-ant-secret-0123456789"
-NOWHERE = Path("/nonexistent/claude-magic.toml")
+NOWHERE = Path("/nonexistent")
 
 
 @pytest.fixture(autouse=True)
@@ -33,24 +33,33 @@ def stores(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return secrets
 
 
-def find(
-    credentials: Credentials | None = None, path: Path = NOWHERE, **variables: str
-) -> FoundCredential | None:
-    return (credentials or Credentials(SettingsFiles())).find(variables, path)
+def connector_with(home: Path = NOWHERE, **variables: str) -> Connector:
+    """Return a connector with these environment variables, and the folder of the user's settings files."""
+    return Connector({"XDG_CONFIG_HOME": str(home), "APPDATA": str(home), **variables}, SettingsFiles())
+
+
+def find(home: Path = NOWHERE, **variables: str) -> FoundCredential | None:
+    return connector_with(home, **variables).find_credential()
+
+
+def notes_of(connector: Connector) -> list[str]:
+    """Return the errors of the secret stores, as `%claude status` shows them."""
+    return list(connector.notes(Settings().client_config(), None))
 
 
 def test_f1_the_first_credential_in_the_documented_order_wins(tmp_path: Path, stores: dict[str, str]) -> None:
     """Login, key and token of the environment, the user's file, keyring, Colab: removed one by one."""
     stores |= {"keyring": "key-of-keyring", "colab": "key-of-colab"}
-    path = tmp_path / "claude-magic.toml"
+    path = tmp_path / "claude-magic" / "claude-magic.toml"
+    path.parent.mkdir()
     path.write_text('api_key = "key-of-file"\n')
     both = {"ANTHROPIC_API_KEY": "key-of-environment", "ANTHROPIC_AUTH_TOKEN": "token-of-environment"}
-    credentials = Credentials(SettingsFiles())
-    credentials.login("key-of-login")
+    connector = connector_with(tmp_path, **both)
+    connector.login("key-of-login")
 
-    found = [find(credentials, path, **both), find(None, path, **both)]
-    found.append(find(None, path, ANTHROPIC_AUTH_TOKEN="token-of-environment"))
-    found.append(find(None, path))
+    found = [connector.find_credential(), find(tmp_path, **both)]
+    found.append(find(tmp_path, ANTHROPIC_AUTH_TOKEN="token-of-environment"))
+    found.append(find(tmp_path))
     found.append(find())
     del stores["keyring"]
     found.append(find())
@@ -74,14 +83,13 @@ def test_an_empty_variable_is_no_key() -> None:
 
 def test_logging_out_forgets_the_key_and_nothing_else() -> None:
     """The credential of the environment is used again."""
-    credentials = Credentials(SettingsFiles())
-    credentials.login(KEY)
+    connector = connector_with(ANTHROPIC_API_KEY="other")
+    connector.login(KEY)
 
-    assert credentials.logout()
+    assert connector.logout()
 
-    assert find(credentials) is None
-    assert not credentials.logout()
-    found = find(credentials, ANTHROPIC_API_KEY="other")
+    assert not connector.logout()
+    found = connector.find_credential()
     assert found is not None
     assert found.credential.reveal() == "other"
 
@@ -92,7 +100,7 @@ def test_o2_a_bad_key_is_an_error_that_names_its_source_and_not_the_key(key: str
     with pytest.raises(ConfigurationError, match=r"API key .*environment \(ANTHROPIC_API_KEY\)") as raised:
         find(ANTHROPIC_API_KEY=key)
     with pytest.raises(ConfigurationError) as raised_by_login:
-        Credentials(SettingsFiles()).login(key)
+        connector_with().login(key)
 
     for error in (raised.value, raised_by_login.value):
         assert "sk-ant" not in str(error)
@@ -117,13 +125,13 @@ def test_a_keyring_that_fails_is_noted_and_costs_nothing_else(
 
     monkeypatch.setattr(sys.modules["keyring"], "get_password", fail)
     stores["colab"] = KEY
-    credentials = Credentials(SettingsFiles())
+    connector = connector_with()
 
-    found = find(credentials)
+    found = connector.find_credential()
 
     assert found is not None
     assert found.source == "Colab's secrets"
-    assert credentials.notes == ("OS keyring: no key could be read (OSError).",)
+    assert notes_of(connector) == ["OS keyring: no key could be read (OSError)."]
 
 
 def test_a_keyring_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,10 +141,10 @@ def test_a_keyring_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
     forever = threading.Event()
     monkeypatch.setattr(sys.modules["keyring"], "get_password", lambda *_: forever.wait(60) and None)
     monkeypatch.setattr(_connection, "_LOOKUP_TIMEOUT", 0.01)
-    credentials = Credentials(SettingsFiles())
+    connector = connector_with()
 
-    assert find(credentials) is None
-    assert credentials.notes == ("OS keyring: no key could be read (TimeoutError).",)
+    assert connector.find_credential() is None
+    assert notes_of(connector) == ["OS keyring: no key could be read (TimeoutError)."]
     forever.set()
 
 
@@ -146,25 +154,23 @@ def test_the_stores_are_asked_once_and_only_where_nothing_else_is_found(
     """A keyring can be slow, and can open dialogs."""
     asked: list[str] = []
     monkeypatch.setattr(sys.modules["keyring"], "get_password", lambda service, _user: asked.append(service))
-    credentials = Credentials(SettingsFiles())
-
-    find(credentials, ANTHROPIC_API_KEY=KEY)
+    find(ANTHROPIC_API_KEY=KEY)
     assert asked == []
-    find(credentials)
-    find(credentials)
+    connector = connector_with()
+    connector.find_credential()
+    connector.find_credential()
     assert asked == ["claude-magic"]
-    credentials.logout()
-    find(credentials)
+    connector.logout()
+    connector.find_credential()
     assert len(asked) == 2
 
 
 def test_o2_a_credential_prints_as_redacted() -> None:
     """Neither repr, str, format nor the fields of its container show the key."""
-    credentials = Credentials(SettingsFiles())
-    credentials.login(KEY)
-    found = find(credentials)
+    connector = connector_with()
+    connector.login(KEY)
 
-    for thing in (found, credentials.given, vars(credentials)):
+    for thing in (connector.find_credential(), connector.given, vars(connector)):
         assert KEY not in f"{thing!r} {thing!s}"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from .._observers import Observers
 from .._tracebacks import short_errors
 from ..client import APIError, ClaudeClient, ClaudeError, ConfigurationError, Message, MessageRequest, counted
 from ..runtime import Phase, TurnAccountant
@@ -246,9 +247,7 @@ class MapRun:
         self._task = task
         self._make_result = make_result
         self.again = again
-        self._lock = threading.Lock()
-        self._observers: dict[object, Callable[[MapRun], None]] = {}
-        self._end_callbacks: dict[object, Callable[[], None]] = {}
+        self._observers = Observers("a map")
         self._cancel: Callable[[], None] = lambda: None
         self._phase = Phase.QUEUED
         self._version = 0
@@ -382,13 +381,7 @@ class MapRun:
         Returns:
             A function that removes the callback.
         """
-        mark = object()
-        with self._lock:
-            if not self._phase.is_final:
-                self._end_callbacks[mark] = callback
-                return lambda: self._remove_callback(self._end_callbacks, mark)
-        callback()
-        return lambda: None
+        return self._observers.add_for_end(callback)
 
     def observe(self, callback: Callable[[MapRun], None]) -> Callable[[], None]:
         """Call `callback` with this map after each change, on the bridge thread.
@@ -396,15 +389,14 @@ class MapRun:
         Returns:
             A function that removes the callback.
         """
-        mark = object()
-        self._observers[mark] = callback
-        return lambda: self._remove_callback(self._observers, mark)
+        return self._observers.add(lambda: callback(self))
 
     def _on_change(self) -> None:
         """Update the phase and notify observers of a change. Call it on the bridge thread."""
         if self._phase is Phase.QUEUED:
             self._phase = Phase.STREAMING
-        self._notify()
+        self._version += 1
+        self._observers.notify()
 
     def how_to_continue(self, line: str = "the same line") -> str:
         """Return how to continue after a stop, as the rest of a sentence. `line` names the line or cell to run again."""
@@ -447,21 +439,10 @@ class MapRun:
                 task.run, state=states.get(phase, "failed"), failed=len(task.results.problems)
             )
         task.journal.close()
-        with self._lock:
-            self.error, self._ended, self._phase = error, time.monotonic(), phase
-            ending, self._end_callbacks = tuple(self._end_callbacks.values()), {}
-        self._notify()
-        for callback in ending:
-            callback()
-
-    def _notify(self) -> None:
+        # The phase last: other threads read the error once it is final.
+        self.error, self._ended, self._phase = error, time.monotonic(), phase
         self._version += 1
-        for callback in tuple(self._observers.values()):
-            callback(self)
-
-    def _remove_callback(self, callbacks: dict[object, Any], mark: object) -> None:
-        with self._lock:
-            callbacks.pop(mark, None)
+        self._observers.end()
 
 
 def problem_of(message: Message, task: Task) -> tuple[str | None, str | None]:

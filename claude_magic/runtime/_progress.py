@@ -9,16 +9,16 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Literal, TypeAlias
 
+from .._observers import Callback, Observers
 from ..client import (
     AnswerRecorded,
     APIError,
@@ -53,10 +53,6 @@ from ._connection import SIMULATOR_HEADER
 from ._models import BillLine, bill_of, cost_of, total
 from ._provenance import Asked
 from ._requests import Question
-
-Callback = Callable[[], None]
-
-logger = logging.getLogger("claude_magic.runtime")
 
 
 class Phase(enum.Enum):
@@ -285,8 +281,7 @@ class Progress:
     ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._observers: tuple[Callback, ...] = ()
-        self._final_callbacks: tuple[Callback, ...] = ()
+        self._observers = Observers("a reply")
         self._content = GrowingContent(question.beginning)
         self._max_attempts = max_attempts
         self._requested_model = model
@@ -338,26 +333,14 @@ class Progress:
 
     def observe(self, callback: Callback) -> Callback:
         """Call `callback` after each change, on the bridge thread; return a function that removes it."""
-        with self._lock:
-            self._observers = (*self._observers, callback)
-        return lambda: self._forget(callback)
+        return self._observers.add(callback)
 
     def when_final(self, callback: Callback) -> Callback:
         """Call `callback` once the state is final: on the bridge thread, or now if it is final already.
 
         Returns a function that removes the callback.
         """
-        with self._lock:
-            if not self._state.phase.is_final:
-                self._final_callbacks = (*self._final_callbacks, callback)
-                return lambda: self._forget(callback)
-        callback()
-        return lambda: None
-
-    def _forget(self, callback: Callback) -> None:
-        with self._lock:
-            self._observers = tuple(each for each in self._observers if each is not callback)
-            self._final_callbacks = tuple(each for each in self._final_callbacks if each is not callback)
+        return self._observers.add_for_end(callback)
 
     # Writing, on the bridge thread...
 
@@ -378,7 +361,7 @@ class Progress:
             if not self._apply_event(event):
                 return
             self._version += 1
-        _call_each(self._observers)
+        self._observers.notify()
 
     def end_round(self, message: Message) -> None:
         """Add the complete reply of a request; another request may follow."""
@@ -427,20 +410,22 @@ class Progress:
         """Return a final state as data, without observers."""
         with self._lock:
             # The turn is left out because it contains the attachments of its question.
-            excluded = ("_lock", "_observers", "_final_callbacks", "_clock")
+            excluded = ("_lock", "_observers", "_clock")
             fields = {name: value for name, value in self.__dict__.items() if name not in excluded}
             return {**fields, "_state": replace(self._state, turn=None)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._clock = time.monotonic
-        self._observers = self._final_callbacks = ()
+        self._observers = Observers("a reply", has_ended=True)
         self._lock = threading.Lock()
 
     def reset_lock(self) -> None:
         """Replace the lock in a forked child: the bridge thread, which may have held it, does not exist there."""
         self._lock = threading.Lock()
-        self._observers = ()
+        self._observers.clear()
+        if self.phase.is_final:
+            self._observers.end()
 
     def _change(self, change: Callable[[], None]) -> None:
         """Make a change under the lock and notify the observers; a final state is never changed."""
@@ -449,7 +434,7 @@ class Progress:
                 return
             change()
             self._version += 1
-        _call_each(self._observers)
+        self._observers.notify()
 
     def _apply_client_event(self, event: ClientEvent) -> None:
         match event:
@@ -531,8 +516,7 @@ class Progress:
             self._enter(phase, None)
             self._ended_at = self._clock()
             self._version += 1
-            callbacks, self._final_callbacks = self._final_callbacks, ()
-        _call_each((*self._observers, *callbacks))
+        self._observers.end()
 
     def _apply_round(self, message: Message) -> None:
         self._message = message
@@ -575,14 +559,6 @@ def describe_reason(error: ClaudeError | None) -> str:
         case RequestTimeoutError():
             return "timeout"
     return "connection failed"
-
-
-def _call_each(callbacks: Iterable[Callback]) -> None:
-    for callback in callbacks:
-        try:
-            callback()
-        except Exception:  # third-party code; its errors must not end the reply
-            logger.exception("an observer of a reply failed")
 
 
 def _frozen(block: ContentBlock, text: str) -> BlockSnapshot:

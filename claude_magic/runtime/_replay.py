@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -59,6 +60,8 @@ from ._recording import (
     without_secrets,
 )
 from ._settings import Settings
+
+logger = logging.getLogger("claude_magic.runtime")
 
 NO_BATCHES: Final = (
     "A batch is not recorded in a cassette: its answers are in the journal, and running the line again sends nothing. "
@@ -186,7 +189,7 @@ class ReplayClient(ClaudeClient):
         observer: Observer | None = None,
     ) -> ReplyStream:
         """Return a stream of the reply's events, from the cassette or live."""
-        return _LazyStream(self, request, observer or _ignore)
+        return _LazyStream(self, request, _guarded(observer))
 
     async def send_message(self, request: MessageRequest, *, observer: Observer | None = None) -> Message:
         """Return the complete reply, from the cassette or live."""
@@ -243,8 +246,17 @@ async def is_replayed(client: ClaudeClient, request: MessageRequest) -> bool:
     return isinstance(client, ReplayClient) and await client.find(request)
 
 
-def _ignore(_event: ClientEvent) -> None:
-    """Ignore an event; the default observer."""
+def _guarded(observer: Observer | None) -> Observer:
+    """Return an observer that calls another one, if there is one, and logs its errors, as the client does."""
+
+    def observe(event: ClientEvent) -> None:
+        try:
+            if observer is not None:
+                observer(event)
+        except Exception:
+            logger.exception("an observer failed on %s", type(event).__name__)
+
+    return observe
 
 
 class _LazyStream(ReplyStream):

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar
 
+from .._observers import Observers
 from ..client import (
     BucketState,
     ClaudeClient,
@@ -114,7 +115,7 @@ class Runtime:
         self._starting = threading.Lock()
         self._pending_notes: deque[str] = deque(maxlen=_MAX_PENDING_NOTES)
         self._in_flight: dict[Reply, TurnPlan] = {}  # oldest first
-        self._watchers: dict[object, Callable[[], None]] = kept.get("watchers") or {}
+        self._watchers: Observers = kept.get("observers") or Observers("the starts of replies")
         self.jobs = Jobs(self.in_flight)
         """The numbered answers that can be stopped."""
         self.log: RequestLog = kept.get("log") or RequestLog()
@@ -174,19 +175,12 @@ class Runtime:
                 self._in_flight.pop(reply, None)
                 progress.cancel(None)
                 raise
-        for callback in tuple(self._watchers.values()):
-            callback()
+        self._watchers.notify()
         return reply
 
     def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after each start of a reply, on the starting thread; return a function that removes it."""
-        watcher = object()
-        self._watchers[watcher] = callback
-
-        def unsubscribe() -> None:
-            self._watchers.pop(watcher, None)
-
-        return unsubscribe
+        return self._watchers.add(callback)
 
     def _turns_before(self, plan: TurnPlan) -> tuple[Reply, ...]:
         """Return the answers that a turn must wait for because it continues from them: those in flight in its thread.
@@ -500,7 +494,7 @@ class Runtime:
             "read_config": self._sources.read_config,
             "presenter": Reply.presenter,
             "limits": self._engine.dump(),
-            "watchers": self._watchers,
+            "observers": self._watchers,
             "conversations": self.conversations,
             "ledger": self.ledger.dump(),
             "cassettes": self.cassettes,
@@ -518,7 +512,8 @@ class Runtime:
         parents = (self._engine, self._connector.start_over_after_fork())
         self.ledger = self.ledger.for_forked_child()
         self._engine = Engine(self._engine.dump(), self._rate, self._notify_user, self.ledger.report_last)
-        self._watchers, self.cassettes, self.log = {}, Cassettes(), RequestLog()
+        self._watchers.clear()
+        self.cassettes, self.log = Cassettes(), RequestLog()
         self.conversations.reset_lock()
         self.server_limits, self.model_names = RateLimits(), ModelNames()
         self._planner = TurnPlanner(self.conversations, self.model_names)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from .._observers import Observers
 from ..client import ConfigurationError, ToolUseBlock
 from ._call import NOBODY, REFUSED, CallState, Report, RunningCall, ToolCall, ToolResult
 from ._nested_loop import (
@@ -176,7 +177,7 @@ class WaitingExecutor:
         self._idle_loop = idle_loop
         self._thread = threading.get_ident()
         self._pending: queue.SimpleQueue[_PendingCall] = queue.SimpleQueue()
-        self._wakers: tuple[Callable[[], None], ...] = ()
+        self._wakers = Observers("tool calls")
 
     def submit(self, call: ToolUseBlock, report: Report) -> concurrent.futures.Future[ToolResult]:
         """Queue a call, and wake the waiting thread; see `ToolExecutor.submit`."""
@@ -193,13 +194,9 @@ class WaitingExecutor:
         """
         if threading.get_ident() != self._thread:
             return lambda: None
-        self._wakers = (*self._wakers, wake)
+        unsubscribe = self._wakers.add(wake)
         if not self._pending.empty():
-            wake()
-
-        def unsubscribe() -> None:
-            self._wakers = tuple(each for each in self._wakers if each is not wake)
-
+            self._wakers.notify()
         return unsubscribe
 
     def run_next(self) -> None:
@@ -233,8 +230,7 @@ class WaitingExecutor:
 
     def _put(self, pending: _PendingCall) -> None:
         self._pending.put(pending)
-        for wake in self._wakers:
-            wake()
+        self._wakers.notify()
 
     def _prepare(self, running: RunningCall) -> ToolResult | None:
         """Return the result of a call that is invalid or not approved; None if it may run."""

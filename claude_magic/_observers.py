@@ -1,0 +1,78 @@
+"""Callbacks for the changes and the end of an answer, a map or a queue. An error in one of them affects nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
+Callback: TypeAlias = Callable[[], None]
+
+logger = logging.getLogger("claude_magic")
+
+
+class Observers:
+    """The callbacks of one object. All methods are thread-safe and take no lock, so that they work in a forked child, too.
+
+    Args:
+        of: What is observed, for the log.
+        has_ended: Whether it has ended already.
+    """
+
+    def __init__(self, of: str, *, has_ended: bool = False) -> None:
+        self._of = of
+        self._has_ended = has_ended
+        # Each operation on one of these is atomic.
+        self._of_changes: dict[object, Callback] = {}
+        self._of_end: dict[object, Callback] = {}
+
+    def add(self, callback: Callback) -> Callable[[], None]:
+        """Call `callback` after each change, and at the end. Return a function that removes it."""
+        return partial(self._remove, self._add(self._of_changes, callback))
+
+    def add_for_end(self, callback: Callback) -> Callable[[], None]:
+        """Call `callback` once at the end, or now if that has passed. Return a function that removes it."""
+        mark = self._add(self._of_end, callback)
+        if self._has_ended:
+            self._call_once(mark)
+        return partial(self._remove, mark)
+
+    def notify(self) -> None:
+        """Report a change."""
+        for callback in list(self._of_changes.values()):
+            self._call(callback)
+
+    def end(self) -> None:
+        """Report the last change and the end."""
+        self._has_ended = True
+        self.notify()
+        for mark in list(self._of_end):
+            self._call_once(mark)
+
+    def clear(self) -> None:
+        """Remove the callbacks that wait for a change. Those for the end stay."""
+        self._of_changes.clear()
+
+    def _call_once(self, mark: object) -> None:
+        if (callback := self._of_end.pop(mark, None)) is not None:
+            self._call(callback)
+
+    def _call(self, callback: Callback) -> None:
+        try:
+            callback()
+        except KeyboardInterrupt:
+            raise
+        except (
+            BaseException
+        ):  # SystemExit and CancelledError too: they end the callback, not the thread or task
+            logger.exception("an observer of %s failed", self._of)
+
+    @staticmethod
+    def _add(callbacks: dict[object, Callback], callback: Callback) -> object:
+        callbacks[mark := object()] = callback
+        return mark
+
+    def _remove(self, mark: object) -> None:
+        self._of_changes.pop(mark, None)
+        self._of_end.pop(mark, None)

@@ -128,7 +128,7 @@ class _Worker:
         elif isinstance(event, AnswerRecorded):
             self.recorded, self.request_id = event, event.request_id
         elif isinstance(event, CassetteRemark):
-            self._engine.results.remarks[event.text] = None
+            self._engine.results.add_remarks([event.text])
         elif isinstance(event, AttemptFinished) and isinstance(event.error, RateLimitError | OverloadedError):
             self._engine.concurrency.shrink(self._sent_at, time.monotonic())
 

@@ -83,7 +83,7 @@ class MapPlan:
         self._columns = self._add_columns()
         self._index = RowIndex()
         self._totals = _ReadTotals()
-        self.results = Results(0)
+        self.results = Results()
         self._read_at = now()
         self._has_started = False
 
@@ -276,7 +276,7 @@ class MapPlan:
             warms_cache=self._row_requests.is_cached,
             asks_again=self._settings.max_retries > 0,
         )
-        self.results.remarks |= dict.fromkeys(self._row_requests.remarks)
+        self.results.add_remarks(self._row_requests.remarks)
         run = MapRun(task, self.result, again=self._again)
         self._has_started = True
         run.start(

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Protocol
 
 from .._observers import Observers
@@ -21,18 +21,13 @@ from ._requests import MapRequest, RowJob
 _MAX_FIRST: Final = 5
 
 
-class Results:
-    """The answers and totals of a run. One thread writes them; any thread may read them.
-
-    Args:
-        requests: Number of distinct requests.
+@dataclass(kw_only=True)
+class Totals:
+    """The totals of a run.
 
     Attributes:
-        texts: Answer by number of the request, or None.
-        problems: Reasons for missing answers, by number of the request.
         known: Requests that the journal already answered.
         answered: Requests answered by this run.
-        unkept: Number of those requests whose answers could not be written.
         tokens_in: Input tokens of this run's answers.
         tokens_out: Output tokens of this run's answers.
         cost: Cost of this run's answers in USD; None if unknown.
@@ -42,22 +37,39 @@ class Results:
         waiting: What the run is waiting for, as one line; empty if nothing.
         held_back: Why fewer rows run at once than the server allows, as one line; empty if they do not.
         batches: Ids of the batches that the run is waiting for.
-        recorded_on: Date of the oldest recording if all answers of this run are in the cassette; "" if some are not; None before the first.
+        recorded_on: Date of the oldest recording (YYYY-MM-DD) if all answers of this run are in the cassette; "" if some are not; None
+            before the first.
         remarks: Remarks about the content, the options and the cassette, as sentences.
     """
 
-    def __init__(self, requests: int) -> None:
-        self.texts: list[str | None] = [None] * requests
-        self.problems: dict[int, str] = {}
-        self.known = self.answered = self.unkept = self.tokens_in = self.tokens_out = 0
-        self.cost: float | None = 0.0
-        self.unconfirmed = 0.0
-        self.first: list[tuple[int, str]] = []
-        self.is_simulated = False
-        self.waiting = self.held_back = ""
-        self.batches: tuple[str, ...] = ()
-        self.recorded_on: str | None = None
-        self.remarks: dict[str, None] = {}
+    known: int = 0
+    answered: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float | None = 0.0
+    unconfirmed: float = 0.0
+    first: tuple[tuple[int, str], ...] = ()
+    is_simulated: bool = False
+    waiting: str = ""
+    held_back: str = ""
+    batches: tuple[str, ...] = ()
+    recorded_on: str | None = None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(kw_only=True)
+class Results(Totals):
+    """The answers and totals of a run. One thread writes them; any thread may read them.
+
+    Attributes:
+        texts: Answer by number of the distinct request, or None.
+        problems: Reasons for missing answers, by number of the request.
+        unkept: Number of the requests answered by this run whose answers could not be written.
+    """
+
+    texts: list[str | None] = field(default_factory=list)
+    problems: dict[int, str] = field(default_factory=dict)
+    unkept: int = 0
 
     @property
     def open_reason(self) -> str:
@@ -84,7 +96,11 @@ class Results:
         self.cost = None if answer.cost is None or self.cost is None else self.cost + answer.cost
         self.is_simulated |= answer.is_simulated
         if len(self.first) < _MAX_FIRST and answer.problem is None:
-            self.first.append((row, answer.text))
+            self.first += ((row, answer.text),)
+
+    def add_remarks(self, remarks: Iterable[str]) -> None:
+        """Add remarks, each once."""
+        self.remarks = tuple(dict.fromkeys((*self.remarks, *remarks)))
 
     def _store(self, index: int, answer: Answer) -> None:
         """Store the text of an answer, or its problem."""
@@ -155,9 +171,9 @@ class MapStoppedError(ClaudeError):
     result: Any = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapSnapshot:
-    """The state of a map at one moment.
+@dataclass(kw_only=True)
+class MapSnapshot(Totals):
+    """The state of a map at one moment, with a copy of its totals.
 
     Attributes:
         phase: QUEUED before the first change, then STREAMING, and finally COMPLETE, CANCELLED or FAILED.
@@ -165,23 +181,10 @@ class MapSnapshot:
         model: Full name of the model.
         rows: Number of rows, times the draws of each.
         requests: Number of distinct requests.
-        known: Requests that the journal already answered.
-        answered: Requests answered by this run, with a durable answer.
         failed: Requests without a usable answer, from this run or from the journal.
-        tokens_in: Input tokens of this run's answers.
-        tokens_out: Output tokens of this run's answers.
-        cost: Cost of this run's answers in USD; None if unknown.
-        elapsed: Duration of the run so far, in seconds.
-        first: The first answers of this run, as pairs of row and text.
-        error: Error that ended the run, or None.
-        is_simulated: A simulator answered.
-        waiting: What the map is waiting for, as one line; empty if nothing.
-        batches: Ids of the batches that it is waiting for.
-        recorded_on: Date of the oldest recording (YYYY-MM-DD) if all answers of this run are in a cassette; else empty or None.
-        remarks: Remarks about the content, the options and the cassette, as sentences.
         unasked: Rows that cannot be sent: a value is null, or an expression fails.
-        unconfirmed: What may be billed in addition for attempts that broke off, in USD.
-        held_back: Why fewer rows run at once than the server allows, as one line; empty if they do not.
+        elapsed: Duration of the run so far, in seconds.
+        error: Error that ended the run, or None.
     """
 
     phase: Phase
@@ -189,23 +192,10 @@ class MapSnapshot:
     model: str
     rows: int
     requests: int
-    known: int
-    answered: int
     failed: int
-    tokens_in: int
-    tokens_out: int
-    cost: float | None
+    unasked: int
     elapsed: float
-    first: tuple[tuple[int, str], ...]
     error: ClaudeError | None
-    is_simulated: bool
-    waiting: str = ""
-    batches: tuple[str, ...] = ()
-    recorded_on: str | None = None
-    remarks: tuple[str, ...] = ()
-    unasked: int = 0
-    unconfirmed: float = 0.0
-    held_back: str = ""
 
     @property
     def done(self) -> int:
@@ -240,7 +230,7 @@ class MapRun:
     pending_calls = None
     """Always None: maps have no tools, so there are no tool calls to run while waiting."""
 
-    def __init__(self, task: Task, make_result: Callable[[], Any], *, again: str | None = "") -> None:
+    def __init__(self, task: Task, make_result: Callable[[], Any], *, again: str | None) -> None:
         self.prompt = task.request.prompt
         self.origin = task.request.origin
         self.outlives_cell = task.request.outlives_cell
@@ -305,28 +295,16 @@ class MapRun:
         """Return the current state and totals."""
         results = self._task.results
         return MapSnapshot(
+            **{each.name: getattr(results, each.name) for each in fields(Totals)},
             phase=self._phase,
             version=self._version,
             model=self._task.template.model,
             rows=self._task.rows,
             requests=len(results.texts),
-            known=results.known,
-            answered=results.answered,
             failed=len(results.problems),
-            tokens_in=results.tokens_in,
-            tokens_out=results.tokens_out,
-            cost=results.cost,
-            elapsed=(self._ended or time.monotonic()) - self._started,
-            first=tuple(results.first),
-            error=self.error,
-            is_simulated=results.is_simulated,
-            waiting=results.waiting,
-            batches=results.batches,
-            recorded_on=results.recorded_on,
-            remarks=tuple(results.remarks),
             unasked=self._task.unasked,
-            unconfirmed=results.unconfirmed,
-            held_back=results.held_back,
+            elapsed=(self._ended or time.monotonic()) - self._started,
+            error=self.error,
         )
 
     @short_errors

@@ -25,9 +25,8 @@ SNAPSHOT = MapSnapshot(
     tokens_out=920_000,
     cost=9.5678,
     elapsed=500.0,
-    first=(),
     error=None,
-    is_simulated=False,
+    unasked=0,
 )
 
 

@@ -105,7 +105,7 @@ def run(
     **task: Any,
 ) -> tuple[Results, Client]:
     """Run a map of `rows` rows."""
-    client, results = client or Client(answer), Results(rows)
+    client, results = client or Client(answer), Results(texts=[None] * rows)
     numbers = iter(range(rows))
 
     def feed() -> list[RowJob]:

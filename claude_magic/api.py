@@ -690,8 +690,7 @@ class Claude:
         from .display import follow, follow_blocking
         from .tools import interrupts_deferred
 
-        plan = make_plan(request, self.runtime)
-        try:
+        with contextlib.closing(make_plan(request, self.runtime)) as plan:
             for _ in plan.read():
                 if is_awaited:
                     await asyncio.sleep(0)
@@ -713,8 +712,6 @@ class Claude:
                     surface.finish(run.snapshot())
             self.runtime.print_pending_notes()
             return run.result()
-        finally:
-            plan.close()
 
     def __repr__(self) -> str:
         return "<claude: ask, ask_async, submit, map, last>"

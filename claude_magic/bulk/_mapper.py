@@ -46,9 +46,7 @@ class Mapper:
         ConfigurationError: `limiter` contains a password, `keep` is invalid, or an answer would replace a column of `keep`.
     """
 
-    def __init__(
-        self, request: MapRequest, *, journal: str | os.PathLike[str] | None = None, keep: Any = None
-    ) -> None:
+    def __init__(self, request: MapRequest, *, journal: str | os.PathLike[str] | None, keep: Any) -> None:
         _check_limiter(request.settings.get("limiter"))
         names, error = answer_columns(request, () if request.schema is None else request.schema.fields)
         self._request = replace(request, keeps_columns=False)

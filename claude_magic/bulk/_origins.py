@@ -125,7 +125,7 @@ _recent: deque[MapColumns] = deque(maxlen=_MAX_REMEMBERED)
 _origins: dict[int, tuple[weakref.ref[Any], Any, MapColumns | None]] = {}
 
 
-def remember_origin(result: Any, origin: Any, made: MapColumns | None = None) -> None:
+def remember_origin(result: Any, origin: Any, made: MapColumns | None) -> None:
     """Remember the origin of a result for its lifetime, and its columns for the lifetime of the process.
 
     Args:
@@ -212,7 +212,7 @@ def _joined_by_columns(results: Iterable[MapColumns]) -> list[MapColumns]:
     return joined
 
 
-def failed_rows(result: Any, column: str | None = None) -> Any:
+def failed_rows(result: Any, column: str | None) -> Any:
     """Return the failed rows of a table, as a table of the same kind; or the reasons by position or key for a list or dict.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ..bulk import MapPlan, MapRequest, MapRun, MapSurface, make_plan, render_preview
@@ -32,8 +33,7 @@ async def map_rows(line: Line, cell: Cell) -> Any:
             the answers so far.
     """
     options, runtime = line.options, cell.runtime
-    plan = make_plan(_map_request(line, cell), runtime)
-    try:
+    with contextlib.closing(make_plan(_map_request(line, cell), runtime)) as plan:
         for _ in plan.read():
             if cell.is_awaited:
                 await asyncio.sleep(0)  # so that an interrupt can arrive
@@ -59,8 +59,6 @@ async def map_rows(line: Line, cell: Cell) -> Any:
             )
 
         run, is_interrupted = await follow_to_end(plan.start, surface_for, cell)
-    finally:
-        plan.close()
     result = run.so_far()
     bind(run if options.background else result, line, cell)
     if options.background:

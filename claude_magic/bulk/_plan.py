@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, islice
@@ -33,7 +34,7 @@ _TYPICAL_OBJECT_TOKENS: Final = 60
 """Estimated output tokens of an answer as text, and as an object of a schema, until the journal has answers of this map."""
 _SAMPLE_COUNT: Final = 3
 _RESOLVING_TIMEOUT = 10.0
-"""Seconds to wait for the server's list of models, to resolve a short name."""
+"""Seconds to wait until a short name is resolved. The server has a shorter time; the bridge may be busy."""
 
 
 @dataclass(slots=True)
@@ -418,10 +419,14 @@ def make_plan(request: MapRequest, runtime: Runtime) -> MapPlan:
     """
     values = runtime.settings(request.settings).values
     name = model = values.model
-    if table_id(name) is not None:
+    if (known := table_id(name)) is not None:
         # Resolve the short name to the server's newest model first, since the model is part of each key.
         found = runtime.submit(lambda client: runtime.model_names.resolve(client, name), request.settings)
-        model = found.result(_RESOLVING_TIMEOUT)
+        try:
+            model = found.result(_RESOLVING_TIMEOUT)
+        except (TimeoutError, CancelledError):  # `resolve` does the same if the server is slow
+            found.cancel()
+            model = known
     is_recorded = values.replay != "off"
     if is_recorded and request.is_batch:
         raise ConfigurationError(NO_BATCHES)

@@ -26,7 +26,16 @@ import pytest
 from pydantic import BaseModel
 
 from claude_magic import ClaudeError, claude
-from claude_magic.bulk import Journal, JournalError, MapStoppedError, Runs, journal_path
+from claude_magic.bulk import (
+    Journal,
+    JournalError,
+    MapRequest,
+    MapStoppedError,
+    Runs,
+    _plan,
+    journal_path,
+    make_plan,
+)
 from claude_magic.client import ConfigurationError, InvalidApiKeyError
 from claude_magic.runtime import close_runtime, format_usd, get_runtime
 from claude_magic.simulator import (
@@ -1013,6 +1022,32 @@ def test_a_row_beyond_the_context_window_is_an_error_of_its_row(sim: Simulator) 
 
     assert "prompt is too long" in out.errors[0]
     assert out[1] == "y"
+
+
+def test_a_short_name_is_found_in_the_table_while_the_bridge_is_busy(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as by a callback that blocks; a server that does not list its models is no reason to fail, either."""
+    monkeypatch.setattr(_plan, "_RESOLVING_TIMEOUT", 0.05)
+    is_planned, is_busy = threading.Event(), threading.Event()
+
+    async def block(_client: object) -> None:
+        is_busy.set()
+        is_planned.wait(60)
+
+    get_runtime().submit(block)
+    assert is_busy.wait(60)
+    request = MapRequest(
+        prompt="Say {{ item }}", items=["a"], names={}, settings={"model": "opus"}, journal=False
+    )
+    try:
+        plan = make_plan(request, get_runtime())
+    finally:
+        is_planned.set()
+    list(plan.read())
+    plan.start().result(60)
+
+    assert [seen.body["model"] for seen in sim.requests if seen.path == "/v1/messages"] == ["claude-opus-5-5"]
 
 
 def test_an_option_that_does_not_exist_is_named() -> None:

@@ -425,7 +425,7 @@ class Claude:
             MapStoppedError: Not all rows were asked: the budget is used up, the key is refused, or the server does not respond.
             KeyboardInterrupt: The map was interrupted. The answers so far are kept, and are in the exception's `result`.
         """
-        from .display import run_blocking
+        from .tools import run_blocking
 
         request = self._map_request(prompt, items, options, sys._getframe(_CALLER))
         return run_blocking(self._map(request, dry_run=options.get("dry_run")))
@@ -510,7 +510,7 @@ class Claude:
         from dataclasses import replace
 
         from .bulk import origin_of
-        from .display import run_blocking
+        from .tools import run_blocking
 
         return run_blocking(self._map(replace(origin_of(result), asks_failed_again=True), dry_run=False))
 

@@ -8,16 +8,14 @@ from ._frames import (
     FRAME_INTERVAL,
     IDLE_INTERVAL,
     PANEL_FRAME_INTERVAL,
-    Debounce,
     Followed,
     Surface,
-    Ticker,
+    Timer,
     follow,
     follow_blocking,
     frame_loop,
     interval_after,
     let_interrupts_arrive,
-    run_blocking,
     was_interrupted,
 )
 from ._frontend import FrontEnd, fit_lines, route_to_subshell, waits_for_cells

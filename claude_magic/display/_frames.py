@@ -14,8 +14,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
 
 from ..runtime import Phase, Waitable, interrupts_kept_for
 from ..tools import loop_kept_awake
@@ -49,9 +49,6 @@ class Snapshot(Protocol):
     @property
     def version(self) -> int:
         """A number that grows with each change."""
-
-
-_Result = TypeVar("_Result")
 
 
 class Followed(Waitable, Protocol):
@@ -128,17 +125,6 @@ def follow_blocking(reply: Followed, surface: Surface) -> None:
             if snapshot.version != version or now - drawn_at >= TICK:
                 interval = surface.draw(snapshot)
                 version, drawn_at = snapshot.version, now
-
-
-def run_blocking(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run a coroutine that never suspends. Return its result."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        result: _Result = end.value
-        return result
-    coroutine.close()
-    raise RuntimeError("A coroutine of a blocking cell has suspended.")
 
 
 class _Changes:
@@ -317,24 +303,21 @@ frame_loop = FrameLoop()
 """The frame loop of this kernel."""
 
 
-Tick = Callable[[], float | None]
-"""Runs once. Returns the seconds until the next call, or None to pause until `wake`."""
-
-
-class Ticker:
-    """Calls `tick` repeatedly on its own thread, from `wake` until `tick` returns None. All methods are thread-safe.
+class Timer:
+    """Calls a function on its own thread when it is due. The thread ends when no call is due. All methods are thread-safe.
 
     Args:
-        tick: The function to call.
+        call: The function. Returns the seconds until its next call; None if there is none.
         name: The name of the thread.
     """
 
-    def __init__(self, tick: Tick, *, name: str) -> None:
-        self._tick = tick
+    def __init__(self, call: Callable[[], float | None], *, name: str) -> None:
+        self._call = call
         self._name = name
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._is_woken = False
+        self._due: float | None = None
+        """When to call next, by `time.monotonic()`."""
         self._is_stopped = False
 
     @property
@@ -344,90 +327,46 @@ class Ticker:
         return thread is not None and thread.is_alive()
 
     def wake(self) -> None:
-        """Start or resume the calls. Returns immediately."""
+        """Call the function now, unless its next call is due already: that one keeps its time."""
         with self._condition:
-            self._is_woken = True
-            if self._is_stopped or self.is_running:
-                return
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+            self._set_due(time.monotonic() if self._due is None else self._due)
+
+    def call_in(self, seconds: float) -> None:
+        """Call the function after this time, instead of when it is due."""
+        with self._condition:
+            self._set_due(time.monotonic() + seconds)
 
     def stop(self) -> None:
         """End the calls for good."""
         with self._condition:
             self._is_stopped = True
-            self._condition.notify_all()
+            self._condition.notify()
+
+    def _set_due(self, due: float) -> None:
+        self._due = due
+        self._condition.notify()
+        if not self._is_stopped and not self.is_running:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
 
     def _run(self) -> None:
-        interval: float | None = 0.0
-        while self._wait_for_tick(interval):
-            interval = self._tick_once()
-
-    def _wait_for_tick(self, interval: float | None) -> bool:
-        """Wait for the next tick. Return whether there is one."""
-        with self._condition:
+        while self._wait_until_due():
+            try:
+                interval = self._call()
+            except Exception:
+                logger.exception("%s failed and stops.", self._name)
+                continue
             if interval is not None:
-                self._condition.wait_for(lambda: self._is_stopped, timeout=interval)
-            elif not self._is_woken:
-                self._thread = None
-            self._is_woken = False
-            return not self._is_stopped and self._thread is not None
+                self.call_in(interval)
 
-    def _tick_once(self) -> float | None:
-        try:
-            return self._tick()
-        except Exception:
-            logger.exception("%s failed and stops.", self._name)
-            return None
-
-
-class Debounce:
-    """Calls a function on its own thread once `restart` has not been called for a while. All methods are thread-safe.
-
-    Args:
-        seconds: Seconds without a call of `restart`.
-        action: The function to call.
-        make_timer: Returns a timer thread for a number of seconds and a function.
-    """
-
-    def __init__(
-        self,
-        seconds: float,
-        action: Callable[[], None],
-        *,
-        make_timer: Callable[[float, Callable[[], None]], threading.Timer] = threading.Timer,
-    ) -> None:
-        self._seconds = seconds
-        self._action = action
-        self._make_timer = make_timer
-        self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
-        self._is_closed = False
-
-    def restart(self) -> None:
-        """Report a change, which restarts the wait."""
-        self._start(self._seconds)
-
-    def end(self) -> None:
-        """Call the function without further wait."""
-        self._start(0.0)
-
-    def close(self) -> None:
-        """Cancel the call, and ignore later ones."""
-        with self._lock:
-            self._is_closed = True
-            self._stop()
-
-    def _start(self, seconds: float) -> None:
-        with self._lock:
-            self._stop()
-            if self._is_closed:
-                return
-            self._timer = self._make_timer(seconds, self._action)
-            self._timer.name = "claude-magic-debounce"
-            self._timer.daemon = True
-            self._timer.start()
-
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+    def _wait_until_due(self) -> bool:
+        """Wait for the next call. Return whether there is one."""
+        with self._condition:
+            while self._due is not None and not self._is_stopped:
+                left = self._due - time.monotonic()
+                if left <= 0:
+                    self._due = None
+                    return True
+                self._condition.wait(left)
+            self._thread = None
+            return False

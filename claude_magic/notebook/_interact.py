@@ -30,8 +30,8 @@ from ..conversation import MAIN_THREAD
 from ..display import (
     FRAME_INTERVAL,
     IDLE_INTERVAL,
-    Debounce,
     QuietSurface,
+    Timer,
     frame_loop,
     interval_after,
     let_interrupts_arrive,
@@ -351,7 +351,7 @@ class InteractionView:
         self._is_remembered = False
         self._has_drawn = False
         self._is_open = False
-        self._debounce = Debounce(PAUSE, interaction.refresh)
+        self._timer = Timer(interaction.refresh, name="claude-magic-interact")
         self._blocks = BlockColumn(remote_images=remote_images)
         self._line = self._blocks.block()
         self._footer = self._blocks.block()
@@ -388,7 +388,7 @@ class InteractionView:
 
     def close(self) -> None:
         """Stop observing, stop the answer in flight, and close all widgets except the user's own."""
-        self._debounce.close()
+        self._timer.stop()
         for control in self._controls if self._is_open else ():
             control.unobserve(self._on_change, "value")
         self._interaction.stop()
@@ -414,11 +414,11 @@ class InteractionView:
     # User actions
 
     def _on_change(self, _change: object) -> None:
-        self._debounce.restart()
+        self._timer.call_in(PAUSE)
 
     def _ask_again(self) -> None:
         self._interaction.forget_current()
-        self._debounce.end()
+        self._timer.call_in(0.0)
 
     # Drawing
 

@@ -160,7 +160,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
         if line is None:
             return None
         with _short_tracebacks(self.shell):
-            from ..display import run_blocking
+            from ..tools import run_blocking
 
             return run_blocking(_ask(line, cell))
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from ipywidgets import HTML, VBox
 
 from ..client import ConfigurationError
-from ..display import Ticker
+from ..display import Timer
 from ..display.widgets import close_all, in_words
 from ..render import GAUGE_LABEL, render_gauge, render_no_gauge
 from ..runtime import get_runtime
@@ -35,10 +35,10 @@ class LimitsGauge(VBox):
     def __init__(self) -> None:
         self._html = HTML(_dom_classes=["claude-magic-gauge-picture"])
         super().__init__([self._html], _dom_classes=["claude-magic-gauge"])
-        self._ticker = Ticker(self._draw, name="claude-magic-gauge")
-        self._unwatch = get_runtime().watch(self._ticker.wake)
+        self._timer = Timer(self._draw, name="claude-magic-gauge")
+        self._unwatch = get_runtime().watch(self._timer.wake)
         if self._draw() is not None:
-            self._ticker.wake()
+            self._timer.wake()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -54,12 +54,12 @@ class LimitsGauge(VBox):
     @property
     def is_drawn(self) -> bool:
         """Whether the gauge is currently being updated."""
-        return self._ticker.is_running
+        return self._timer.is_running
 
     def close(self) -> None:
         """Close the widget and stop updating it."""
         self._unwatch()
-        self._ticker.stop()
+        self._timer.stop()
         if self.comm is None:  # closed before
             return
         super().close()

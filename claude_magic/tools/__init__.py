@@ -8,6 +8,7 @@ from ._nested_loop import (
     interrupts_raised,
     interrupts_raised_between_cells,
     loop_kept_awake,
+    run_blocking,
     sigint_handled,
 )
 from ._tool import Toolbox

@@ -21,11 +21,13 @@ import socket
 import threading
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from ..client import ConfigurationError
+
+_Result = TypeVar("_Result")
 
 Interrupts: TypeAlias = Callable[[], contextlib.AbstractContextManager[None]]
 
@@ -253,6 +255,17 @@ _MIN_VERSION = (1, 7, 3)
 _SAFE_COROUTINES = frozenset({"Kernel.shell_main", "Kernel.dispatch_queue"})
 """The coroutines that run a plain cell: the loops over shell messages of ipykernel 7 and ipykernel 6."""
 _ALTERNATIVE = "Use `await claude.ask_async(...)`, or a separate %%claude cell."
+
+
+def run_blocking(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run a coroutine that never suspends. Return its result."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: _Result = end.value
+        return result
+    coroutine.close()
+    raise RuntimeError("A coroutine of a blocking cell has suspended.")
 
 
 class NestedLoopError(ConfigurationError):

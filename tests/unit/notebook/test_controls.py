@@ -1,10 +1,9 @@
-"""Controls for values, and the pause before a change is acted on."""
+"""Controls for values, and the option that asks for them."""
 
 import datetime
 import decimal
 import enum
 import fractions
-import threading
 
 import ipywidgets
 import numpy as np
@@ -14,7 +13,6 @@ from IPython.core.error import UsageError
 
 from claude_magic.client import ConfigurationError
 from claude_magic.context import names_in
-from claude_magic.display import Debounce
 from claude_magic.notebook._controls import make_control, make_controls
 from claude_magic.notebook._line import parse_option_line
 
@@ -153,55 +151,6 @@ def test_a_value_without_a_control_is_refused(value, problem):
     """Before anything is sent."""
     with pytest.raises(ConfigurationError, match=f"{problem}.*Nothing was sent"):
         make_control("name", value)
-
-
-# Pauses
-
-
-class Timers:
-    """Makes timers that fire on request."""
-
-    def __init__(self):
-        self.made = []
-
-    def __call__(self, seconds, action):
-        timer = threading.Timer(seconds, action)
-        timer.start = lambda: self.made.append(timer)
-        timer.cancel = lambda: self.made.remove(timer) if timer in self.made else None
-        return timer
-
-    def go_off(self):
-        for timer in list(self.made):
-            self.made.remove(timer)
-            timer.function()
-
-
-def test_only_the_last_change_of_a_movement_counts():
-    """Each change restarts the timer, so there is one call."""
-    calls, timers = [], Timers()
-    pause = Debounce(0.5, lambda: calls.append("called"), make_timer=timers)
-
-    for _ in range(9):
-        pause.restart()
-    assert (calls, [timer.interval for timer in timers.made]) == ([], [0.5])
-    timers.go_off()
-
-    assert (calls, timers.made) == (["called"], [])
-
-
-def test_a_pause_can_be_ended_and_closed():
-    """The call then happens immediately, or never."""
-    calls, timers = [], Timers()
-    pause = Debounce(0.5, lambda: calls.append("called"), make_timer=timers)
-
-    pause.restart()
-    pause.end()
-    assert [timer.interval for timer in timers.made] == [0.0]
-    pause.close()
-    pause.restart()
-    timers.go_off()
-
-    assert calls == []
 
 
 # The option, and the names in a prompt

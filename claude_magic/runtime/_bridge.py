@@ -166,8 +166,12 @@ class Bridge:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
+        serving = self._loop.create_task(self._serve())
         try:
-            self._loop.run_until_complete(self._serve())
+            while not serving.done():
+                # asyncio stops the loop if user code raises one of these. The task has it as its outcome, and the others go on.
+                with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                    self._loop.run_until_complete(serving)
         finally:
             asyncio.set_event_loop(None)
             self._loop.close()  # does not wait for a name lookup that hangs in the loop's executor

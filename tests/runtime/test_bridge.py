@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -60,6 +61,33 @@ def test_what_is_cancelled_before_its_first_step_still_ends(bridge: Bridge) -> N
 
     assert has_ended.wait(TIMEOUT)
     assert ended == [True]
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_what_would_end_a_program_ends_one_task(bridge: Bridge, error: type[BaseException]) -> None:
+    """asyncio stops its loop then. The caller gets the error, and other work goes on, also in the same step."""
+    gate = asyncio.Event()
+
+    async def leave() -> None:
+        raise error
+
+    async def wait() -> str:
+        await gate.wait()
+        return "went on"
+
+    async def open_gate() -> None:
+        asyncio.get_running_loop().call_soon(sys.exit)
+        gate.set()
+
+    waiting = bridge.submit(wait())
+    leaving = [bridge.submit(leave()) for _ in range(3)]
+
+    for each in leaving:
+        with pytest.raises(error):
+            each.result(TIMEOUT)
+    bridge.submit(open_gate()).result(TIMEOUT)
+    assert waiting.result(TIMEOUT) == "went on"
+    assert bridge.is_usable
 
 
 def test_closing_cancels_what_runs_and_then_closes_the_client() -> None:

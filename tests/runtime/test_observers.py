@@ -187,3 +187,24 @@ def test_an_observer_of_a_request_costs_no_answer(
 
     assert sent.result(TIMEOUT).text == "hi"
     assert "an observer failed on" in caplog.text
+
+
+@pytest.mark.parametrize("start", [start_reply, start_map])
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_work_that_would_end_a_program_costs_no_answer(
+    runtime: Runtime, sim: Simulator, error: type[BaseException], start: Callable[[Runtime], Any]
+) -> None:
+    """In `claude.run`, which gets the error. The answers in flight go on."""
+    gate = Gate()
+    sim.script(*[hold(gate, after_deltas=1, text="fine")] * 3)
+    subject = start(runtime)
+
+    async def work(_client: object) -> None:
+        raise error
+
+    with pytest.raises(error):
+        runtime.submit(work).result(TIMEOUT)
+    gate.open()
+    wait_for(subject)
+
+    assert subject.phase is Phase.COMPLETE

@@ -10,7 +10,6 @@ At most `MAX_KEPT_BYTES` are kept. Beyond that, the oldest ended batches are arc
 from __future__ import annotations
 
 import json
-import re
 import threading
 import time
 from collections import Counter, deque
@@ -20,15 +19,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Any, Final, Literal, TypeAlias, cast
 
-from ._checks import (
-    check_array,
-    check_dictionary,
-    check_field,
-    check_json_headers,
-    check_no_extras,
-    check_object,
-    check_required,
-)
+from ._checks import Shape, check_array, check_dictionary, check_json_headers, check_name, check_object
 from ._models import page_of
 from ._stream import Answer, Behaviour, Post, hang_up
 from ._validation import Terms
@@ -66,7 +57,7 @@ CANCELLING: Final = 2.0
 """Seconds between the cancel request and the end of a batch."""
 _BYTES_PER_ROW: Final = 200
 """Approximate memory overhead of one row in Python."""
-_CUSTOM_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
+_BODY: Final = Shape({"requests": check_array})
 _NOT_IN_BATCHES: Final = ("speed", "thread", "fallbacks")
 _LONGEST_PAUSE: Final = 60.0
 _ROWS_BETWEEN_YIELDS: Final = 50
@@ -508,8 +499,7 @@ def _parse_rows(raw: bytes) -> list[_Row]:
     except (ValueError, RecursionError):
         raise invalid("The request body is not valid JSON") from None
     check_object(body)
-    entries = check_field(body, "requests", "", check_array)
-    check_no_extras(body, "", ("requests",))
+    entries = _BODY(body, "")["requests"]
     if not entries:
         raise invalid("requests: List should have at least 1 item")
     if len(entries) > MAX_REQUESTS:
@@ -533,14 +523,16 @@ def _unpack(row: _Row) -> JSON:
     return {"custom_id": row.custom_id, "params": read_json(row.params)}
 
 
+def _check_custom_id(value: Any, path: str) -> None:
+    check_name(value if isinstance(value, str) else "", path)
+
+
+_REQUEST: Final = Shape({"custom_id": _check_custom_id, "params": check_dictionary})
+
+
 def _check_row(entry: Any, path: str) -> _Row:
     is_packed = isinstance(entry, _Row)
-    fields = {"custom_id": entry.custom_id, "params": {}} if is_packed else check_dictionary(entry, path)
-    custom_id = check_required(fields, "custom_id", path)
-    if not isinstance(custom_id, str) or not _CUSTOM_ID.match(custom_id):
-        raise invalid(f"{path}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
-    check_field(fields, "params", path, check_dictionary)
-    check_no_extras(fields, path, ("custom_id", "params"))
+    _REQUEST({"custom_id": entry.custom_id, "params": {}} if is_packed else entry, path)
     return cast(_Row, entry)  # anything else failed a check
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any, TypeAlias
 
 from ._models import Model
-from ._wire import JSON, APIError, Request, T, invalid, read_corpus, split_target
+from ._wire import JSON, APIError, Request, invalid, read_corpus, split_target
 
 OLD_VERSION = "2023-06-01"
 NEW_VERSION = "2026-10-21"
@@ -135,114 +137,163 @@ def check_object(body: Any) -> None:
         raise invalid("Input should be a valid dictionary or object to extract fields from")
 
 
-# JSON values.
+# Checks of JSON values. Each returns the value.
+Check: TypeAlias = Callable[[Any, str], object]
+"""Checks the value at a path."""
 
 
-def join_path(path: str, name: str | int) -> str:
-    """Return the path of a member."""
-    return f"{path}.{name}" if path else str(name)
+def of_type(name: str, *kinds: type) -> Callable[[Any, str], Any]:
+    """Return a check for a value of one of these types. A boolean is no number."""
+
+    def check_type(value: Any, path: str) -> Any:
+        if type(value) not in kinds:
+            raise invalid(f"{path}: Input should be a valid {name}")
+        return value
+
+    return check_type
 
 
-def check_required(fields: JSON, name: str, path: str = "") -> Any:
-    """Return the value of a required field."""
-    if name not in fields:
-        raise invalid(f"{join_path(path, name)}: Field required")
-    return fields[name]
+check_string: Callable[[Any, str], str] = of_type("string", str)
+check_boolean: Callable[[Any, str], bool] = of_type("boolean", bool)
+check_dictionary: Callable[[Any, str], JSON] = of_type("dictionary", dict)
+check_array: Callable[[Any, str], list[Any]] = of_type("list", list)
 
 
-def check_field(fields: JSON, name: str, path: str, check: Callable[..., T], *rules: Any, **more: Any) -> T:
-    """Return the value of a required field after a check. Further arguments are passed to the check."""
-    return check(check_required(fields, name, path), join_path(path, name), *rules, **more)
-
-
-def check_string(value: Any, path: str, *, longest: int | None = None) -> str:
-    """Check that a value is a string, with an optional maximum length. Return it."""
-    if not isinstance(value, str):
-        raise invalid(f"{path}: Input should be a valid string")
-    if longest is not None and len(value) > longest:
-        raise invalid(f"{path}: String should have at most {longest} characters")
+def check_one_of(value: Any, path: str, choices: Collection[str]) -> str:
+    """Check that a value is one of these strings."""
+    if not isinstance(value, str) or value not in choices:
+        *others, last = (f"'{choice}'" for choice in choices)
+        listed = f"{', '.join(others)} or {last}" if others else last
+        raise invalid(f"{path}: Input should be {listed}")
     return value
 
 
-def check_integer(value: Any, path: str, *, least: int | None = None) -> int:
-    """Check that a value is an integer, with an optional minimum. Return it."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise invalid(f"{path}: Input should be a valid integer")
-    if least is not None and value < least:
-        raise invalid(f"{path}: Input should be greater than or equal to {least}")
-    return value
+class Shape:
+    """Checks an object: required fields, optional fields, then for unknown ones.
+
+    Args:
+        required: Required fields, in the order of their checks.
+        optional: Optional fields, in the order of their checks.
+        free: Optional fields with any value.
+        is_open: Whether unknown fields are allowed.
+    """
+
+    def __init__(
+        self,
+        required: Mapping[str, Check] | None = None,
+        optional: Mapping[str, Check] | None = None,
+        free: Collection[str] = (),
+        *,
+        is_open: bool = False,
+    ) -> None:
+        self._required = tuple((required or {}).items())
+        self._optional = tuple((optional or {}).items())
+        self._known = frozenset((*(required or ()), *(optional or ()), *free))
+        self._is_open = is_open
+
+    def __call__(self, value: Any, path: str) -> JSON:
+        """Check a value. Return it."""
+        fields = check_dictionary(value, path)
+        prefix = f"{path}." if path else ""
+        self.check_values(fields, prefix)
+        if not self._is_open and not self._known.issuperset(fields):
+            raise invalid(f"{prefix}{self.unknown(fields)[0]}: Extra inputs are not permitted")
+        return fields
+
+    def check_values(self, fields: JSON, prefix: str = "") -> None:
+        """Check the values of the known fields, whose paths begin with the prefix."""
+        for name, check in self._required:
+            if name not in fields:
+                raise invalid(f"{prefix}{name}: Field required")
+            check(fields[name], prefix + name)
+        for name, check in self._optional:
+            if name in fields:
+                check(fields[name], prefix + name)
+
+    def unknown(self, fields: JSON) -> list[str]:
+        """Return the names of unknown fields, in order."""
+        return [name for name in fields if name not in self._known]
 
 
-def check_number(value: Any, path: str, *, least: float, most: float) -> float:
-    """Check that a value is a number within bounds. Return it."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise invalid(f"{path}: Input should be a valid number")
-    if value < least:
-        raise invalid(f"{path}: Input should be greater than or equal to {least:g}")
-    if value > most:
-        raise invalid(f"{path}: Input should be less than or equal to {most:g}")
-    return float(value)
+def one_of(*choices: str) -> Callable[[Any, str], str]:
+    """Return a check for one of these strings."""
+    return partial(check_one_of, choices=choices)
 
 
-def check_boolean(value: Any, path: str) -> bool:
-    """Check that a value is a boolean. Return it."""
-    if not isinstance(value, bool):
-        raise invalid(f"{path}: Input should be a valid boolean")
-    return value
+def text_that(rule: Callable[[str], object], problem: str) -> Check:
+    """Return a check for a string that a rule accepts. `{path}` in the problem is its path."""
+
+    def check_text(value: Any, path: str) -> None:
+        if not rule(check_string(value, path)):
+            raise invalid(problem.replace("{path}", path))
+
+    return check_text
 
 
-def check_dictionary(value: Any, path: str) -> JSON:
-    """Check that a value is a JSON object. Return it."""
-    if not isinstance(value, dict):
-        raise invalid(f"{path}: Input should be a valid dictionary")
-    return value
+def string(longest: int) -> Check:
+    """Return a check for a string with a maximum length."""
+    problem = f"{{path}}: String should have at most {longest} characters"
+    return text_that(lambda text: len(text) <= longest, problem)
 
 
-def check_array(value: Any, path: str) -> list[Any]:
-    """Check that a value is a JSON array. Return it."""
-    if not isinstance(value, list):
-        raise invalid(f"{path}: Input should be a valid list")
-    return value
+check_name = text_that(
+    re.compile(r"[a-zA-Z0-9_-]{1,64}\Z").match,
+    "{path}: String should match pattern '^[a-zA-Z0-9_-]{1,64}$'",
+)
 
 
-def check_one_of(value: Any, path: str, choices: Iterable[str]) -> str:
-    """Check that a value is one of these strings. Return it."""
-    known = list(choices)
-    if value not in known:
-        raise invalid(f"{path}: Input should be {_listed(known)}")
-    return str(value)
+def number(check: Check, *, least: int, most: float = math.inf) -> Check:
+    """Return a check for a number within bounds."""
+
+    def check_bounds(value: Any, path: str) -> None:
+        check(value, path)
+        if not least <= value <= most:
+            bound = f"greater than or equal to {least}" if value < least else f"less than or equal to {most}"
+            raise invalid(f"{path}: Input should be {bound}")
+
+    return check_bounds
 
 
-def check_no_extras(fields: JSON, path: str, known: Collection[str]) -> None:
-    """Check that there are no unknown fields."""
-    for name in fields:
-        if name not in known:
-            raise invalid(f"{join_path(path, name)}: Extra inputs are not permitted")
+integer = partial(number, of_type("integer", int))
+share = number(of_type("number", int, float), least=0, most=1)
 
 
-def _listed(values: list[str]) -> str:
-    quoted = [f"'{value}'" for value in values]
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+def nullable(check: Check) -> Check:
+    """Return a check for null or a value."""
+    return lambda value, path: None if value is None else check(value, path)
 
 
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
+def text_or(check: Check) -> Check:
+    """Return a check for a string or another value."""
+    return lambda value, path: None if isinstance(value, str) else check(value, path)
+
+
+def list_of(check: Check) -> Check:
+    """Return a check for an array of values."""
+
+    def check_items(value: Any, path: str) -> None:
+        for index, item in enumerate(check_array(value, path)):
+            check(item, f"{path}.{index}")
+
+    return check_items
+
+
+def tagged(shapes: Mapping[str, Check]) -> Check:
+    """Return a check for an object of the shape that its `type` names. The type is part of the paths."""
+    tag = Shape({"type": one_of(*shapes)}, is_open=True)
+
+    def check_tagged(value: Any, path: str) -> None:
+        fields = tag(value, path)
+        shapes[fields["type"]](fields, f"{path}.{fields['type']}")
+
+    return check_tagged
+
+
 _DATED = re.compile(
     r"(web_search|web_fetch|code_execution|tool_search_tool_(regex|bm25)|advisor|bash|text_editor|memory"
     r"|computer(_toolset)?|browser_toolset)_(?P<date>\d{8})\Z"
 )
 NEWEST_SERVER_TOOLS = ("web_search_20260318", "web_fetch_20260318", "code_execution_20260521")
-CUSTOM_FIELDS = (
-    "type",
-    "name",
-    "description",
-    "input_schema",
-    "strict",
-    "cache_control",
-    "input_examples",
-    "defer_loading",
-    "allowed_callers",
-    "eager_input_streaming",
-)
 
 
 def check_tools(value: Any, model: Model) -> list[JSON]:
@@ -268,26 +319,36 @@ def _check_tool(tool: JSON, path: str, model: Model) -> str:
             )
         if kind in NEWEST_SERVER_TOOLS and not model.has_newest_server_tools:
             raise invalid(f"{path}: '{kind}' is not supported by {model.id}")
-        return str(tool.get("name", kind))
-    inner = f"{path}.custom"
-    check_no_extras(tool, inner, CUSTOM_FIELDS)
-    name = check_field(tool, "name", inner, check_string)
-    if not _NAME.match(name):
-        raise invalid(f"{inner}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
-    schema_path = f"{inner}.input_schema"
-    schema = check_field(tool, "input_schema", inner, check_dictionary)
-    check_field(schema, "type", schema_path, check_one_of, ["object"])
-    _check_keywords(schema, schema_path)
-    return name
+        return check_string(tool.get("name", kind), f"{path}.{kind}.name")
+    return str(_CUSTOM_TOOL(tool, f"{path}.custom")["name"])
 
 
-def check_tool_choice(value: Any, tools: list[JSON], model: Model, *, has_manual_thinking: bool) -> None:
-    """Check `tool_choice`."""
-    choice = check_dictionary(value, "tool_choice")
-    kinds = ("auto", "any", "tool", "none")
-    kind = check_field(choice, "type", "tool_choice", check_one_of, kinds)
-    known = {"none": ("type",), "tool": ("type", "name", "disable_parallel_tool_use")}
-    check_no_extras(choice, f"tool_choice.{kind}", known.get(kind, ("type", "disable_parallel_tool_use")))
+def _check_input_schema(value: Any, path: str) -> None:
+    _check_keywords(_OBJECT_SCHEMA(value, path), path)
+
+
+_OBJECT_SCHEMA = Shape({"type": one_of("object")}, is_open=True)
+_CUSTOM_TOOL = Shape(
+    {"name": check_name, "input_schema": _check_input_schema},
+    free=(
+        *("type", "description", "strict", "cache_control", "input_examples", "defer_loading"),
+        *("allowed_callers", "eager_input_streaming"),
+    ),
+)
+_OPTIONS = ("type", "disable_parallel_tool_use")
+TOOL_CHOICE = tagged(
+    {
+        "auto": Shape(free=_OPTIONS),
+        "any": Shape(free=_OPTIONS),
+        "tool": Shape({"name": check_string}, free=_OPTIONS),
+        "none": Shape(free=("type",)),
+    }
+)
+
+
+def check_tool_choice(choice: JSON, tools: list[JSON], model: Model, *, has_manual_thinking: bool) -> None:
+    """Check that a `tool_choice` suits the tools, the model and the thinking."""
+    kind = choice["type"]
     if not tools and kind != "none":
         raise invalid("tool_choice: `tool_choice` may only be specified while providing `tools`.")
     if kind not in ("any", "tool"):
@@ -296,10 +357,8 @@ def check_tool_choice(value: Any, tools: list[JSON], model: Model, *, has_manual
         raise invalid(f"tool_choice: forced tool use (`{kind}`) is not supported by {model.id}. Use `auto`.")
     if has_manual_thinking:
         raise invalid("Thinking may not be enabled when tool_choice forces tool use.")
-    if kind == "tool":
-        name = check_field(choice, "name", "tool_choice.tool", check_string)
-        if name not in {tool.get("name") for tool in tools}:
-            raise invalid(f"Tool '{name}' not found in provided tools")
+    if kind == "tool" and choice["name"] not in [tool.get("name") for tool in tools]:
+        raise invalid(f"Tool '{choice['name']}' not found in provided tools")
 
 
 _KEYWORDS: Mapping[str, type | tuple[type, ...]] = {
@@ -361,13 +420,12 @@ MAX_OPTIONAL = 24
 MAX_UNIONS = 16
 
 
-def check_output_format(value: Any) -> None:
+_OUTPUT_FORMAT = Shape({"type": one_of("json_schema"), "schema": check_dictionary}, free=("name",))
+
+
+def check_output_format(value: Any, path: str = "output_config.format") -> None:
     """Check `output_config.format`."""
-    path = "output_config.format"
-    output_format = check_dictionary(value, path)
-    check_field(output_format, "type", path, check_one_of, ["json_schema"])
-    schema = check_field(output_format, "schema", path, check_dictionary)
-    check_no_extras(output_format, path, ("type", "schema", "name"))
+    schema = _OUTPUT_FORMAT(value, path)["schema"]
     _check_keywords(schema, f"{path}.schema")
     checker = _SchemaChecker(schema)
     checker.check(schema, f"{path}.schema", ())

@@ -149,7 +149,7 @@ def _text_of_result(result: JSON) -> str:
     content = result.get("content", "")
     if isinstance(content, str):
         return content
-    return "\n".join(part.get("text", f"[{part['type']}]") for part in content)
+    return "\n".join(part["text"] if part["type"] == "text" else f"[{part['type']}]" for part in content)
 
 
 _REQUEST = re.compile(

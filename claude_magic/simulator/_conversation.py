@@ -14,15 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ._checks import (
-    check_array,
-    check_dictionary,
-    check_field,
-    check_integer,
-    check_no_extras,
-    check_one_of,
-    check_string,
-)
+from ._checks import Shape, check_string, integer, list_of, nullable, one_of, tagged
 from ._sent import Attachment, read_attachment, split_prompt
 from ._wire import JSON, Request, count_tokens, encode_json, invalid
 
@@ -398,11 +390,6 @@ BETA_OF_EDIT: Mapping[str, str] = {
     CLEAR_THINKING: "context-management-2025-06-27",
     COMPACT: "compact-2026-01-12",
 }
-_FIELDS_OF_EDIT: Mapping[str, tuple[str, ...]] = {
-    CLEAR_TOOL_USES: ("type", "trigger", "keep", "clear_at_least", "exclude_tools", "clear_tool_inputs"),
-    CLEAR_THINKING: ("type", "keep"),
-    COMPACT: ("type", "trigger", "pause_after_compaction", "instructions"),
-}
 DEFAULT_TRIGGER_TOKENS = 100_000
 DEFAULT_KEPT_TOOL_USES = 3
 DEFAULT_KEPT_THINKING_TURNS = 1
@@ -426,54 +413,51 @@ class EditedContext:
     original_tokens: int
 
 
+def _amount(*units: str, least: int) -> Shape:
+    return Shape({"type": one_of(*units), "value": integer(least=least)})
+
+
+_KEPT_TURNS = _amount("thinking_turns", least=1)
+
+
+def _check_kept_turns(value: Any, path: str) -> None:
+    if value not in (None, "all", {"type": "all"}):
+        _KEPT_TURNS(value, path)
+
+
+_EDIT = tagged(
+    {
+        CLEAR_TOOL_USES: Shape(
+            optional={
+                "trigger": nullable(_amount("input_tokens", "tool_uses", least=1)),
+                "keep": nullable(_amount("tool_uses", least=0)),
+                "clear_at_least": nullable(_amount("input_tokens", least=0)),
+                "exclude_tools": nullable(list_of(check_string)),
+            },
+            free=("type", "clear_tool_inputs"),
+        ),
+        CLEAR_THINKING: Shape(optional={"keep": _check_kept_turns}, free=("type",)),
+        COMPACT: Shape(
+            optional={"trigger": nullable(_amount("input_tokens", least=MIN_COMPACTION_TOKENS))},
+            free=("type", "pause_after_compaction", "instructions"),
+        ),
+    }
+)
+_MANAGEMENT = nullable(Shape(optional={"edits": list_of(_EDIT)}))
+
+
 def check_context_management(value: Any, betas: frozenset[str]) -> None:
     """Check `context_management`."""
-    if value is None:
-        return
     path = "context_management"
-    management = check_dictionary(value, path)
-    check_no_extras(management, path, ("edits",))
-    kinds = [
-        _check_edit(edit, f"{path}.edits.{index}", betas)
-        for index, edit in enumerate(check_array(management.get("edits", []), f"{path}.edits"))
-    ]
+    _MANAGEMENT(value, path)
+    kinds = [edit["type"] for edit in (value or {}).get("edits", [])]
+    for index, kind in enumerate(kinds):
+        if BETA_OF_EDIT[kind] not in betas:
+            raise invalid(f"{path}.edits.{index}.type: `{kind}` requires the beta `{BETA_OF_EDIT[kind]}`")
     if CLEAR_THINKING in kinds[1:]:
         raise invalid(f"{path}.edits: `{CLEAR_THINKING}` must be the first edit")
     if len(kinds) != len(set(kinds)):
         raise invalid(f"{path}.edits: each type of edit may be given once")
-
-
-def _check_edit(value: Any, path: str, betas: frozenset[str]) -> str:
-    edit = check_dictionary(value, path)
-    kind = check_field(edit, "type", path, check_one_of, BETA_OF_EDIT)
-    if BETA_OF_EDIT[kind] not in betas:
-        raise invalid(f"{path}.type: `{kind}` requires the beta `{BETA_OF_EDIT[kind]}`")
-    inner = f"{path}.{kind}"
-    check_no_extras(edit, inner, _FIELDS_OF_EDIT[kind])
-    if kind == CLEAR_THINKING:
-        if edit.get("keep") not in (None, "all", {"type": "all"}):
-            _check_amount(edit["keep"], f"{inner}.keep", ("thinking_turns",), least=1)
-        return kind
-    triggers = ("input_tokens",) if kind == COMPACT else ("input_tokens", "tool_uses")
-    least = MIN_COMPACTION_TOKENS if kind == COMPACT else 1
-    amounts = {
-        "trigger": (triggers, least),
-        "keep": (("tool_uses",), 0),
-        "clear_at_least": (("input_tokens",), 0),
-    }
-    for name, (units, smallest) in amounts.items():
-        if edit.get(name) is not None:
-            _check_amount(edit[name], f"{inner}.{name}", units, least=smallest)
-    for index, tool in enumerate(check_array(edit.get("exclude_tools") or [], f"{inner}.exclude_tools")):
-        check_string(tool, f"{inner}.exclude_tools.{index}")
-    return kind
-
-
-def _check_amount(value: Any, path: str, units: tuple[str, ...], *, least: int) -> None:
-    amount = check_dictionary(value, path)
-    check_field(amount, "type", path, check_one_of, units)
-    check_no_extras(amount, path, ("type", "value"))
-    check_field(amount, "value", path, check_integer, least=least)
 
 
 def edit_context(fields: JSON) -> EditedContext | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from claude_magic.simulator import Simulator
+from claude_magic.simulator import BatchScript, Simulator
 
 USER = {"role": "user", "content": "hi"}
 TOOL = {"name": "t", "input_schema": {"type": "object"}}
@@ -133,6 +133,83 @@ def test_a_request_that_breaks_a_rule_is_refused_with_400(api, fields, message):
 
     assert status == 400
     assert message in text
+
+
+def in_answer(**fields):
+    """A document in an assistant message, which the old version accepts."""
+    document = {"type": "document", **fields}
+    return {"messages": [USER, {"role": "assistant", "content": [document]}, USER]}
+
+
+MALFORMED = {
+    "document without a source": (in_answer(), "content.0.document.source: Field required"),
+    "document with a text for its source": (
+        in_answer(source="x"),
+        "messages.1.content.0.document.source: Input should be a valid dictionary",
+    ),
+    "document with a null source": (
+        in_answer(source=None),
+        "messages.1.content.0.document.source: Input should be a valid dictionary",
+    ),
+    "server tool whose name is a list": (
+        {"tools": [{"type": "web_search_20250305", "name": ["x"]}]},
+        "tools.0.web_search_20250305.name: Input should be a valid string",
+    ),
+    "server tool whose name is an object, next to a choice": (
+        {"tools": [TOOL, {"type": "bash_20250124", "name": {}}], "tool_choice": {"type": "auto"}},
+        "tools.1.bash_20250124.name: Input should be a valid string",
+    ),
+    "block binding of text": (
+        {"thinking": {"type": "adaptive", "block_binding": "x"}},
+        "thinking.adaptive.block_binding: Input should be a valid dictionary",
+    ),
+    "block binding of a list": (
+        {"thinking": {"type": "adaptive", "block_binding": [1]}},
+        "thinking.adaptive.block_binding: Input should be a valid dictionary",
+    ),
+    "no list of excluded tools": (
+        {"context_management": {"edits": [{"type": "clear_tool_uses_20250919", "exclude_tools": ""}]}},
+        "clear_tool_uses_20250919.exclude_tools: Input should be a valid list",
+    ),
+    "null content": (
+        {"messages": [{"role": "user", "content": None}]},
+        "messages.0.content: Input should be a valid list",
+    ),
+    "document without a media type": (
+        in_user({**DOCUMENT, "source": {"type": "text", "data": "x"}}),
+        "source.text.media_type: Field required",
+    ),
+}
+BETAS = {"anthropic-beta": "thinking-binding-controls-2026-08-01,context-management-2025-06-27"}
+
+
+@pytest.mark.parametrize("where", ["", "/count_tokens", "/batches"])
+@pytest.mark.parametrize(("fields", "message"), MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_part_of_the_wrong_form_is_a_400_and_no_failure_of_the_simulator(api, fields, message, where):
+    """Wherever requests are checked. The error names the part."""
+    body = api.body(**fields)
+    if where == "/count_tokens":
+        del body["max_tokens"]
+    if where == "/batches":
+        api.sim.script_batch(BatchScript(seconds=0))
+        requests = [{"custom_id": "a", "params": body}]
+        made = api.http.post("/v1/messages/batches", json={"requests": requests}, headers=BETAS).json()
+        error = api.http.get(f"/v1/messages/batches/{made['id']}/results").json()["result"]["error"]
+    else:
+        response = api.http.post(f"/v1/messages{where}", json=body, headers=BETAS)
+        assert response.status_code == 400
+        error = response.json()
+
+    assert error["error"]["type"] == "invalid_request_error"
+    assert message in error["error"]["message"]
+
+
+def test_a_part_of_a_tool_result_needs_no_text(api):
+    """Also if it has a field of that name, which is no text."""
+    part = {"type": "tool_reference", "tool_name": "t", "text": None}
+    results = in_user(RESULT, content=[part])["messages"]
+
+    assert api.message(messages=[USER, {"role": "assistant", "content": [CALL]}, *results])["content"]
 
 
 @pytest.mark.parametrize("model", ["claude-nonsense", "claude-opus-4-1-20250805", "gpt-4"])

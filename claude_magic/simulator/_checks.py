@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from types import NoneType
 from typing import Any, TypeAlias
 
 from ._models import Model
@@ -258,14 +259,13 @@ integer = partial(number, of_type("integer", int))
 share = number(of_type("number", int, float), least=0, most=1)
 
 
-def nullable(check: Check) -> Check:
-    """Return a check for null or a value."""
-    return lambda value, path: None if value is None else check(value, path)
+def either(kind: type, check: Check) -> Check:
+    """Return a check for a value of this type, or else one that the check accepts."""
+    return lambda value, path: None if isinstance(value, kind) else check(value, path)
 
 
-def text_or(check: Check) -> Check:
-    """Return a check for a string or another value."""
-    return lambda value, path: None if isinstance(value, str) else check(value, path)
+nullable = partial(either, NoneType)
+text_or = partial(either, str)
 
 
 def list_of(check: Check) -> Check:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ._checks import Shape, check_string, integer, list_of, nullable, one_of, tagged
+from ._checks import Shape, check_string, either, integer, list_of, nullable, one_of, tagged
 from ._sent import Attachment, read_attachment, split_prompt
 from ._wire import JSON, Request, count_tokens, encode_json, invalid
 
@@ -433,8 +433,9 @@ _EDIT = tagged(
                 "keep": nullable(_amount("tool_uses", least=0)),
                 "clear_at_least": nullable(_amount("input_tokens", least=0)),
                 "exclude_tools": nullable(list_of(check_string)),
+                "clear_tool_inputs": nullable(either(bool, list_of(check_string))),
             },
-            free=("type", "clear_tool_inputs"),
+            free=("type",),
         ),
         CLEAR_THINKING: Shape(optional={"keep": _check_kept_turns}, free=("type",)),
         COMPACT: Shape(

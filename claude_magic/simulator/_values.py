@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ._checks import resolve
-from ._wire import JSON, pick, read_by_word, read_words
+from ._wire import JSON, invalid, pick, read_by_word, read_words
 
 CAPITALS: Mapping[str, str] = read_words("capitals")
 """Maps each capital to its country."""
@@ -79,8 +79,15 @@ def _names_in(prompt: str) -> Iterator[tuple[str, bool]]:
 
 
 def make_instance(schema: JSON, prompt: str) -> Any:
-    """Return a value that satisfies the schema. The same prompt always gives the same value."""
-    return _make(schema, schema, ("value",), _Hints(prompt))
+    """Return a value that satisfies the schema. The same prompt always gives the same value.
+
+    Raises:
+        APIError: 400, the schema contains itself without end.
+    """
+    try:
+        return _make(schema, schema, ("value",), _Hints(prompt))
+    except RecursionError:
+        raise invalid("The simulator cannot fill a schema that no finite value satisfies.") from None
 
 
 def _make(schema: JSON | bool, root: JSON, path: Path, hints: _Hints) -> Any:

@@ -171,6 +171,14 @@ MALFORMED = {
         {"context_management": {"edits": [{"type": "clear_tool_uses_20250919", "exclude_tools": ""}]}},
         "clear_tool_uses_20250919.exclude_tools: Input should be a valid list",
     ),
+    "tool inputs to clear, as a number": (
+        {"context_management": {"edits": [{"type": "clear_tool_uses_20250919", "clear_tool_inputs": 1}]}},
+        "clear_tool_uses_20250919.clear_tool_inputs: Input should be a valid list",
+    ),
+    "tool inputs to clear, one of them a number": (
+        {"context_management": {"edits": [{"type": "clear_tool_uses_20250919", "clear_tool_inputs": [1]}]}},
+        "clear_tool_uses_20250919.clear_tool_inputs.0: Input should be a valid string",
+    ),
     "null content": (
         {"messages": [{"role": "user", "content": None}]},
         "messages.0.content: Input should be a valid list",
@@ -246,6 +254,24 @@ def test_a_schema_may_have_booleans_for_parts(api):
     tool = {"name": "t", "input_schema": {"type": "object", "properties": parts, "required": [*parts]}}
 
     assert api.message("Use t.", tools=[tool])["content"][-1]["input"].keys() == parts.keys()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"$ref": "#/properties/n"},
+        {"type": "object", "properties": {"n": {"$ref": "#/properties/n"}}, "required": ["n"]},
+        {"allOf": [{"$ref": "#/properties/n"}]},
+        {"anyOf": [{"$ref": "#/properties/n"}]},
+    ],
+)
+def test_a_tool_that_no_value_can_call_is_a_400(api, part):
+    """Its schema contains itself without end."""
+    tool = {"name": "t", "input_schema": {"type": "object", "properties": {"n": part}, "required": ["n"]}}
+
+    status, text = api.error(prompt="Use t.", tools=[tool])
+
+    assert (status, text) == (400, "The simulator cannot fill a schema that no finite value satisfies.")
 
 
 def test_prefill_works_up_to_4_5(api):

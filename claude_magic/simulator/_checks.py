@@ -138,7 +138,7 @@ def check_object(body: Any) -> None:
         raise invalid("Input should be a valid dictionary or object to extract fields from")
 
 
-# Checks of JSON values. Each returns the value.
+# Checks of JSON values.
 Check: TypeAlias = Callable[[Any, str], object]
 """Checks the value at a path."""
 
@@ -170,7 +170,7 @@ def check_one_of(value: Any, path: str, choices: Collection[str]) -> str:
 
 
 class Shape:
-    """Checks an object: required fields, optional fields, then for unknown ones.
+    """Checks an object: its required fields, its optional fields, then that there are no others.
 
     Args:
         required: Required fields, in the order of their checks.

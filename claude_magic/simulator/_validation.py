@@ -174,23 +174,36 @@ class Terms:
 
 def check_message_request(fields: JSON, terms: Terms) -> Model:
     """Check the body of POST `/v1/messages`. Return the requested model."""
-    model = _check_fields(fields, MESSAGE, terms)
-    max_tokens = fields["max_tokens"]
-    if max_tokens > model.output_tokens:
+    return _check_request(fields, MESSAGE, terms)
+
+
+def check_count_request(fields: JSON, terms: Terms) -> Model:
+    """Check the body of POST `/v1/messages/count_tokens`. Return the requested model."""
+    return _check_request(fields, COUNT, terms)
+
+
+def _check_request(fields: JSON, shape: Shape, terms: Terms) -> Model:
+    model = _check_fields(fields, shape, terms)
+    max_tokens = fields.get("max_tokens")
+    if max_tokens is not None and max_tokens > model.output_tokens:
         raise invalid(
             f"max_tokens: {max_tokens} > {model.output_tokens}, which is the maximum allowed number of"
             f" output tokens for {model.id}"
         )
     if fields.get("inference_geo") is not None and model.generation < (4, 6):
         raise invalid(f"inference_geo: not supported by {model.id}")
-    _check_common(fields, terms, model)
-    return model
-
-
-def check_count_request(fields: JSON, terms: Terms) -> Model:
-    """Check the body of POST `/v1/messages/count_tokens`. Return the requested model."""
-    model = _check_fields(fields, COUNT, terms)
-    _check_common(fields, terms, model)
+    check_messages(fields["messages"], model, terms.version)
+    tools = check_tools(fields.get("tools", []), model)
+    effort = _check_output_config(fields, model)
+    thinking = fields.get("thinking", {"type": ""})
+    if "thinking" in fields:
+        _check_thinking(thinking, model, effort, max_tokens)
+    if "tool_choice" in fields:
+        is_manual = thinking["type"] == "enabled"
+        check_tool_choice(fields["tool_choice"], tools, model, has_manual_thinking=is_manual)
+    if fields.get("speed") == "fast" and (model.line in ("haiku", "sonnet") or model.generation == (4, 7)):
+        raise invalid(f"speed: fast mode is not supported by {model.id}")
+    _check_cache_control(fields, terms.betas)
     return model
 
 
@@ -210,21 +223,6 @@ def _check_fields(fields: JSON, shape: Shape, terms: Terms) -> Model:
         else:
             raise invalid(f"{name}: Extra inputs are not permitted")
     return model
-
-
-def _check_common(fields: JSON, terms: Terms, model: Model) -> None:
-    check_messages(fields["messages"], model, terms.version)
-    tools = check_tools(fields.get("tools", []), model)
-    effort = _check_output_config(fields, model)
-    thinking = fields.get("thinking", {"type": ""})
-    if "thinking" in fields:
-        _check_thinking(thinking, model, effort, fields.get("max_tokens"))
-    if "tool_choice" in fields:
-        is_manual = thinking["type"] == "enabled"
-        check_tool_choice(fields["tool_choice"], tools, model, has_manual_thinking=is_manual)
-    if fields.get("speed") == "fast" and (model.line in ("haiku", "sonnet") or model.generation == (4, 7)):
-        raise invalid(f"speed: fast mode is not supported by {model.id}")
-    _check_cache_control(fields, terms.betas)
 
 
 def _check_output_config(fields: JSON, model: Model) -> str:

@@ -58,10 +58,11 @@ APPROVAL: Final = f"{FOOTER};white-space:pre-wrap;overflow-wrap:anywhere;max-hei
 STATUS_LINE: Final = f"min-height:1.5em;{_FACTS}"
 # As many columns side by side as fit at a readable width; on a narrow page, one below the other.
 COLUMNS: Final = "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22em),1fr));gap:1em 2em"
-# A heading and an answer. All answers of a row begin at the same height, whatever the height of their headings.
+# A heading and an answer. All answers of a row begin at the same height, whatever the height of their headings. Not
+# `anywhere`, which would break the words of a table rather than scroll it.
 COLUMN: Final = (
     "display:grid;grid-row:span 2;grid-template-rows:subgrid;grid-template-columns:minmax(0,1fr);row-gap:0;min-width:0;"
-    "overflow-wrap:anywhere;overflow-x:auto"
+    "overflow-wrap:break-word;overflow-x:auto"
 )
 COLUMN_HEADING: Final = f"padding-bottom:0.35em;font-family:{_UI_FONT};line-height:1.5"
 COLUMN_BODY: Final = f"border-top:1px solid {_FAINT}"

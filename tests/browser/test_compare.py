@@ -192,3 +192,36 @@ def test_a_hostile_answer_stays_in_its_column_and_runs_nothing(
     assert not page.page.evaluate("Boolean(window.pwned)")
     assert page.page.locator(f".jp-OutputArea-output {FOREIGN}").count() == 0
     assert page.outside_requests == []
+
+
+WIDE_TABLE = """| Method | Assumptions | Sample size | Interpretation | Software |
+|---|---|---|---|---|
+| t-test | normality | 12,345.6789 | differences of means | statsmodels |
+"""
+BROKEN_WORDS = """output => {
+    const broken = [], texts = document.createTreeWalker(output, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        const text = texts.currentNode;
+        if (!text.parentElement.closest("td, th")) continue;
+        for (const {index, 0: word} of text.textContent.matchAll(/\\S+/g)) {
+            const place = document.createRange();
+            place.setStart(text, index);
+            place.setEnd(text, index + word.length);
+            if (new Set([...place.getClientRects()].map(rect => rect.top)).size > 1) broken.push(word);
+        }
+    }
+    return broken;
+}"""
+
+
+@pytest.mark.parametrize("width", [600, 1200])
+def test_a_wide_table_scrolls_in_its_column_and_breaks_no_word(
+    notebook: Callable[..., NotebookPage], sim: Simulator, width: int
+) -> None:
+    page = notebook(f"compare-table-{width}", width=width)
+    answer_with(sim, sonnet=reply(WIDE_TABLE), opus=reply(WIDE_TABLE))
+    page.run_cell(1)
+    expect(page.output(1).locator("table")).to_have_count(2)
+    page.screenshot(f"compare-table-{width}")
+
+    assert page.output(1).evaluate(BROKEN_WORDS) == []

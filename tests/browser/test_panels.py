@@ -561,6 +561,51 @@ ROOM_FOR = """(input, text) => {
 }"""
 
 
+WIDE = r"""# The_measurements_of_the_second_station_in_the_north_of_the_country_and_of_all_others_in_one_word
+
+$$ f(x) = a_0 + a_1 x + a_2 x^2 + a_3 x^3 + a_4 x^4 + a_5 x^5 + a_6 x^6 + a_7 x^7 + a_8 x^8 + a_9 x^9 + a_{10} x^{10} $$
+
+In a line $f(x) = a_0 + a_1 x + a_2 x^2 + a_3 x^3 + a_4 x^4 + a_5 x^5 + a_6 x^6 + a_7 x^7 + a_8 x^8 + a_9 x^9 + a_{10} x^{10}$
+with `/home/user/a_long_name_of_a_folder/another_long_name_of_a_folder/and_the_measurements_of_the_station.parquet` and
+https://example.org/a/long/address/that/does/not/end/before/the/margin/of/the/page/and/then/goes/on/and/on.html.
+
+| Method | Assumptions | Sample size | Interpretation | Software | Reference |
+|---|---|---|---|---|---|
+| t-test | normality | 12,345.6789 | differences | statsmodels | https://example.org/a/long/address |
+
+```python
+def a_long_name_of_a_function(the_first_of_its_arguments, the_second_of_its_arguments, the_third_of_them): ...
+```
+"""
+OUT_OF_REACH = """answer => [...answer.querySelectorAll("h1, p, p code, p a, table, pre code, mjx-container")].filter(node => {
+    let [least, most] = [node.getBoundingClientRect().left, node.getBoundingClientRect().right];
+    for (let box = node; box !== answer.parentElement; box = box.parentElement) {
+        const {left, right} = box.getBoundingClientRect();
+        if (most <= right + 1 && least >= left - 1) continue;
+        if (!["auto", "scroll"].includes(getComputedStyle(box).overflowX)) continue;
+        [least, most] = [left, right];
+    }
+    const {left, right} = answer.getBoundingClientRect();
+    return most > right + 1 || least < left - 1;
+}).map(node => node.outerHTML.slice(0, 200))"""
+
+
+@pytest.mark.parametrize("width", [600, 1200])
+def test_what_is_too_wide_for_a_panel_can_be_reached(open_with: OpenWith, sim: Simulator, width: int) -> None:
+    """Long words break; formulas, tables and code scroll."""
+    notebook = open_with(MAKE, width=width)
+    if width < 800:
+        notebook.execute("application:toggle-left-area")
+    panel = panel_in(notebook)
+    sim.script(reply(WIDE))
+    panel.ask("Something wide, please.")
+    panel.expect_answers(1)
+    expect(panel.answers.first.locator("mjx-container")).to_have_count(2)
+    notebook.screenshot(f"panel-wide-{width}")
+
+    assert panel.answers.first.evaluate(OUT_OF_REACH) == []
+
+
 @pytest.mark.parametrize("width", [700, 1600])
 def test_the_buttons_of_all_answers_are_in_line(open_with: OpenWith, sim: Simulator, width: int) -> None:
     """Beside or below the last line of the footer, also if there are warnings above it."""

@@ -100,7 +100,8 @@ def approve_price(
         return
     if max_cost is not None and cost is not None and cost > max_cost:
         raise ConfigurationError(
-            f"This map would cost about {format_usd(cost)}, and max_cost is {format_usd(max_cost)}. Nothing was sent."
+            f"This map would cost about {format_usd(cost)}, and max_cost is {format_usd(max_cost)}. Nothing was sent. Allow more "
+            "(--max-cost in a cell), or ask about fewer rows."
         )
     if preview.is_simulated or max_cost is not None or (cost is not None and cost <= asks_above):
         return

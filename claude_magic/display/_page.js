@@ -25,14 +25,14 @@ function watchKernel(model, onLost) {
 }
 
 // Stylesheets hide the controls in an element of class `claude-magic-lost`.
-function lose(root, reason) {
+function lose(root, reason, remedy = `${reason}: run this cell again.`) {
   if (!root || root.querySelector(":scope > .claude-magic-lost-line")) return;
   const line = document.createElement("div");
   line.className = "claude-magic-lost-line";
   line.setAttribute("role", "status");
   root.classList.add("claude-magic-lost");
   root.append(line);
-  line.textContent = `${reason}: run this cell again.`;
+  line.textContent = remedy;
 }
 
 // The clipboard...

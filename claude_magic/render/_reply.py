@@ -54,6 +54,9 @@ _REMEDIES: Final = {
 """What to do about an answer that was cut, by the origin of its question if that is no cell."""
 _NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 _SHORT_FACT: Final = 30
+_IN_FLIGHT: Final = (
+    "Still in flight: this is what has arrived so far. `.result()` of this reply waits for the rest."
+)
 
 
 def render_footer(snapshot: ReplySnapshot, *, kept_in: str) -> str:
@@ -93,6 +96,8 @@ def render_remarks_text(snapshot: ReplySnapshot, *, kept_in: str) -> str:
 def _remarks(snapshot: ReplySnapshot, kept_in: str) -> list[tuple[str, str]]:
     """Return the warnings about a reply, each with its style."""
     remarks = [(FOOTER, note) for note in _notes(snapshot)]
+    if not snapshot.phase.is_final:
+        remarks.append((FOOTER, _IN_FLIGHT))
     remarks += [(NOTICE, _describe_stop(snapshot, kept_in)), (FAILURE, _describe_failure(snapshot, kept_in))]
     return [remark for remark in remarks if remark[1]]
 

@@ -783,7 +783,8 @@ def test_a_panel_without_its_kernel_can_be_read_and_says_what_to_do(
     else:
         notebook.start_cell(1)
     expect(panel.root.locator(".claude-magic-lost-line")).to_have_text(
-        "The kernel was restarted: run this cell again."
+        "The kernel was restarted. To continue this conversation, save the notebook and run %claude load notebook, then %claude panel "
+        "panel-1. Running this cell again starts a new one."
     )
     if how == "crash":
         notebook.page.get_by_role("button", name="Ok", exact=True).click()

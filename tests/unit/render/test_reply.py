@@ -221,6 +221,15 @@ def test_a_sum_with_an_estimate_in_it_is_one() -> None:
     assert describe_total_cost([snapshot(cost=None)]) == ""
 
 
+@pytest.mark.parametrize("phase", [phase for phase in Phase if not phase.is_final])
+def test_an_answer_in_flight_does_not_look_complete(phase: Phase) -> None:
+    """As the value of a cell, where it is drawn once."""
+    data = render_reply(snapshot(("text", "Once upon a"), phase=phase)).data
+
+    assert "Still in flight" in visible(data["text/html"])
+    assert "Still in flight" not in render_reply(snapshot(("text", "Once upon a time."))).data["text/html"]
+
+
 def test_the_footer_names_all_models_that_are_billed() -> None:
     """Advisor models are billed, too."""
     line = BillLine(model="claude-opus-5-5", usage=Usage(), cost=0.1)

@@ -19,7 +19,7 @@ from ._history import Errors, is_below, runtime_if_used
 
 if TYPE_CHECKING:
     from ..display import AnswerActions, ApprovalButtons, FrontEnd
-    from ..runtime import ReplySnapshot, Runtime, Settings
+    from ..runtime import ReplySnapshot, Runtime, Settings, ShownOnce
 
 
 _MACHINERY = frozenset({"IPython", "claude_magic", "decorator", "traitlets"})
@@ -160,6 +160,7 @@ class Session:
         views: The controls of each cell, by the cell's key.
         asked_in: Names of the threads in which a cell has asked.
         actions: The buttons under the answers of cells; None before the first.
+        on_screen: The answers that line magics have drawn in the running cell.
     """
 
     def __init__(self, shell: Any, configured: Callable[[], Mapping[str, object]]) -> None:
@@ -170,6 +171,7 @@ class Session:
         self.views: dict[str, View] = {}
         self.asked_in: set[str] = set()
         self.actions: AnswerActions | None = None
+        self.on_screen: list[ShownOnce] = []
         self._configured = configured
 
     def runtime(self) -> Runtime:
@@ -183,6 +185,11 @@ class Session:
         runtime.use_config(self._configured)
         runtime.set_presenter(lambda snapshot: _present(snapshot, runtime, self.shell))
         return runtime
+
+    def mark_on_screen(self, value: ShownOnce) -> None:
+        """Record that a value has been drawn: IPython's next display of it in the running cell shows nothing."""
+        value.is_on_screen = True
+        self.on_screen.append(value)
 
     def close(self) -> None:
         """Close all controls and remove all buttons."""

@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any, Final
 from ..client import ClaudeError, ConfigurationError
 from ..display import ComparisonContent, Surface, remark_on_stopping
 from ..render import Column, render_comparison
-from ..runtime import SHORT_NAMES, Phase, Question, Reply, facts_of, nearest_model, table_id, undated
+from ..runtime import (
+    SHORT_NAMES,
+    Phase,
+    Question,
+    Reply,
+    ShownOnce,
+    facts_of,
+    nearest_model,
+    table_id,
+    undated,
+)
 from ._answer import bind, follow_to_end, surface_in
 from ._money_commands import list_models
 
@@ -199,7 +209,7 @@ class ComparisonSnapshot:
         return sum(column.answer.version for column in self.columns)
 
 
-class Comparison(Mapping[str, Reply]):
+class Comparison(ShownOnce, Mapping[str, Reply]):
     """The answers of several models to one question.
 
     A mapping from the model names, as given, to the replies, in that order: `answers["sonnet"]`. Full model names and
@@ -208,8 +218,6 @@ class Comparison(Mapping[str, Reply]):
     Attributes:
         prompt: The prompt.
         replies: The replies, in the order in which the models were named.
-        is_on_screen: Whether the answers have just been drawn. If so, IPython's next display of the comparison as the value of a cell
-            shows nothing and resets this.
     """
 
     def __init__(
@@ -225,7 +233,6 @@ class Comparison(Mapping[str, Reply]):
         """
         self.prompt = prompt
         self.replies = tuple(replies.values())
-        self.is_on_screen = False
         self._by_name = dict(replies)
         self._variable = variable
         self._present = present
@@ -310,7 +317,7 @@ class Comparison(Mapping[str, Reply]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._present, self.is_on_screen = _present_stored, False
+        self._present = _present_stored
 
     # Display
 
@@ -323,11 +330,6 @@ class Comparison(Mapping[str, Reply]):
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:
         return self._present(self.snapshot())
-
-    def _ipython_display_(self) -> None:
-        if not self.is_on_screen:
-            raise NotImplementedError  # makes IPython display it in the usual way
-        self.is_on_screen = False
 
 
 def _present_stored(snapshot: ComparisonSnapshot) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -55,7 +55,7 @@ def load(shell: Any, facade: Any) -> None:
     matcher = _make_matcher(shell)
     shell.Completer.custom_matchers.append(matcher)
     undo.callback(_remove, shell.Completer.custom_matchers, matcher)
-    watch = ShellWatch(shell, magics.session.errors)
+    watch = ShellWatch(shell, magics.session.errors, magics.session.on_screen)
     watch.start()
     undo.callback(watch.stop)
     undo.callback(magics.session.close)

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from ..context import CellRecord, ErrorRecord
-    from ..runtime import Reply
+    from ..runtime import Reply, ShownOnce
 
 _KEPT = 20
 # Names instead of classes, so that a terminal need not import asyncio.
@@ -189,15 +189,16 @@ _DISPLAY_FAILED = "_last_traceback_during_displayhook"
 
 
 class ShellWatch:
-    """Tracks the beginning and end of cells for `Errors`. Cancels the replies that an interrupted cell started, unless they outlive it.
+    """Tracks the beginning and end of cells for `Errors`, and for what is on the screen. Cancels the replies that an interrupted cell started, unless they outlive it.
 
     In terminal IPython, Ctrl-C during `await reply` tears down the event loop, but the reply would continue to stream on the
     bridge's thread, unseen and billed.
     """
 
-    def __init__(self, shell: Any, errors: Errors) -> None:
+    def __init__(self, shell: Any, errors: Errors, on_screen: list[ShownOnce]) -> None:
         self._shell = shell
         self._errors = errors
+        self._on_screen = on_screen
         self._in_flight_before: frozenset[Reply] = frozenset()
 
     def start(self) -> None:
@@ -211,6 +212,7 @@ class ShellWatch:
         self._shell.events.unregister("post_run_cell", self._on_end)
 
     def _on_start(self, info: Any) -> None:
+        self._forget_on_screen()
         self._errors.enter(str(getattr(info, "raw_cell", "") or ""))
         if getattr(self._shell, _DISPLAY_FAILED, False):
             # Left by an earlier cell. ipykernel 7.4 resets it only before blocking cells, so an awaited cell would count as failed.
@@ -218,14 +220,17 @@ class ShellWatch:
         self._in_flight_before = frozenset(_in_flight())
 
     def _on_end(self, result: Any) -> None:
-        if (last := _last()) is not None:  # not by truth value: an empty reply is falsy
-            # It is on the screen as this cell's value only; as the value of a later cell, it is displayed again.
-            last.is_on_screen = False
+        self._forget_on_screen()
         self._errors.leave()
         if _was_interrupted(result):
             for reply in _in_flight():
                 if reply not in self._in_flight_before and not reply.outlives_cell:
                     reply.cancel()
+
+    def _forget_on_screen(self) -> None:
+        """Make the value of a later cell visible again. What a callback has drawn between two cells is not in the next one either."""
+        while self._on_screen:
+            self._on_screen.pop().is_on_screen = False
 
 
 def _was_interrupted(result: Any) -> bool:
@@ -243,11 +248,6 @@ def runtime_if_used() -> Any:
 def _in_flight() -> tuple[Reply, ...]:
     runtime = runtime_if_used()
     return () if runtime is None else runtime.in_flight()
-
-
-def _last() -> Reply | None:
-    runtime = runtime_if_used()
-    return None if runtime is None else runtime.last
 
 
 _SESSION_NAME = "JPY_SESSION_NAME"

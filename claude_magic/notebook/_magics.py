@@ -124,7 +124,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
         reply = self._ask_blocking(parsed, running)
         # The result of a map is a table, which IPython displays: the cell shows only the map's progress line.
         if reply is not None and parsed is not None and parsed.options.map is None:
-            reply.is_on_screen = True
+            self.session.mark_on_screen(reply)
         return reply
 
     claude.__doc__ = FULL_HELP

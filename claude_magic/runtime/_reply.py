@@ -178,6 +178,22 @@ class Waiting:
             self.interrupt(signal.SIGINT, None)
 
 
+class ShownOnce:
+    """A value that can be drawn before IPython displays it as the value of a cell.
+
+    Attributes:
+        is_on_screen: Set by the code that has drawn the value. If set, IPython's next display of it as the value of a cell shows
+            nothing, and clears this.
+    """
+
+    is_on_screen = False
+
+    def _ipython_display_(self) -> None:
+        if not self.is_on_screen:
+            raise NotImplementedError  # tells IPython to use the default display
+        self.is_on_screen = False
+
+
 Presenter: TypeAlias = Callable[[ReplySnapshot], tuple[Mapping[str, Any], Mapping[str, Any]]]
 """Returns the mimebundle of a snapshot: data and metadata by MIME type. Set by the display layers."""
 
@@ -192,7 +208,7 @@ _STILL_IN_FLIGHT = (
 _CANCELLED = "The reply was cancelled. Its `text` is the partial answer."
 
 
-class Reply:
+class Reply(ShownOnce):
     """An answer of Claude, in flight or complete.
 
     All members may be used from any thread and any event loop. Text, thinking and usage can be read at any time and grow
@@ -212,8 +228,6 @@ class Reply:
         outlives_cell: Whether it belongs to no cell, so that interrupting a cell does not stop it.
         thread: The thread of its conversation, or None.
         asked_with: The question with which to request the rest of a truncated answer; None for a stored reply.
-        is_on_screen: Set by the code that has drawn the answer. If set, the next display of the reply as the value of a
-            cell shows nothing, and clears the flag.
         presenter: Renders replies in this process, stored ones included; None for plain text.
     """
 
@@ -234,7 +248,6 @@ class Reply:
         self.outlives_cell = question.outlives_cell
         self._schema = question.output_schema
         self._tools = question.tools
-        self.is_on_screen = False
         self._progress = progress
         self._pid = os.getpid()
         self._cancel: Callable[[], None] | None = None
@@ -449,7 +462,6 @@ class Reply:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._cancel, self._tools, self.asked_with, self._pid = None, None, None, os.getpid()
-        self.is_on_screen = False
 
     # String operations...
 
@@ -484,11 +496,6 @@ class Reply:
         if Reply.presenter is None:
             return {"text/plain": self.text or repr(self)}
         return Reply.presenter(self.snapshot())
-
-    def _ipython_display_(self) -> None:
-        if not self.is_on_screen:
-            raise NotImplementedError  # tells IPython to use the default display
-        self.is_on_screen = False
 
 
 async def ended(reply: Reply) -> None:

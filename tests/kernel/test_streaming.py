@@ -83,6 +83,31 @@ def test_the_value_of_the_cell_is_the_reply_and_is_not_shown_twice(kernel):
     assert output["output_type"] == "display_data"
 
 
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("a = %claude one\nb = %claude two", "ab"),
+        ("a = %claude one\nb = %claude --bg --no-history two\nb.result()", "ab"),
+        ("a = %claude --compare sonnet,opus one", "a"),
+        ("a = %claude --compare sonnet,opus one\nb = %claude two", "ab"),
+        ("n = 3\na = %claude --interact n {{ n }} words\nb = %claude two", "ab"),
+        ("import asyncio\na = %claude one\nawait asyncio.sleep(0)\nb = %claude two", "ab"),
+        (
+            "ask = get_ipython().run_cell_magic\na, b = (ask('claude', '', text) for text in ('one', 'two'))",
+            "ab",
+        ),
+    ],
+    ids=["two", "background", "compare", "compare and one", "interact", "awaited", "in a function"],
+)
+def test_what_a_line_has_drawn_is_displayed_as_the_value_of_a_later_cell(kernel, code, names):
+    """Each answer of the cell, not only the last one."""
+    kernel.run(code)
+
+    for name in names:
+        kinds = [output["output_type"] for output in kernel.run(name).outputs]
+        assert kinds == ["execute_result"], name
+
+
 def test_a_line_is_answered_among_other_code_and_clears_nothing(kernel, sim):
     """`x = %claude ...` assigns the reply; prints of the same cell stay."""
     sim.script(reply("from a line"), reply("the last line"))

@@ -12,8 +12,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from IPython.core.error import UsageError
-
 from ..display import (
     AnswerActions,
     AnswerContent,
@@ -228,22 +226,10 @@ def can_answer_in_background(line: Line, cell: Cell) -> bool:
     """Return whether `--bg` is given, and the user will see what is drawn after the cell has ended.
 
     That is the case if a person watches the front end and the outputs are not captured. In a terminal, nothing is drawn.
-
-    Raises:
-        UsageError: The question inserts a new cell, which a cell that has ended cannot do.
     """
-    options, front_end = line.options, cell.front_end
-    # `fix` inserts code without -x, which excludes --bg.
-    if options.background and options.insert_code:
-        raise UsageError(
-            "The code of this answer goes into a new cell below, which a cell that has ended cannot make. Leave out --bg. "
-            "Nothing was sent."
-        )
-    if not options.background:
+    if not line.options.background:
         return False
-    if not front_end.has_kernel:
-        return True
-    return cell.is_live and front_end.is_attended
+    return not cell.front_end.has_kernel or (cell.is_live and cell.front_end.is_attended)
 
 
 def _answer_in_background(line: Line, question: Question, cell: Cell) -> Reply:

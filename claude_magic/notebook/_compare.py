@@ -67,14 +67,6 @@ def question_per_model(line: Line, question: Question, cell: Cell) -> list[Quest
     names = line.options.compare
     if not names:
         return [question]
-    if question.beginning:
-        raise ConfigurationError(
-            "--compare asks several models, and `continue` continues a single answer. Use one of them. Nothing was sent."
-        )
-    if line.options.insert_code:
-        raise ConfigurationError(
-            "--compare has several answers, and `fix` puts the code of one into a new cell. Use one of them. Nothing was sent."
-        )
     check_models(names, cell.runtime)
     return [dataclasses.replace(question, settings={**question.settings, "model": name}) for name in names]
 

@@ -9,21 +9,56 @@ from collections.abc import ItemsView, KeysView, Mapping, Sequence, Set, ValuesV
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 from ipywidgets import ValueWidget
 from traitlets import TraitError
 
 from ..client import ConfigurationError, as_sentence
-from ..context import safe_repr
+from ..context import names_in, resolve_name, safe_repr
 from ..display.widgets import close_all
+
+if TYPE_CHECKING:
+    from ._cell import Cell
+    from ._line import Line
 
 _MOST_OPTIONS = 1_000
 _MOST_SHOWN = 200
 _LONGEST_NAME = 24
 """In characters; the front end cuts longer names and shows them in full on hover."""
 _WIDTH = "min(100%, 30em)"
+
+
+def present_values(line: Line, cell: Cell) -> dict[str, object]:
+    """Return the values of the variables that `--interact` names.
+
+    Raises:
+        ConfigurationError: There is no such variable, or the prompt does not use it. Nothing was sent.
+    """
+    known, mentioned = cell.names(), names_in(line.prompt)
+    values: dict[str, object] = {}
+    for name in line.options.interact:
+        values[name] = resolve_name(name, known, asked_by="--interact")
+        if name not in mentioned:
+            raise ConfigurationError(
+                f"--interact {name}: {{{{ {name} }}}} is not in the prompt, so a control would change nothing. Nothing "
+                "was sent."
+            )
+    return values
+
+
+def first_values(line: Line, cell: Cell) -> dict[str, object]:
+    """Return the first values of the controls that `--interact` would show, without showing them.
+
+    Raises:
+        ConfigurationError: The controls cannot be made. Nothing was sent.
+    """
+    present = present_values(line, cell)
+    controls = make_controls(present)
+    values = {name: control.value for name, control in controls.items()}
+    close_all(own_controls(controls, present))
+    return values
 
 
 def make_controls(values: Mapping[str, object]) -> dict[str, ValueWidget]:

@@ -24,8 +24,8 @@ from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle, display
 from ipywidgets import ValueWidget
 
-from ..client import ClaudeError, ConfigurationError, MessageRequest, counted
-from ..context import last_reply_in, names_in, resolve_name
+from ..client import ClaudeError, MessageRequest, counted
+from ..context import last_reply_in
 from ..conversation import MAIN_THREAD
 from ..display import (
     FRAME_INTERVAL,
@@ -52,7 +52,7 @@ from ..runtime import Phase, Question, Reply, ReplySnapshot, Where
 from ..schema import SchemaMismatchError
 from ._answer import answer, bind, check_complete, finish, start, wait
 from ._cell import View
-from ._controls import make_controls, own_controls
+from ._controls import make_controls, own_controls, present_values
 from ._question import ask_prompt, collect_attachments
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ async def interact(line: Line, cell: Cell) -> Reply:
         ClaudeError: The first request failed. The controls stay.
         ConfigurationError: The controls cannot be made. Nothing was sent.
     """
-    present = _present_values(line, cell)
+    present = present_values(line, cell)
     # Collect attachments once, so that moving a slider does not change them.
     attachments = collect_attachments(line.options, cell)
     controls = make_controls(present)
@@ -471,24 +471,3 @@ def _action(label: str, tooltip: str, on_click: Any) -> ipywidgets.Button:
     )
     button.on_click(lambda _button: on_click())
     return button
-
-
-def _present_values(line: Line, cell: Cell) -> Mapping[str, object]:
-    if line.call is not None:
-        raise ConfigurationError(
-            f"--interact makes controls for variables of a prompt, and {line.prompt} has none. Nothing was sent."
-        )
-    if line.is_silenced:
-        raise ConfigurationError(
-            "--interact shows controls, and a ; at the end of the prompt hides them. Use one of them. Nothing was sent."
-        )
-    known, mentioned = cell.names(), names_in(line.prompt)
-    values: dict[str, object] = {}
-    for name in line.options.interact:
-        values[name] = resolve_name(name, known, asked_by="--interact")
-        if name not in mentioned:
-            raise ConfigurationError(
-                f"--interact {name}: {{{{ {name} }}}} is not in the prompt, so a control would change nothing. Nothing "
-                "was sent."
-            )
-    return values

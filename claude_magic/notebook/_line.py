@@ -309,6 +309,44 @@ EXCLUSIVE_FIELDS = (
     ("background", "tools", "tools run where an answer is waited for, and --bg does not wait"),
 )
 """Pairs of fields that cannot both be set, each with the reason."""
+_NEEDS_MAP = (
+    ("via", "batches are for the rows of a table. Name it (--map df), or leave --via out."),
+    (
+        "max_cost",
+        "it limits what the rows of a table cost. For all requests of this kernel, set a budget: %claude budget 2.",
+    ),
+)
+"""Fields that have no effect without `map`, each with the reason and what to do."""
+_ANY = "any"
+_REFUSED_BEFORE = (
+    ("interact", _ANY, "--interact makes controls for variables of a prompt, and {call} has none."),
+    (
+        "map",
+        _ANY,
+        "--map asks about each row with a prompt, and {call} is a subcommand. Leave out --map, or write a prompt.",
+    ),
+    (
+        "compare",
+        "continue",
+        "--compare asks several models, and `continue` continues a single answer. Use one of them.",
+    ),
+    (
+        "compare",
+        "fix",
+        "--compare has several answers, and `fix` puts the code of one into a new cell. Use one of them.",
+    ),
+    (
+        "background",
+        "fix",
+        "The code of this answer goes into a new cell below, which a cell that has ended cannot make. Leave out --bg.",
+    ),
+    (
+        "is_new",
+        "continue",
+        "--new starts a conversation, and `continue` goes on with an answer of one. Use one of them.",
+    ),
+)
+"""Fields that cannot be set before a subcommand, each with its name and the reason."""
 
 
 def _check_together(options: Options) -> None:
@@ -316,14 +354,36 @@ def _check_together(options: Options) -> None:
         if getattr(options, one) and getattr(options, other):
             names = f"{SPEC_BY_FIELD[one].name} and {SPEC_BY_FIELD[other].name}"
             raise UsageError(f"{names} cannot be combined: {why}. Nothing was sent.")
-    if options.via is not None and options.map is None:
-        raise UsageError(
-            "--via goes with --map: batches are for the rows of a table. Name it (--map df), or leave --via out. Nothing was sent."
-        )
+    for name, why in _NEEDS_MAP:
+        if getattr(options, name) is not None and options.map is None:
+            raise UsageError(f"{SPEC_BY_FIELD[name].name} goes with --map: {why} Nothing was sent.")
     if options.schema is not None and options.format not in (None, "json"):
         raise UsageError(
             f"--schema and --format {options.format} cannot be combined: an object is shown as json. Nothing was sent."
         )
+
+
+def _checked(line: Line) -> Line:
+    """Return the line.
+
+    Raises:
+        UsageError: One of its options cannot be used, or has no effect, with its subcommand or prompt.
+    """
+    options, command = line.options, None if line.call is None else line.call.command.name
+    for option, name, why in _REFUSED_BEFORE if command else ():
+        if getattr(options, option) and name in (command, _ANY):
+            raise UsageError(f"{why.format(call=line.prompt.strip())} Nothing was sent.")
+    if options.interact and line.is_silenced:
+        raise UsageError(
+            "--interact shows controls, and a ; at the end of the prompt hides them. Use one of them. Nothing was sent."
+        )
+    # `continue` has the tools of the answer that it continues.
+    if options.approve is not None and not options.tools and command != "continue":
+        raise UsageError(
+            "--approve goes with --tools: it is about the calls of your functions. Name them (--tools f), or leave --approve out. "
+            "Nothing was sent."
+        )
+    return line
 
 
 def _explain_missing(spec: OptionSpec, word: str) -> str:
@@ -348,6 +408,10 @@ def read_line(line: str, scope: Scope) -> Line:
     Raises:
         UsageError: The options are not valid, or the prompt is probably meant as a subcommand.
     """
+    return _checked(_read_line(line, scope))
+
+
+def _read_line(line: str, scope: Scope) -> Line:
     parsed = parse_option_line(line)
     if parsed.is_closed:
         return Line(options=parsed.options, prompt=parsed.rest)
@@ -372,7 +436,7 @@ def read_cell(line: str, body: str, scope: Scope) -> Line:
         UsageError: The options are not valid, or the cell is probably meant as a subcommand.
     """
     parsed = parse_option_line(line)
-    request = Line(options=parsed.options, prompt=_assemble_prompt(parsed.rest, body))
+    request = _checked(Line(options=parsed.options, prompt=_assemble_prompt(parsed.rest, body)))
     if parsed.is_closed:
         return request
     if not body.strip():

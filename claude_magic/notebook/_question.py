@@ -79,7 +79,12 @@ def prepare(line: Line, cell: Cell) -> tuple[Line, Question]:
     if line.call is not None:
         asked: tuple[Line, Question] = line.call.command.load()(line, cell)
         return asked
-    return line, ask_prompt(line, cell, collect_attachments(line.options, cell))
+    values = None
+    if line.options.interact:  # a dry run: it shows the request for the first state of the controls
+        from ._controls import first_values  # late: this imports ipywidgets
+
+        values = first_values(line, cell)
+    return line, ask_prompt(line, cell, collect_attachments(line.options, cell), values)
 
 
 def ask_prompt(
@@ -156,7 +161,8 @@ def continue_answer(line: Line, cell: Cell) -> tuple[Line, Question]:
         line = line.with_options(thread=last.thread)
     place = runtime.conversations.place(thread=line.options.thread, cell=cell.next_key)
     parent = runtime.conversations.parent_turn(place)
-    if parent is not None and parent.is_partial:
+    is_alone = line.options.no_history
+    if parent is not None and parent.is_partial and not is_alone:
         before: Question | None = runtime.asked_with(parent)
         beginning = _answer_so_far(parent.answer_text, last)
         text = _CONTINUE.format(tail=beginning[-_TAIL_CHARS:]) if beginning.strip() else _CONTINUE_EMPTY
@@ -165,6 +171,11 @@ def continue_answer(line: Line, cell: Cell) -> tuple[Line, Question]:
         text = _CONTINUE_ALONE.format(question=last.prompt, text=beginning)
         line = line.with_options(no_history=True)
     else:
+        if is_alone and parent is not None and parent.is_partial:
+            raise ConfigurationError(
+                "The answer that was cut belongs to a conversation, and without it there is nothing to continue. Leave out --no-history. "
+                "Nothing was sent."
+            )
         head = runtime.conversations.parent_turn(runtime.conversations.place(thread=line.options.thread))
         raise ConfigurationError(
             _describe_nothing(last, is_last_turn_cut=head is not None and head.is_partial)
@@ -367,13 +378,22 @@ def _executor(toolbox: Toolbox, cell: Cell, *, is_asked: bool) -> ToolExecutor:
 
 
 def _asked_as(before: Question, question: Question, options: Options, cell: Cell) -> Question:
-    """Return a question with the settings, tools, schema, format and fields of an earlier one, unless its own options set them."""
+    """Return a question with the settings, tools, schema, format and fields of an earlier one, unless its own options set them.
+
+    Raises:
+        ConfigurationError: It has tools, and is to be answered in the background.
+    """
     kept = before.settings
     if options.model is not None:  # another model may not support the same effort and thinking
         kept = {name: kept.get(name) for name in ("system", "replay")}
     given = {name: value for name, value in question.settings.items() if value is not None}
     tools = question.tools
     if tools is None and before.tools is not None:
+        if options.background:
+            raise ConfigurationError(
+                "The answer that was cut has tools, which run where an answer is waited for, and --bg does not wait. Leave out --bg. "
+                "Nothing was sent."
+            )
         is_asked = before.tools.is_asked if options.approve is None else options.approve != "never"
         tools = _executor(before.tools.toolbox, cell, is_asked=is_asked)
     return dataclasses.replace(

@@ -229,7 +229,7 @@ def test_subcommands_that_are_about_one_answer_are_refused(kernel, sim, subcomma
 
     run = kernel.run(f"%claude --compare sonnet,opus {subcommand}")
 
-    assert "--compare" in run.error["evalue"]
+    assert "--compare" in run.stderr
     assert asked(sim) == []
 
 

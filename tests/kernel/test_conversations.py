@@ -292,13 +292,25 @@ def test_the_rest_of_an_answer_has_its_tools_and_its_schema(notebook, sim):
 
     notebook(a="%%claude --tools gauge --approve never\nRead it.")
     kernel.run("del gauge")
+    sent = len(sim.requests)
+    for option, why in (
+        ("--bg", "Leave out --bg"),
+        ("--no-history", "Leave out --no-history"),
+        ("--new", "--new starts"),
+    ):
+        refused = notebook(b=f"%claude {option} continue")
+        assert why in refused.stderr + str(refused.contents("error"))
+    assert len(sim.requests) == sent
+
     run = notebook(b="%claude continue")
 
     assert run.status == "ok"
     assert [tool["name"] for tool in sim.requests[-1].body["tools"]] == ["gauge"]
     assert accepted(sim)
 
-    notebook(c='%%claude --no-history --schema "city str"\nWhich?', d="%claude -o found continue")
+    notebook(
+        c='%%claude --no-history --schema "city str"\nWhich?', d="%claude --no-history -o found continue"
+    )
 
     assert "format" not in sim.requests[-1].body.get("output_config", {})
     assert kernel.value("found['city'] if isinstance(found, dict) else found.city") == repr("Paris")

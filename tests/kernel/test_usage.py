@@ -184,6 +184,21 @@ def test_a_dry_run_sends_nothing_but_the_count(kernel: Any, sim: Simulator) -> N
     assert len(sim.requests[-1].body["messages"]) == 1
 
 
+def test_a_dry_run_with_controls_shows_the_request_of_their_first_state(kernel: Any, sim: Simulator) -> None:
+    """A list of choices is sent as the first one. What has no controls is refused, as without a dry run."""
+    sim.clear()
+    kernel.run("place, nothing = ['Oslo', 'Brest'], object()")
+
+    text = plain(kernel.run("%%claude --interact place --dry-run\nName a harbour of {{ place }}."))
+
+    assert '"content": "Name a harbour of Oslo."' in text
+    for name, prompt in (("nowhere", "{{ nowhere }}"), ("place", "none"), ("nothing", "{{ nothing }}")):
+        run = kernel.run(f"%%claude --interact {name} --dry-run\n{prompt}")
+        assert run.status == "error"
+        assert name in run.error["evalue"]
+    assert paths(sim) == ["/v1/messages/count_tokens"]
+
+
 def test_a_stopped_answer_has_one_estimate_everywhere(kernel: Any, sim: Simulator) -> None:
     """Footer, jobs, usage, budget and reply show the same estimated cost, marked as an estimate."""
     sim.script(hold(Gate(), after_deltas=200, text="tide " * 3000))

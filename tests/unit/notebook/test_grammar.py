@@ -234,6 +234,61 @@ def test_a_cell_that_consists_of_a_subcommand_is_not_sent():
     assert read_cell("-- fix", "", HERE).prompt == "fix"
 
 
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("--max-cost 2 fix", "--max-cost goes with --map"),
+        ("--map df fix", "--map asks about each row with a prompt, and fix is a subcommand"),
+        (
+            "--map df --bg explain df",
+            "--map asks about each row with a prompt, and explain df is a subcommand",
+        ),
+        ("--map df --dry-run continue", "and continue is a subcommand"),
+        ("--interact df explain df", "explain df has none"),
+        ("--interact df --dry-run fix", "fix has none"),
+        ("--interact df {{ df }};", "a ; at the end of the prompt hides them"),
+        ("--compare sonnet,opus continue", "`continue` continues a single answer"),
+        ("--compare sonnet,opus --dry-run fix", "`fix` puts the code of one into a new cell"),
+        ("--bg fix", "Leave out --bg"),
+        ("--bg --dry-run fix # now", "Leave out --bg"),
+        ("--new continue", "--new starts a conversation, and `continue` goes on"),
+        ("--approve never hi", "--approve goes with --tools"),
+        ("--approve ask fix", "--approve goes with --tools"),
+        ("--map df --approve never {{ item }}", "--approve goes with --tools"),
+        ("--approve never -- hi", "--approve goes with --tools"),
+        ("--approve never ask hi", "--approve goes with --tools"),
+    ],
+)
+def test_an_option_that_its_prompt_or_subcommand_would_ignore_is_refused(line, why):
+    """The error gives the reason."""
+    with pytest.raises(UsageError, match=r"Nothing was sent\.$") as caught:
+        read_line(line, HERE)
+
+    assert why in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["--approve never", "--max-cost 2", "--interact n --approve ask"])
+def test_an_option_that_a_cell_would_ignore_is_refused(line):
+    with pytest.raises(UsageError, match=r" goes with --.*Nothing was sent\.$"):
+        read_cell(line, "{{ n }}", HERE)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--approve never continue",
+        "--tools f --approve never fix",
+        "--map df -- fix",
+        "--map df ask fix",
+        "--new fix",
+        "--bg continue",
+    ],
+)
+def test_an_option_that_has_an_effect_is_accepted(line):
+    """`continue` calls the tools of the answer that it continues."""
+    assert read_line(line, HERE).options != Options()
+
+
 @given(st.text(alphabet="-=moutasfixdehlp '\"\\<> \t", max_size=30))
 def test_any_line_is_parsed_or_refused_in_one_line(line):
     """No other error is raised, and each refusal says that nothing was sent."""

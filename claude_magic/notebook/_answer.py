@@ -6,6 +6,8 @@ instead, so the coroutine never suspends, and `run_blocking` runs it in one step
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import contextvars
 import dataclasses
 import threading
@@ -30,14 +32,17 @@ from ..display import (
 from ..render import HIDDEN_IN_CELL
 from ..runtime import Phase, Question, Reply, ReplySnapshot
 from ..schema import SchemaMismatchError, escape_hidden, extract_code
-from ..tools import interrupts_deferred
+from ..tools import interrupts_deferred, interrupts_raised, loop_kept_awake
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from ..display import ApprovalButtons, Content, Followed
     from ._cell import Cell
     from ._line import Line
 
 _Started = TypeVar("_Started", bound="Followed")
+_Result = TypeVar("_Result")
 
 
 async def answer(line: Line, question: Question, cell: Cell) -> Reply:
@@ -102,6 +107,30 @@ async def wait(started: Followed, surface: Surface, cell: Cell) -> bool:
     except KeyboardInterrupt:
         return True
     return False
+
+
+async def result_of(future: Future[_Result], cell: Cell, *, timeout: float) -> _Result:
+    """Wait for a call on the bridge, and return its result. In a blocking cell, this blocks.
+
+    Raises:
+        TimeoutError: There is no result within `timeout` seconds.
+        concurrent.futures.CancelledError: The call was cancelled, also because of the timeout.
+        KeyboardInterrupt: The cell was interrupted.
+    """
+    if not cell.is_awaited:
+        with interrupts_raised():
+            return future.result(timeout)
+
+    async def done() -> None:
+        with loop_kept_awake(asyncio.get_running_loop()), contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                # The errors of the call are raised below.
+                await asyncio.gather(asyncio.wrap_future(future), return_exceptions=True)
+        await let_interrupts_arrive()
+
+    if await was_interrupted(done()):
+        raise KeyboardInterrupt
+    return future.result(0)
 
 
 def start(line: Line, question: Question, cell: Cell) -> Reply:

@@ -31,7 +31,6 @@ from ._answer import bind, follow_to_end, surface_in
 from ._money_commands import list_models
 
 if TYPE_CHECKING:
-    from ..runtime import Runtime
     from ._cell import Cell
     from ._line import Line
 
@@ -48,8 +47,9 @@ async def compare(line: Line, question: Question, cell: Cell) -> Comparison:
         ComparisonError: Some requests failed, or their answers do not match the schema; all answers stay.
         ConfigurationError: The models cannot be compared. Nothing was sent.
     """
+    questions = await question_per_model(line, question, cell)
     comparison, is_interrupted = await follow_to_end(
-        lambda: _start(line, question, cell), lambda comparison: _surface(comparison, line, cell), cell
+        lambda: _start(line, questions, cell), lambda comparison: _surface(comparison, line, cell), cell
     )
     error = _error_of(comparison, is_interrupted=is_interrupted)
     if error is not None:
@@ -58,7 +58,7 @@ async def compare(line: Line, question: Question, cell: Cell) -> Comparison:
     return comparison
 
 
-def question_per_model(line: Line, question: Question, cell: Cell) -> list[Question]:
+async def question_per_model(line: Line, question: Question, cell: Cell) -> list[Question]:
     """Return the question for each compared model; only the question itself without `--compare`.
 
     Raises:
@@ -67,18 +67,18 @@ def question_per_model(line: Line, question: Question, cell: Cell) -> list[Quest
     names = line.options.compare
     if not names:
         return [question]
-    check_models(names, cell.runtime)
+    await check_models(names, cell)
     return [dataclasses.replace(question, settings={**question.settings, "model": name}) for name in names]
 
 
-def _start(line: Line, question: Question, cell: Cell) -> Comparison:
-    """Send the question to all models, and bind the comparison to the variable that `-o` names.
+def _start(line: Line, asked: Sequence[Question], cell: Cell) -> Comparison:
+    """Send each model its question, and bind the comparison to the variable that `-o` names.
 
     Raises:
         ConfigurationError: One of the models cannot be asked. Nothing was sent.
     """
     runtime = cell.runtime
-    questions = {str(each.settings["model"]): each for each in question_per_model(line, question, cell)}
+    questions = {str(each.settings["model"]): each for each in asked}
     for each in questions.values():
         runtime.plan(each)
     # The cell's previous outputs, where an earlier job of this cell draws, have been removed.
@@ -92,7 +92,9 @@ def _start(line: Line, question: Question, cell: Cell) -> Comparison:
         bundle = render_comparison(snapshot.columns, remote_images=cell.settings.remote_images)
         return bundle.data, bundle.metadata
 
-    comparison = Comparison(question.prompt, replies, variable=line.options.out or "_", present=present)
+    comparison = Comparison(
+        questions[first].prompt, replies, variable=line.options.out or "_", present=present
+    )
     bind(comparison, line, cell)
     return comparison
 
@@ -137,7 +139,7 @@ def _surface(comparison: Comparison, line: Line, cell: Cell) -> Surface:
     return surface_in(content, comparison, line, cell, in_widgets=True)
 
 
-def check_models(names: Sequence[str], runtime: Runtime) -> None:
+async def check_models(names: Sequence[str], cell: Cell) -> None:
     """Check the names of models: the built-in table first, then the server's list.
 
     Raises:
@@ -146,7 +148,7 @@ def check_models(names: Sequence[str], runtime: Runtime) -> None:
     _check_different(names)
     unknown = [name for name in names if name not in SHORT_NAMES and facts_of(name) is None]
     # None if the server does not list its models.
-    models, _problem = list_models(runtime, timeout=_LISTING_TIMEOUT) if unknown else (None, "")
+    models, _problem = await list_models(cell, timeout=_LISTING_TIMEOUT) if unknown else (None, "")
     offered = [model.id for model in models or ()]
     for name in unknown:
         if offered and not {name, undated(name)} & {

@@ -23,7 +23,7 @@ from ..runtime import (
     table_id,
     worst_case,
 )
-from ..tools import interrupts_raised
+from ._answer import result_of
 from ._compare import question_per_model
 
 if TYPE_CHECKING:
@@ -61,19 +61,19 @@ class DryRun:
     notes: Sequence[str] = ()
 
 
-def show_dry_run(line: Line, question: Question, cell: Cell) -> None:
+async def show_dry_run(line: Line, question: Question, cell: Cell) -> None:
     """Show the request instead of an answer; with `--compare`, one request per model.
 
     Raises:
         ConfigurationError: The request could not be sent.
     """
-    for each in question_per_model(line, question, cell):
-        _show(cell.runtime.plan(each), cell)
+    for each in await question_per_model(line, question, cell):
+        await _show(cell.runtime.plan(each), cell)
 
 
-def _show(plan: TurnPlan, cell: Cell) -> None:
+async def _show(plan: TurnPlan, cell: Cell) -> None:
     runtime = cell.runtime
-    counted_tokens = _count(runtime, plan)
+    counted_tokens = await _count(cell, plan)
     values = runtime.settings().values
     worst = worst_case(plan.request, counted_tokens, attempts=values.max_retries + 1)
     bundle = render_dry_run(
@@ -162,15 +162,14 @@ def _name_notes(name: str) -> Iterator[str]:
         yield f"{name} is looked up in the server's list when it is sent; here, in the built-in list of {MODELS_AS_OF}."
 
 
-def _count(runtime: Runtime, plan: TurnPlan) -> int | None:
+async def _count(cell: Cell, plan: TurnPlan) -> int | None:
     """Return the input tokens as counted by the server; None if it cannot count them, for example without a key."""
     try:
-        future = runtime.submit(lambda client: count_input(client, plan.request), plan.question.settings)
+        future = cell.runtime.submit(lambda client: count_input(client, plan.request), plan.question.settings)
     except ClaudeError:
         return None
     try:
-        with interrupts_raised():
-            return future.result(timeout=_COUNTING_TIMEOUT)
+        return await result_of(future, cell, timeout=_COUNTING_TIMEOUT)
     except (TimeoutError, concurrent.futures.CancelledError):
         return None
     finally:

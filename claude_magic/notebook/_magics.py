@@ -191,7 +191,7 @@ async def _ask(line: Line, cell: Cell) -> Any:
             if options.dry_run:
                 from ._dry_run import show_dry_run
 
-                show_dry_run(line, question, cell)
+                await show_dry_run(line, question, cell)
                 return None
             if options.compare:
                 from ._compare import compare

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.display import display
 
 from ..client import ClaudeError, ConfigurationError, ModelInfo
+from ..display import run_blocking
 from ..render import Bundle, Row, render_limits, render_rows
 from ..runtime import (
     MODELS,
@@ -27,10 +28,10 @@ from ..runtime import (
     table_id,
     undated,
 )
+from ._answer import result_of
 from ._options import amount
 
 if TYPE_CHECKING:
-    from ..runtime import Runtime
     from ._cell import Cell
 
 
@@ -86,28 +87,27 @@ def _why_no_gauge(cell: Cell) -> str:
 
 def models(cell: Cell, _arguments: Mapping[str, str]) -> None:
     """Show the models that the server lists."""
-    runtime = cell.runtime
-    offered, problem = list_models(runtime, timeout=_LISTING_TIMEOUT)
+    offered, problem = run_blocking(list_models(cell, timeout=_LISTING_TIMEOUT))
     cell.front_end.show(render_models(offered, default=cell.settings.model, problem=problem))
 
 
-def list_models(runtime: Runtime, *, timeout: float) -> tuple[list[ModelInfo] | None, str]:
+async def list_models(cell: Cell, *, timeout: float) -> tuple[list[ModelInfo] | None, str]:
     """Return the models that the server lists and "", or None and the reason as a sentence.
 
     Args:
-        runtime: The kernel's runtime.
+        cell: The cell, which the wait blocks only if it is not awaited.
         timeout: Seconds to wait for the list.
     """
     try:
-        future = runtime.list_models()
+        future = cell.runtime.list_models()
     except ConfigurationError as error:
         return None, error.message
     try:
-        return future.result(timeout=timeout), ""
+        return await result_of(future, cell, timeout=timeout), ""
     except (TimeoutError, concurrent.futures.CancelledError):
         return None, f"The server did not list its models within {timeout:g} s."
     except ClaudeError as error:
-        reason = f"{type(error).__name__}: {runtime.redact(error.message)}"
+        reason = f"{type(error).__name__}: {cell.runtime.redact(error.message)}"
         return None, f"The server did not list its models ({reason})."
     finally:
         future.cancel()

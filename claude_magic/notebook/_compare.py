@@ -235,8 +235,9 @@ class Comparison(ShownOnce, Mapping[str, Reply]):
 
     def __getitem__(self, key: str | int) -> Reply:
         if isinstance(key, int):
-            return self.replies[key]
-        found = self._by_name.get(key)
+            found = self.replies[key] if -len(self) <= key < len(self) else None
+        else:
+            found = self._by_name.get(key)
         if found is None:
             models = (reply for reply in self.replies if key in (reply.model, undated(reply.model)))
             found = next(models, None)

@@ -74,8 +74,22 @@ def test_an_unknown_model_is_a_key_error_that_lists_the_models(comparison):
     """The error names the models that were asked."""
     with pytest.raises(KeyError, match="haiku: there are the answers of sonnet, opus"):
         comparison["haiku"]
-    with pytest.raises(IndexError):
-        comparison[2]
+
+
+@pytest.mark.parametrize("key", ["haiku", "", 2, 7, -3, None, 1.5, ("sonnet",)])
+def test_what_names_no_answer_is_missing_as_in_a_dict(comparison, key):
+    """Also a position beyond the last answer."""
+    with pytest.raises(KeyError, match=r"there are the answers of sonnet, opus"):
+        comparison[key]
+    assert comparison.get(key) is None
+    assert comparison.get(key, "none") == "none"
+    assert key not in comparison
+
+
+@pytest.mark.parametrize("key", [0, -2, "sonnet"])
+def test_what_names_an_answer_is_in_the_comparison(comparison, replies, key):
+    assert key in comparison
+    assert comparison.get(key) is replies["sonnet"]
 
 
 def test_a_comparison_ends_when_all_replies_have_ended(comparison, replies):

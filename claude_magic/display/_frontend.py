@@ -72,13 +72,12 @@ class FrontEnd:
         from IPython.core.displaypub import CapturingDisplayPublisher
 
         kernel = getattr(shell, "kernel", None)
-        parent = getattr(shell, "parent_header", None) or {}
         self._shell = shell
         self.publisher = getattr(shell, "display_pub", None)
         self.has_kernel = hasattr(shell, "kernel")
         self.is_captured = isinstance(self.publisher, CapturingDisplayPublisher)
         self.is_attended = kernel is not None and bool(getattr(kernel, "_allow_stdin", False))
-        self.cell_id = str((parent.get("metadata") or {}).get("cellId") or "")
+        self.cell_id = cell_id_of(shell)
         self.has_widgets = self.is_attended and bool(self.cell_id)
         self.runs_clicks = self.has_widgets and _kernel_version() >= _FIRST_WITH_CLICKS
         wants_none = str(getattr(shell, "colors", "")).lower() == "nocolor"
@@ -131,6 +130,12 @@ class FrontEnd:
             await asyncio.sleep(_BUSY_INTERVAL)
             # Without a parent message, as at kernel start, so that the cell's state and timing do not change.
             kernel.session.send(kernel.iopub_socket, "status", {"execution_state": "busy"})
+
+
+def cell_id_of(shell: Any) -> str:
+    """Return the front end's id of the running cell; "" if it sends none."""
+    parent = getattr(shell, "parent_header", None) or {}
+    return str((parent.get("metadata") or {}).get("cellId") or "")
 
 
 def answer_mark(cell: str) -> str:

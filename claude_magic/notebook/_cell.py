@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from ._history import Errors, is_below, runtime_if_used
+from ._notebook_file import is_below
+from ._shell import Errors, runtime_if_used
 
 if TYPE_CHECKING:
     from ..display import AnswerActions, ApprovalButtons, FrontEnd
@@ -329,9 +330,9 @@ class CellKeys:
 
     def peek(self) -> str | None:
         """Return the key of the next question, without assigning it."""
-        from ..display import FrontEnd
+        from ..display import cell_id_of
 
-        cell, count = FrontEnd(self._shell).cell_id, self._next_count()
+        cell, count = cell_id_of(self._shell), self._next_count()
         return f"{cell}#{count}" if cell and count else cell or None
 
     def _next_count(self) -> int:

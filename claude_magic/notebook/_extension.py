@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from IPython.core.getipython import get_ipython
 
 from ._cell import Scope
-from ._history import ShellWatch
 from ._magics import ClaudeMagics
+from ._shell import ShellWatch
 from ._transform import CellTransformer
 
 MAGIC = "claude"

@@ -16,9 +16,9 @@ from traitlets.config import Configurable
 
 from ._cell import Cell, Session
 from ._commands import FULL_HELP, find_command, show_short_help
-from ._history import Errors
 from ._line import Line, read_cell, read_line
 from ._options import EFFORT_LEVELS, REPLAY_MODES, THINKING_MODES, Options
+from ._shell import Errors
 
 
 def _setting(kind: Any, help: str, **options: Any) -> Any:

@@ -31,9 +31,10 @@ from ..display import keeps_displays
 from ..runtime import QUESTION_FIELDS, Phase, Question, Reply, Where
 from ..schema import make_output_schema
 from ..tools import LoopExecutor, Toolbox, ToolExecutor, TypedApproval, WaitingExecutor
-from ._history import answers_above, cells_of
 from ._line import Line
+from ._notebook_file import answers_above
 from ._options import Options
+from ._shell import cells_of
 
 if TYPE_CHECKING:
     from ._cell import Cell

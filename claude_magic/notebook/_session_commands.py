@@ -38,8 +38,8 @@ from ..render import (
 from ..runtime import Job, Phase, ReplySnapshot, RuntimeStatus, format_usd
 from ..tools import interruptible_read
 from ._commands import THIS_NOTEBOOK
-from ._history import notebook_path
 from ._line import prompt_of
+from ._notebook_file import notebook_path
 
 if TYPE_CHECKING:
     from ._cell import Cell

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from claude_magic.notebook._history import answers_above, is_below, notebook_path
+from claude_magic.notebook._notebook_file import answers_above, is_below, notebook_path
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_a_large_file_is_not_read_for_a_question(tmp_path, monkeypatch):
     """The question would wait for it."""
     path = write(tmp_path / "talk.ipynb", "a")
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
-    monkeypatch.setattr("claude_magic.notebook._history._MOST_BYTES", 1)
+    monkeypatch.setattr("claude_magic.notebook._notebook_file._MOST_BYTES", 1)
     monkeypatch.setattr("claude_magic.conversation.read_notebook", lambda _path: pytest.fail("it was read"))
 
     assert answers_above(shell("b"), "main") == 0

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from claude_magic.notebook import _history
+from claude_magic.notebook import _shell
 from claude_magic.notebook._cell import Session
 from claude_magic.notebook._compare import Comparison
 from claude_magic.runtime import ShownOnce
@@ -27,7 +27,7 @@ class FakeReply:
 def runtime(monkeypatch):
     fake = SimpleNamespace(replies=[])
     fake.in_flight = lambda: tuple(fake.replies)
-    monkeypatch.setattr(_history, "runtime_if_used", lambda: fake)
+    monkeypatch.setattr(_shell, "runtime_if_used", lambda: fake)
     return fake
 
 
@@ -42,7 +42,7 @@ def cell(session):
     """The callbacks that a shell would call around a cell."""
     callbacks = {}
     events = SimpleNamespace(register=callbacks.__setitem__)
-    _history.ShellWatch(SimpleNamespace(events=events), session.errors, session.on_screen).start()
+    _shell.ShellWatch(SimpleNamespace(events=events), session.errors, session.on_screen).start()
     return SimpleNamespace(
         start=lambda: callbacks["pre_run_cell"](None),
         end=lambda **errors: callbacks["post_run_cell"](SimpleNamespace(**errors)),

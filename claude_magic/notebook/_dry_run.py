@@ -18,7 +18,6 @@ from ..runtime import (
     WorstCase,
     cost_of,
     count_input,
-    format_price,
     format_usd,
     table_id,
     worst_case,
@@ -141,8 +140,7 @@ def _describe_budget(runtime: Runtime, worst: WorstCase | None) -> str:
     if ledger.budget is None:
         return ""
     account = ledger.account(is_simulated=runtime.is_demo)
-    left = max(0.0, ledger.budget - account.committed)
-    amounts = f"{format_price(left, is_estimate=account.is_estimate)} of {format_usd(ledger.budget)} are left"
+    amounts = f"{account.left_text(ledger.budget)} of {format_usd(ledger.budget)} are left"
     if worst is None:
         return f"{amounts}; it would be refused, because its price is not known"
     has_room = ledger.has_room_for(worst, is_simulated=runtime.is_demo)

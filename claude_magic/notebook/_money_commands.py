@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
@@ -161,31 +160,24 @@ def render_budget(ledger: Ledger, *, is_shared: bool) -> Bundle:
 
 
 def _budget_rows(budget: float, account: Account, *, is_shared: bool) -> Iterator[Row]:
-    left = budget - account.committed
     yield (
         "budget",
         format_usd(budget),
         "of all that share the limiter" if is_shared else "for the life of this kernel",
     )
-    yield "spent", format_price(account.spent, is_estimate=account.is_estimate), ""
+    yield "spent", account.spent_text, ""
     yield "reserved", format_usd(account.reserved), "at most, for requests in flight"
     yield "unconfirmed", format_usd(account.unconfirmed), "at most, for attempts that broke off"
-    yield (
-        "left",
-        format_price(max(0.0, left), is_estimate=account.is_estimate),
-        "the budget is exceeded" if left < 0 else "",
-    )
+    yield "left", account.left_text(budget), "the budget is exceeded" if account.exceeds(budget) else ""
 
 
 def _left(budget: float, account: Account) -> str:
-    used = [f"{format_price(account.spent, is_estimate=account.is_estimate)} spent"]
+    used = [f"{account.spent_text} spent"]
     if account.unconfirmed:
         used.append(f"up to {format_usd(account.unconfirmed)} unconfirmed")
     if account.reserved:
         used.append(f"up to {format_usd(account.reserved)} reserved")
-    left = budget - account.committed
-    remaining = format_price(max(0.0, left), is_estimate=account.is_estimate)
-    return f"{remaining} left{' (exceeded)' if left < 0 else ''}, {', '.join(used)}"
+    return f"{account.left_text(budget)} left{' (exceeded)' if account.exceeds(budget) else ''}, {', '.join(used)}"
 
 
 _SIMULATED_PRICES = "The simulator's answers cost nothing; their price is what Claude would have cost."
@@ -245,25 +237,6 @@ _MODEL_NUMBERS = (2, 3)
 _THINKING_TYPES = ("adaptive", "between_tools", "enabled", "disabled")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedModel:
-    """A model in the table of `%claude models`.
-
-    Attributes:
-        id: Its id.
-        context_window: Maximum input tokens; None if unknown.
-        max_output_tokens: Maximum output tokens; None if unknown.
-        thinking: The types of thinking that it supports.
-        note: Its retirement date or lifecycle state, as text; "" if there is none.
-    """
-
-    id: str
-    context_window: int | None = None
-    max_output_tokens: int | None = None
-    thinking: tuple[str, ...] = ()
-    note: str = ""
-
-
 def render_models(offered: Sequence[ModelInfo] | None, *, default: str, problem: str = "") -> Bundle:
     """Render the available models as a table.
 
@@ -272,7 +245,7 @@ def render_models(offered: Sequence[ModelInfo] | None, *, default: str, problem:
         default: The model of the settings, as a full or short name.
         problem: Why the server did not list its models, as a sentence.
     """
-    models = [_of_server(model) for model in offered] if offered else list(_of_table())
+    models = offered or list(_of_table())
     short_names = {(newest_of(name, offered or ()) or table_id(name) or ""): name for name in SHORT_NAMES}
     rows = [_model_row(model, short_names.get(model.id, ""), default) for model in models]
     notes = []
@@ -286,30 +259,22 @@ def render_models(offered: Sequence[ModelInfo] | None, *, default: str, problem:
     return render_rows([("", rows)], columns=_MODEL_COLUMNS, numbers=_MODEL_NUMBERS, notes=notes)
 
 
-def _of_server(model: ModelInfo) -> ListedModel:
-    return ListedModel(
-        id=model.id,
-        context_window=model.max_input_tokens,
-        max_output_tokens=model.max_tokens,
-        thinking=_thinking_types(model.capabilities),
-        note=_lifecycle_note(model),
-    )
-
-
-def _of_table() -> Iterable[ListedModel]:
+def _of_table() -> Iterator[ModelInfo]:
+    """Yield the models of the built-in table as a server would describe them."""
     for name, facts in MODELS.items():
-        yield ListedModel(
+        types = {kind: {"supported": True} for kind in facts.thinking}
+        yield ModelInfo(
             id=name,
-            context_window=facts.context_window,
-            max_output_tokens=facts.max_output_tokens,
-            thinking=tuple(kind for kind in _THINKING_TYPES if kind in facts.thinking),
-            note=f"retires {facts.retires}" if facts.retires else "",
+            max_input_tokens=facts.context_window,
+            max_tokens=facts.max_output_tokens,
+            retires_at=facts.retires,
+            capabilities={"thinking": {"types": types}},
         )
 
 
-def _thinking_types(capabilities: Mapping[str, Any] | None) -> tuple[str, ...]:
+def _thinking_types(capabilities: Mapping[str, Any] | None) -> str:
     types = _inner(_inner(capabilities, "thinking"), "types")
-    return tuple(kind for kind in _THINKING_TYPES if _inner(types, kind).get("supported") is True)
+    return ", ".join(kind for kind in _THINKING_TYPES if _inner(types, kind).get("supported") is True)
 
 
 def _inner(value: Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
@@ -323,16 +288,16 @@ def _lifecycle_note(model: ModelInfo) -> str:
     return model.lifecycle if model.lifecycle not in (None, "active") else ""
 
 
-def _model_row(model: ListedModel, short_name: str, default: str) -> Row:
+def _model_row(model: ModelInfo, short_name: str, default: str) -> Row:
     is_default = _is_default(model.id, default, short_name)
     return (
         model.id,
         " · ".join(mark for mark in (short_name, "default" if is_default else "") if mark),
-        _size(model.context_window),
-        _size(model.max_output_tokens),
+        _size(model.max_input_tokens),
+        _size(model.max_tokens),
         _price(model.id),
-        ", ".join(model.thinking),
-        model.note,
+        _thinking_types(model.capabilities),
+        _lifecycle_note(model),
     )
 
 

@@ -226,6 +226,19 @@ class Account:
         """The sum of the three amounts."""
         return self.spent + self.unconfirmed + self.reserved
 
+    @property
+    def spent_text(self) -> str:
+        """What is spent, formatted."""
+        return format_price(self.spent, is_estimate=self.is_estimate)
+
+    def exceeds(self, budget: float) -> bool:
+        """Return whether the amounts are more than the budget."""
+        return self.committed > budget
+
+    def left_text(self, budget: float) -> str:
+        """Return what is left of a budget, formatted."""
+        return format_price(max(0.0, budget - self.committed), is_estimate=self.is_estimate)
+
 
 async def count_input(client: ClaudeClient, request: MessageRequest) -> int | None:
     """Return the server's token count of a request's input; None if it fails or takes too long."""
@@ -263,8 +276,7 @@ def check_budget(worst: WorstCase, account: Account, budget: float, what: str) -
     needed = account.committed + worst.total
     if fits(worst, account, budget):
         return
-    spent = format_price(account.spent, is_estimate=account.is_estimate)
-    amounts = [f"{spent} of {format_usd(budget)} are spent"]
+    amounts = [f"{account.spent_text} of {format_usd(budget)} are spent"]
     if account.unconfirmed:
         amounts.append(f"up to {format_usd(account.unconfirmed)} may be billed for attempts that broke off")
     if account.reserved:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .client import BucketState, ClaudeClient, MessageBatch
     from .display import FrontEnd
     from .panels import PromptPanel
-    from .render import Methods
+    from .render import Bundle, Methods
     from .runtime import Reply, ReplySnapshot, Runtime
     from .schema import OutputSchema
     from .tools import LoopExecutor, Toolbox, ToolExecutor, WaitingExecutor
@@ -764,11 +764,10 @@ def _front_end() -> FrontEnd | None:
     return FrontEnd(shell)
 
 
-def _present(snapshot: ReplySnapshot) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def _present(snapshot: ReplySnapshot) -> Bundle:
     from .render import render_reply  # late: most programs never display a reply
 
-    bundle = render_reply(snapshot)
-    return bundle.data, bundle.metadata
+    return render_reply(snapshot)
 
 
 claude = Claude()

@@ -20,6 +20,7 @@ from ._shell import Errors, runtime_if_used
 
 if TYPE_CHECKING:
     from ..display import AnswerActions, ApprovalButtons, FrontEnd
+    from ..render import Bundle
     from ..runtime import ReplySnapshot, Runtime, Settings, ShownOnce
 
 
@@ -343,16 +344,18 @@ class CellKeys:
         return (parent.get("header") or {}).get("msg_id")
 
 
-def _present(
-    snapshot: ReplySnapshot, runtime: Runtime, shell: Any
-) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def loads_remote_images(runtime: Runtime) -> bool:
+    """Return the setting `remote_images`; False if a settings file has become invalid, which the next question reports."""
     from ..client import ConfigurationError
+
+    try:
+        return runtime.settings().values.remote_images
+    except ConfigurationError:
+        return False
+
+
+def _present(snapshot: ReplySnapshot, runtime: Runtime, shell: Any) -> Bundle:
     from ..context import last_reply_in
     from ..render import render_reply
 
-    try:
-        remote_images = runtime.settings().values.remote_images
-    except ConfigurationError:  # a settings file has become invalid: the next question reports it
-        remote_images = False
-    bundle = render_reply(snapshot, remote_images=remote_images, kept_in=last_reply_in(shell))
-    return bundle.data, bundle.metadata
+    return render_reply(snapshot, remote_images=loads_remote_images(runtime), kept_in=last_reply_in(shell))

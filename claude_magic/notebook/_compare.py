@@ -23,11 +23,13 @@ from ..runtime import (
     Reply,
     ShownOnce,
     facts_of,
+    get_runtime,
     nearest_model,
     table_id,
     undated,
 )
 from ._answer import bind, follow_to_end, surface_in
+from ._cell import loads_remote_images
 from ._money_commands import list_models
 
 if TYPE_CHECKING:
@@ -87,14 +89,7 @@ def _start(line: Line, asked: Sequence[Question], cell: Cell) -> Comparison:
     # Start the first model last: until then the conversation does not move, so all models are asked at the same point.
     replies = {name: runtime.start(_on_own_branch(questions[name])) for name in others}
     replies = {first: runtime.start(questions[first]), **replies}
-
-    def present(snapshot: ComparisonSnapshot) -> tuple[dict[str, str], dict[str, Any]]:
-        bundle = render_comparison(snapshot.columns, remote_images=cell.settings.remote_images)
-        return bundle.data, bundle.metadata
-
-    comparison = Comparison(
-        questions[first].prompt, replies, variable=line.options.out or "_", present=present
-    )
+    comparison = Comparison(questions[first].prompt, replies, variable=line.options.out or "_")
     bind(comparison, line, cell)
     return comparison
 
@@ -179,9 +174,6 @@ def _hint(name: str, offered: Sequence[str]) -> str:
     return f" It has {listed}{others}. Short names are {', '.join(SHORT_NAMES)}; `%claude models` lists all."
 
 
-PresentComparison = Callable[["ComparisonSnapshot"], tuple[Mapping[str, Any], Mapping[str, Any]]]
-
-
 class ComparisonError(ClaudeError):
     """Some of the compared answers failed, or do not match their schema. The others are complete."""
 
@@ -214,22 +206,18 @@ class Comparison(ShownOnce, Mapping[str, Reply]):
         replies: The replies, in the order in which the models were named.
     """
 
-    def __init__(
-        self, prompt: str, replies: Mapping[str, Reply], *, variable: str, present: PresentComparison
-    ) -> None:
+    def __init__(self, prompt: str, replies: Mapping[str, Reply], *, variable: str) -> None:
         """Combine the replies.
 
         Args:
             prompt: The prompt.
             replies: The replies by the model names, as given.
             variable: Name of the variable to which the comparison is bound.
-            present: Renders a snapshot as a mimebundle.
         """
         self.prompt = prompt
         self.replies = tuple(replies.values())
         self._by_name = dict(replies)
         self._variable = variable
-        self._present = present
 
     # Mapping of replies
 
@@ -306,13 +294,7 @@ class Comparison(ShownOnce, Mapping[str, Reply]):
     # Pickling and copying
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: value for name, value in self.__dict__.items() if name not in ("_present", "is_on_screen")
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._present = _present_stored
+        return {name: value for name, value in self.__dict__.items() if name != "is_on_screen"}
 
     # Display
 
@@ -324,12 +306,7 @@ class Comparison(ShownOnce, Mapping[str, Reply]):
         return f"<Comparison {', '.join(states)}>"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:
-        return self._present(self.snapshot())
-
-
-def _present_stored(snapshot: ComparisonSnapshot) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    bundle = render_comparison(snapshot.columns)
-    return bundle.data, bundle.metadata
+        return render_comparison(self.snapshot().columns, remote_images=loads_remote_images(get_runtime()))
 
 
 def _phase_of(phases: Iterable[Phase]) -> Phase:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..client import Usage, counted
 from ..context import redact
@@ -232,9 +232,8 @@ def _describe_output(usage: Usage) -> str:
     return f"{'≈ ' if usage.is_estimate else ''}{usage.output_tokens:,}"
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """A mimebundle: `data` by MIME type, and its metadata."""
+class Bundle(NamedTuple):
+    """A mimebundle: `data` by MIME type, and its metadata; as a tuple, as IPython takes it."""
 
     data: dict[str, str]
     metadata: dict[str, Any]

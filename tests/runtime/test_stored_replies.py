@@ -240,7 +240,7 @@ def test_what_hangs_together_with_replies_can_be_stored_too(
     ):
         assert carry(value) == value
     assert carry(runtime.jobs.find(answer)).reply.text == answer.text
-    answers = Comparison("Hello", {"sonnet": answer}, variable="_", present=lambda _answers: ({}, {}))
+    answers = Comparison("Hello", {"sonnet": answer}, variable="_")
     assert carry(answers)["sonnet"].text == answer.text
     assert answer.text in carry(answers)._repr_mimebundle_()[0]["text/plain"]
     assert carry(runtime.conversations).forest() == runtime.conversations.forest()

@@ -1,10 +1,13 @@
 """`Comparison`: access to the answers, and their common state."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 from IPython.core.error import UsageError
 
+from claude_magic.client import ConfigurationError
+from claude_magic.notebook import _compare
 from claude_magic.notebook._compare import Comparison, ComparisonSnapshot
 from claude_magic.notebook._line import parse_option_line
 from claude_magic.render import Column
@@ -57,7 +60,7 @@ def replies():
 
 @pytest.fixture
 def comparison(replies):
-    return Comparison("?", replies, variable="out", present=lambda snapshot: ({}, {}))
+    return Comparison("?", replies, variable="out")
 
 
 # The value
@@ -90,6 +93,19 @@ def test_what_names_no_answer_is_missing_as_in_a_dict(comparison, key):
 def test_what_names_an_answer_is_in_the_comparison(comparison, replies, key):
     assert key in comparison
     assert comparison.get(key) is replies["sonnet"]
+
+
+def test_an_invalid_settings_file_hides_no_answers(comparison, monkeypatch):
+    """Images of other hosts are not loaded then; the next question reports the file."""
+
+    def settings():
+        raise ConfigurationError("The file is not valid.")
+
+    monkeypatch.setattr(_compare, "get_runtime", lambda: SimpleNamespace(settings=settings))
+
+    data, _metadata = comparison._repr_mimebundle_()
+
+    assert "sonnet" in data["text/html"]
 
 
 def test_a_comparison_ends_when_all_replies_have_ended(comparison, replies):

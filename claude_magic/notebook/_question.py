@@ -379,22 +379,13 @@ def _executor(toolbox: Toolbox, cell: Cell, *, is_asked: bool) -> ToolExecutor:
 
 
 def _asked_as(before: Question, question: Question, options: Options, cell: Cell) -> Question:
-    """Return a question with the settings, tools, schema, format and fields of an earlier one, unless its own options set them.
-
-    Raises:
-        ConfigurationError: It has tools, and is to be answered in the background.
-    """
+    """Return a question with the settings, tools, schema, format and fields of an earlier one, unless its own options set them."""
     kept = before.settings
     if options.model is not None:  # another model may not support the same effort and thinking
         kept = {name: kept.get(name) for name in ("system", "replay")}
     given = {name: value for name, value in question.settings.items() if value is not None}
     tools = question.tools
     if tools is None and before.tools is not None:
-        if options.background:
-            raise ConfigurationError(
-                "The answer that was cut has tools, which run where an answer is waited for, and --bg does not wait. Leave out --bg. "
-                "Nothing was sent."
-            )
         is_asked = before.tools.is_asked if options.approve is None else options.approve != "never"
         tools = _executor(before.tools.toolbox, cell, is_asked=is_asked)
     return dataclasses.replace(

@@ -294,7 +294,6 @@ def test_the_rest_of_an_answer_has_its_tools_and_its_schema(notebook, sim):
     kernel.run("del gauge")
     sent = len(sim.requests)
     for option, why in (
-        ("--bg", "Leave out --bg"),
         ("--no-history", "Leave out --no-history"),
         ("--new", "--new starts"),
     ):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from IPython.display import display
 
 from ..client import ClaudeError, ConfigurationError, ModelInfo
-from ..display import run_blocking
 from ..render import Bundle, Row, render_limits, render_rows
 from ..runtime import (
     MODELS,
@@ -27,6 +26,7 @@ from ..runtime import (
     table_id,
     undated,
 )
+from ..tools import run_blocking
 from ._answer import result_of
 from ._options import amount
 

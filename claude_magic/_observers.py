@@ -63,9 +63,8 @@ class Observers:
             callback()
         except KeyboardInterrupt:
             raise
-        except (
-            BaseException
-        ):  # SystemExit and CancelledError too: they end the callback, not the thread or task
+        # Including SystemExit and CancelledError: they end the callback, not the thread or task that calls it.
+        except BaseException:
             logger.exception("an observer of %s failed", self._of)
 
     @staticmethod

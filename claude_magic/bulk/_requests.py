@@ -100,6 +100,11 @@ class MapRequest:
             _check_count("concurrency", self.concurrency)
         if self.via not in ("online", "batch"):
             raise ConfigurationError(f"via is 'online' or 'batch', not {self.via!r}. Nothing was sent.")
+        if self.via == "batch" and self.concurrency is not None:
+            raise ConfigurationError(
+                "concurrency limits the requests in flight, and a batch has none: its rows are sent together. Leave one of them "
+                "out. Nothing was sent."
+            )
         if not isinstance(self.prefix, str):
             raise ConfigurationError(
                 f"prefix is a text that the names of the answer columns begin with, not {self.prefix!r}. Nothing was sent."

@@ -903,6 +903,7 @@ def test_killed_three_times_it_loses_no_answer_and_asks_none_again(
         ),
         ("{{ item }}", ["one"], {"repeat": 0}, "repeat is a whole number from 1"),
         ("{{ item }}", ["one"], {"concurrency": 0}, "concurrency is a whole number from 1"),
+        ("{{ item }}", ["one"], {"concurrency": 2, "via": "batch"}, "a batch has none"),
         ("{{ item }}", ["one"], {"max_cost": -1}, "max_cost is an amount in USD"),
         ("{{ item }}", ["one"], {"schema": "labell sstr"}, "--schema"),
         ("{{ item }}", ["one"], {"extra": {"messages": []}}, "messages cannot be set"),

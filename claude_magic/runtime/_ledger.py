@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..client import ClaudeClient, ConfigurationError, MessageRequest, Usage
 from ._budget import (
@@ -42,6 +42,9 @@ from ._budget import (
 )
 from ._models import BillLine, format_usd
 from ._shared_budget import SharedBudget, sum_of
+
+if TYPE_CHECKING:
+    import psutil
 
 _MAX_AMOUNT: Final = 1e9
 """USD; a larger amount is a typing error."""
@@ -188,8 +191,8 @@ class Ledger:
                 self._inherited = {False: Account(), True: Account()}
             self._books.budget = budget
             self._is_own = True
-        if self._is_published:
-            publish_budget(budget)
+            if self._is_published:  # under the lock, so that the last of several threads decides both
+                publish_budget(budget)
         self._shared.set(budget)
         return self._share()
 
@@ -468,10 +471,10 @@ def _checked(amount: float) -> float:
 # file to the user's temporary folder. Its descendants look for it before each request, however they were started (fork, spawn,
 # forkserver, joblib, a script), even if the budget was set after their start.
 class ParentBudget(NamedTuple):
-    """The budget of an ancestor process."""
+    """The budget of an ancestor process; `amount` is None if its marker cannot be read."""
 
     pid: int
-    amount: float
+    amount: float | None
 
 
 def _check_parent(budget: ParentBudget | None) -> None:
@@ -481,8 +484,9 @@ def _check_parent(budget: ParentBudget | None) -> None:
         BudgetExceededError: An ancestor has a budget.
     """
     if budget is not None:
+        amount = "" if budget.amount is None else f" of {format_usd(budget.amount)}"
         raise BudgetExceededError(
-            f"A budget of {format_usd(budget.amount)} is set in process {budget.pid}, which started this one. "
+            f"A budget{amount} is set in process {budget.pid}, which started this one. "
             "Requests of this process would not count against it. Nothing was sent. Ask in that process, whose threads "
             "share its budget, or give this one a budget of its own: `claude.runtime.ledger.set_budget(0.50)`."
         )
@@ -500,7 +504,13 @@ def publish_budget(amount: float | None) -> None:
             return
         path.parent.mkdir(mode=0o700, exist_ok=True)
         _remove_stale_markers()
-        path.write_text(json.dumps({"amount": amount, "started": _started_at()}), encoding="utf-8")
+        mark = json.dumps({"amount": amount, "started": _started_at()})
+        new = path.with_name(f"new-{path.name}")
+        new.write_text(mark, encoding="utf-8")
+        try:
+            os.replace(new, path)
+        except PermissionError:  # Windows, while another process reads it
+            path.write_text(mark, encoding="utf-8")
 
 
 _CHECK_INTERVAL: Final = 0.01
@@ -508,6 +518,8 @@ _CHECK_INTERVAL: Final = 0.01
 gives up the interpreter lock."""
 _MTIME_MARGIN: Final = 2.0
 """Seconds after which a new change of the folder is certain to have another modification time."""
+_MAX_SEARCHES: Final = 3
+"""Maximum number of searches through the ancestors, each of which fails if one of them ends meanwhile."""
 
 
 class _Ancestors:
@@ -524,8 +536,13 @@ class _Ancestors:
         if now < self._next_check_at:
             return None
         changed_at = _changed_at()
-        if changed_at != self._unmarked_at and (found := _find_in_ancestors()) is not None:
-            return found
+        if changed_at != self._unmarked_at:
+            try:
+                found = _find_in_ancestors()
+            except OSError:  # such as too many open files: look again
+                return None
+            if found is not None:
+                return found
         self._next_check_at = now + _CHECK_INTERVAL
         is_old = time.time() - changed_at / 1e9 > _MTIME_MARGIN
         self._unmarked_at = changed_at if is_old else None
@@ -541,19 +558,21 @@ def _changed_at() -> int:
 
 
 def _find_in_ancestors() -> ParentBudget | None:
+    """Return the budget of the nearest ancestor that has one, or None.
+
+    Raises:
+        OSError: The markers or the ancestors cannot be read now.
+    """
     marks = set(_marked_pids())
     if not marks - {os.getpid()}:
         return None
     import psutil  # imported late: most kernels have no budget
 
-    with contextlib.suppress(psutil.Error):
-        for process in psutil.Process().parents():
-            if (
-                process.pid in marks
-                and (amount := _amount_of(process.pid, process.create_time())) is not None
-            ):
-                return ParentBudget(process.pid, amount)
-    return None
+    for _ in range(_MAX_SEARCHES):
+        with contextlib.suppress(psutil.Error):
+            budgets = (_budget_of(each) for each in psutil.Process().parents() if each.pid in marks)
+            return next((budget for budget in budgets if budget is not None), None)
+    raise OSError("The ancestor processes cannot be listed.")
 
 
 def _marked_pids() -> Iterator[int]:
@@ -562,7 +581,7 @@ def _marked_pids() -> Iterator[int]:
         folder = _marker_path(0).parent
         is_own = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
         names = os.listdir(folder) if is_own else []
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         return
     for name in names:
         pid = name.removeprefix("budget-")
@@ -578,13 +597,21 @@ def _remove_stale_markers() -> None:
             _marker_path(pid).unlink(missing_ok=True)
 
 
-def _amount_of(pid: int, started: float) -> float | None:
-    """Return the budget in a process's marker; None if the marker belongs to an earlier process with the same id."""
+def _budget_of(process: psutil.Process) -> ParentBudget | None:
+    """Return the budget in a process's marker; None if there is no marker, or that of an earlier process with the same id.
+
+    A marker that cannot be read is a budget too: its process may be writing it, or may have filled the disk.
+    """
+    path, started = _marker_path(process.pid), process.create_time()
     try:
-        mark = json.loads(_marker_path(pid).read_text(encoding="utf-8"))
-        return float(mark["amount"]) if abs(mark["started"] - started) < 1.0 else None
-    except (OSError, ValueError, KeyError, TypeError):
+        written_at = path.stat().st_mtime
+        mark = json.loads(path.read_text(encoding="utf-8"))
+        amount, is_its_own = float(mark["amount"]), abs(mark["started"] - started) < 1.0
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, KeyError, TypeError):
+        amount, is_its_own = None, written_at > started - 1.0
+    return ParentBudget(process.pid, amount) if is_its_own else None
 
 
 def _started_at() -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
 import os
 import tempfile
 import time
@@ -10,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
 import pytest
 
 from claude_magic.client import MessageRequest
@@ -53,6 +56,24 @@ def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         now[0] += _ledger._CHECK_INTERVAL
 
     return wait
+
+
+def mark_parent(folder: Path, amount: float = 2.0) -> Path:
+    """Write the marker of a budget of this process's parent."""
+    parent = psutil.Process().parent()
+    assert parent is not None
+    marker = folder / f"budget-{parent.pid}"
+    marker.write_text(json.dumps({"amount": amount, "started": parent.create_time()}))
+    return marker
+
+
+def refusal(ledger: Ledger) -> str:
+    """Return how the ledger refuses a request, up to the number of the process; "" if it admits it."""
+    try:
+        asyncio.run(ledger.admit(cast(Any, object()), REQUEST, attempts=1, is_simulated=False))
+    except BudgetExceededError as error:
+        return error.message.partition(" in process ")[0]
+    return ""
 
 
 def admits(ledger: Ledger) -> bool:
@@ -150,3 +171,94 @@ def test_a_budget_can_be_set_where_no_file_can_be_written(
     ledger.set_budget(2.0)
     assert ledger.budget == 2.0
     _ledger.publish_budget(None)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b'{"amount": 2}', b'{"amount": {}}'])
+def test_a_marker_that_cannot_be_read_is_a_budget(
+    folder: Path, pass_time: Callable[[], None], content: bytes
+) -> None:
+    """Its process may just be writing it. It is read again for each request, although the folder does not change."""
+    marker, ledger = mark_parent(folder), Ledger()
+    whole = marker.read_bytes()
+    marker.write_bytes(content)
+    os.utime(folder, (LONG_AGO, LONG_AGO))
+
+    assert refusal(ledger) == "A budget is set"
+    pass_time()
+    marker.write_bytes(whole)
+    os.utime(folder, (LONG_AGO, LONG_AGO))
+
+    assert refusal(ledger) == "A budget of $2.00 is set"
+    marker.unlink()
+    assert refusal(ledger) == ""
+
+
+def test_a_damaged_marker_of_an_earlier_process_with_the_same_id_is_none(folder: Path) -> None:
+    """It is older than the process."""
+    marker = mark_parent(folder)
+    marker.write_text("")
+    os.utime(marker, (LONG_AGO, LONG_AGO))
+
+    assert refusal(Ledger()) == ""
+
+
+def test_a_budget_that_is_set_again_never_leaves_half_a_marker(folder: Path) -> None:
+    """Another process may read at any moment. The folder changes, so that all of them look again."""
+    ledger, marker = Ledger(is_published=True), folder / f"budget-{os.getpid()}"
+    ledger.set_budget(2.0)
+    os.utime(folder, (LONG_AGO, LONG_AGO))
+
+    with marker.open() as reader:
+        ledger.set_budget(3.0)
+        assert json.load(reader)["amount"] == 2.0
+    assert json.loads(marker.read_text())["amount"] == 3.0
+    assert os.stat(folder).st_mtime > LONG_AGO
+    assert os.listdir(folder) == [marker.name]
+    ledger.set_budget(None)
+    assert os.listdir(folder) == []
+
+
+def test_a_folder_that_cannot_be_listed_is_listed_again(
+    folder: Path, pass_time: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process with too many open files, for a moment."""
+    ledger, list_folder, failures = Ledger(), os.listdir, [OSError(errno.EMFILE, "Too many open files")]
+    mark_parent(folder)
+    os.utime(folder, (LONG_AGO, LONG_AGO))
+
+    def listed(path: str) -> list[str]:
+        if failures:
+            raise failures.pop()
+        return list_folder(path)
+
+    monkeypatch.setattr(os, "listdir", listed)
+    asyncio.run(ledger.admit(cast(Any, object()), REQUEST, attempts=1, is_simulated=False))
+    pass_time()
+
+    assert refusal(ledger) == "A budget of $2.00 is set"
+
+
+def test_an_ancestor_that_ends_during_the_search_hides_no_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark_parent(folder)
+    list_parents, failures = psutil.Process.parents, [psutil.NoSuchProcess(1), psutil.NoSuchProcess(1)]
+
+    def parents(process: psutil.Process) -> list[psutil.Process]:
+        if failures:
+            raise failures.pop()
+        return list_parents(process)
+
+    monkeypatch.setattr(psutil.Process, "parents", parents)
+
+    assert refusal(Ledger()) == "A budget of $2.00 is set"
+
+
+def test_ancestors_that_cannot_be_listed_stop_no_request(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some systems do not allow it."""
+    mark_parent(folder)
+    monkeypatch.setattr(psutil.Process, "parents", lambda _: (_ for _ in ()).throw(psutil.AccessDenied(1)))
+
+    assert refusal(Ledger()) == ""

@@ -28,6 +28,7 @@ from ..client import (
     MessageBatch,
     NotFoundError,
     StreamInterruptedError,
+    UnknownStatusError,
     Usage,
     batch_params,
     counted,
@@ -336,16 +337,17 @@ class BatchEngine:
             ) from None
         if not batch.has_ended:
             self._status = batch.processing_status.replace("_", " ")
-        elif note.tag in _merging:
+            return max(self._poll_interval(note), observer.retry_after or 0.0)
+        self._task.results.ended.add(batch.id)
+        if note.tag in _merging:
             self._status = "another run is fetching the answers"
             return HEARTBEAT_INTERVAL
-        else:
-            _merging.add(note.tag)
-            try:
-                if await self._merge(note, batch):
-                    return 0.0
-            finally:
-                _merging.discard(note.tag)
+        _merging.add(note.tag)
+        try:
+            if await self._merge(note, batch):
+                return 0.0
+        finally:
+            _merging.discard(note.tag)
         return max(self._poll_interval(note), observer.retry_after or 0.0)
 
     def _poll_interval(self, note: BatchNote) -> float:
@@ -382,15 +384,18 @@ class BatchEngine:
         Returns:
             Whether the batch is finished; False if its results are not available yet.
         """
-        left = set(note.row_keys)
+        left, unbilled = set(note.row_keys), 0
         # A kernel that died may have stored some of them.
         done = await asyncio.to_thread(self._notes.answered, note.row_keys, note.claimed)
         downloads, pause = 0, _DOWNLOAD_RETRY
         while left and downloads < _MAX_DOWNLOADS and self._stop is None:
             try:
                 async for result in self._results(batch):
-                    await self._handle_result(result, note, left, done)
+                    unbilled += await self._handle_result(result, note, left, done)
                 downloads += 1
+            except UnknownStatusError as error:
+                await self._handle_odd_lines(error, note, batch, len(left - done), unbilled)
+                break
             except NotFoundError:
                 server_now = now() + (self._observer.clock_offset or 0.0)
                 if batch.archived_at is None and server_now < (batch.created or server_now) + RESULTS_KEPT:
@@ -427,25 +432,53 @@ class BatchEngine:
                     return
                 yield result
 
+    async def _handle_odd_lines(
+        self, error: UnknownStatusError, note: BatchNote, batch: MessageBatch, missing: int, unbilled: int
+    ) -> None:
+        """Handle lines in the results of an ended batch that are no results: a remark if no answer can be among them.
+
+        Args:
+            error: The error after the last line.
+            note: The batch as in the journal.
+            batch: The batch as described by the server.
+            missing: Number of rows without a line.
+            unbilled: Number of rows that ended without a reply.
+
+        Raises:
+            UnknownStatusError: Some of the missing rows may have been billed. They stay reserved, all others do not.
+        """
+        counts = batch.request_counts
+        billed = missing
+        if counts.total == note.requests:
+            billed = min(missing, max(0, missing + unbilled - counts.failed))
+        if billed:
+            await self._writer.wait_until_durable()
+            lost = self._lost.pop(note.tag, 0)
+            self._ledger.reduce_batch(note.tag, billed / note.requests, lost=lost / note.requests)
+            raise error
+        self._task.results.remarks[f"the results of {batch.id} have lines that are no results"] = None
+
     async def _handle_result(
         self, result: BatchResult, note: BatchNote, left: set[bytes], done: set[bytes]
-    ) -> None:
+    ) -> bool:
+        """Store a result, and return whether its row ended without a reply, so that it is not billed."""
         key = key_of(result.custom_id, note.tag)
         if key is None or key not in left:
-            return
+            return False
         left.discard(key)
         if key in done:
-            return
+            return False
         if result.type == "unreadable":
             await self._writer.wait_for_room()
             self._store_loss(key, note, _UNREADABLE)
-            return
+            return False
         if result.message is None:
             self._set_problem(key, _reason(result))
             self._log(key, note, None, (), error=type(result.error).__name__ if result.error else result.type)
-            return
+            return True
         await self._writer.wait_for_room()
         self._log(key, note, result.message, self._store(key, result.message))
+        return False
 
     def _log(
         self,

@@ -65,18 +65,31 @@ class Results(Totals):
         texts: Answer by number of the distinct request, or None.
         problems: Reasons for missing answers, by number of the request.
         unkept: Number of the requests answered by this run whose answers could not be written.
+        ended: Ids of the batches that have ended at the server.
     """
 
     texts: list[str | None] = field(default_factory=list)
     problems: dict[int, str] = field(default_factory=dict)
     unkept: int = 0
+    ended: set[str] = field(default_factory=set)
 
     @property
     def open_reason(self) -> str:
         """The reason why a request has neither an answer nor a problem."""
+        if self.running_batches:
+            return (
+                f"no answer yet: {', '.join(self.running_batches[:3])} had not ended when the map was stopped"
+            )
         if self.batches:
-            return f"no answer yet: {', '.join(self.batches[:3])} had not ended when the map was stopped"
+            return (
+                f"no answer yet: it was not in what was read of the results of {', '.join(self.batches[:3])}"
+            )
         return "not asked: the map was stopped before this row"
+
+    @property
+    def running_batches(self) -> tuple[str, ...]:
+        """Ids of the batches that the run is waiting for, and that had not ended at the last check."""
+        return tuple(each for each in self.batches if each not in self.ended)
 
     def is_open(self, index: int) -> bool:
         """Whether a request has neither an answer nor a problem."""
@@ -378,15 +391,18 @@ class MapRun:
 
     def how_to_continue(self, line: str = "the same line") -> str:
         """Return how to continue after a stop, as the rest of a sentence. `line` names the line or cell to run again."""
-        batches = self._task.results.batches
+        batches, running = self._task.results.batches, self._task.results.running_batches
         if self.again is None:
             return "there is no journal, so they are only in the `result` of this error: pass it to `claude.retry` to ask only the rest."
         if not batches:
             return f"running {line} again{self.again} asks only the rest."
-        each = "it" if len(batches) == 1 else "each of them"
+        if not running:
+            have = "has" if len(batches) == 1 else "have"
+            return f"{', '.join(batches[:3])} {have} ended at the server: running {line} again fetches the rest of the answers."
+        each = "it" if len(running) == 1 else "each of them"
         return (
-            f"{', '.join(batches[:3])}{' ...' if len(batches) > 3 else ''} goes on at the server, nothing was cancelled: running {line} "
-            f"again waits for the answers, even tomorrow or in another kernel. `%claude batches cancel {batches[0]}` cancels {each}."
+            f"{', '.join(running[:3])}{' ...' if len(running) > 3 else ''} goes on at the server, nothing was cancelled: running {line} "
+            f"again waits for the answers, even tomorrow or in another kernel. `%claude batches cancel {running[0]}` cancels {each}."
         )
 
     def __repr__(self) -> str:

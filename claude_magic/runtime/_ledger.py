@@ -104,12 +104,14 @@ class Reservation:
         attempts: Maximum number of attempts of the retry policy.
         is_simulated: Whether it counts against the simulator's account.
         worst: Its worst case; None if not computed yet, or if its model has no price.
+        full: The worst case that was reserved first, if it has been reduced since.
     """
 
     request: MessageRequest
     attempts: int
     is_simulated: bool
     worst: WorstCase | None = None
+    full: WorstCase | None = None
 
     def worst_case(self) -> WorstCase | None:
         """Return the worst case; without a count by the server, from the local upper bound."""
@@ -356,12 +358,30 @@ class Ledger:
         """
         with self._lock:
             reservation = self._batches.pop(name, None)
-            worst = reservation.worst_case() if reservation is not None and lost else None
+            worst = None if reservation is None or not lost else reservation.full or reservation.worst_case()
             if reservation is not None and worst is not None:
                 self._books.unconfirmed[reservation.is_simulated] += lost * worst.total
         if reservation is not None:
             self.release(reservation)
         return reservation is not None
+
+    def reduce_batch(self, name: str, share: float, *, lost: float = 0.0) -> None:
+        """Reduce the reservation of a batch that has ended, and that is not finished.
+
+        Args:
+            name: The name of the batch.
+            share: Share of its requests, from 0 to 1, that may still be booked.
+            lost: As for `finish_batch`.
+        """
+        with self._lock:
+            reservation = self._batches.get(name)
+            worst = None if reservation is None else reservation.worst
+            if reservation is None or worst is None:
+                return
+            full = reservation.full = reservation.full or worst
+            self._books.unconfirmed[reservation.is_simulated] += lost * full.total
+            reservation.worst = replace(worst, per_attempt=min(worst.per_attempt, full.per_attempt * share))
+        self._shared.report_soon(is_simulated=reservation.is_simulated)
 
     def book(self, bill: Sequence[BillLine], *, is_simulated: bool) -> None:
         """Book one request of a batch, a line for each model."""

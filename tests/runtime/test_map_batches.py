@@ -421,8 +421,8 @@ def test_results_that_break_off_are_read_again(cut_by: Any, sim: Simulator) -> N
         assert posts(sim) == 1
 
 
-def lines(sim: Simulator, off: bytes) -> Behaviour:
-    """Return results of which the second one is `off`, in which `ID` stands for its name."""
+def lines(sim: Simulator, off: bytes, *, after: bytes = b"") -> Behaviour:
+    """Return results of which the second one is `off`, in which `ID` stands for its name, unless `off` is empty."""
 
     def behave(post: Post) -> Any:
         yield Head(200, (("content-type", "application/x-jsonl"), ("connection", "close")))
@@ -437,7 +437,9 @@ def lines(sim: Simulator, off: bytes) -> Behaviour:
                 "usage": {"input_tokens": 1, "output_tokens": 1},
             }
             whole = json.dumps({"custom_id": name, "result": {"type": "succeeded", "message": message}})
-            yield Chunk((off.replace(b"ID", name.encode()) if place == 1 else whole.encode()) + b"\n")
+            is_off = place == 1 and off
+            yield Chunk((off.replace(b"ID", name.encode()) if is_off else whole.encode()) + b"\n")
+        yield Chunk(after)
 
     return behave
 
@@ -469,19 +471,73 @@ def test_an_answer_that_cannot_be_read_is_an_error_of_its_row_and_loses_no_other
     assert get_runtime().ledger.account(is_simulated=True).unconfirmed == pytest.approx(before + unconfirmed)
 
 
-@pytest.mark.parametrize(
-    "off", [b"{oops", b"[1]", b"{}", b'{"custom_id": 7, "result": {"type": "succeeded"}}']
-)
-def test_a_line_that_is_no_result_stops_it_once_all_others_are_kept(off: bytes, sim: Simulator) -> None:
+ODD_LINES = [
+    b"{oops",
+    b"[1]",
+    b"{}",
+    b'{"type": "ping"}',
+    b'{"custom_id": 7, "result": {"type": "succeeded"}}',
+]
+
+
+@pytest.mark.parametrize("odd", ODD_LINES)
+def test_a_line_that_is_no_result_is_a_remark_if_each_row_has_an_answer(
+    odd: bytes, sim: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The batch is finished, and nothing stays reserved for it."""
+    before = reserved()
+    sim.script_batch_calls("results", lines(sim, b"", after=odd + b"\n"))
+
+    assert ask()["answer"].tolist() == RIGHT
+    (note,) = notes()
+    assert note.state == "merged"
+    assert f"the results of {note.id} have lines that are no results" in "".join(capsys.readouterr())
+    assert reserved() == pytest.approx(before)
+
+
+@pytest.mark.parametrize("odd", ODD_LINES)
+def test_a_row_without_a_result_that_is_not_billed_is_asked_again(odd: bytes, sim: Simulator) -> None:
+    """By the server's counts, it was refused. The odd line may have said so."""
+    before, account = reserved(), get_runtime().ledger.account(is_simulated=True)
+    sim.script_batch_calls("results", lines(sim, odd))
+    prompts = ["Say exactly: one", "!simulate bad_request", "Say exactly: three", "Say exactly: four"]
+
+    out = claude.map("{{ prompt }}", pd.DataFrame({"prompt": prompts}), via="batch")
+
+    assert out["answer"].isna().tolist() == [False, True, False, False]
+    assert "Running the same line again asks it" in out["error"][1]
+    assert [note.state for note in notes()] == ["merged"]
+    assert reserved() == pytest.approx(before)
+    assert get_runtime().ledger.account(is_simulated=True).unconfirmed == account.unconfirmed
+
+
+@pytest.mark.parametrize("odd", ODD_LINES)
+def test_a_line_that_is_no_result_stops_it_once_all_others_are_kept(
+    odd: bytes, sim: Simulator, clock: Clock
+) -> None:
     """Its row is unknown, and it may have been billed. Running the same line reads the results again."""
-    sim.script_batch_calls("results", lines(sim, off))
+    before = reserved()
+    interrupt_while_waiting(sim, clock)
+    whole = reserved() - before
+    sim.script_batch_calls("results", *[lines(sim, odd)] * 2)
 
     with pytest.raises(MapStoppedError, match="where a reply of the Messages API was expected") as stopped:
         ask()
     assert stopped.value.result["answer"].isna().tolist() == [False, True, False, False]
+    said, batch = str(stopped.value), sim.batches[-1]
+    assert f"{batch.id} has ended at the server: running the same line again fetches the rest" in said
+    assert "goes on at the server" not in said
+    assert batch.id in stopped.value.result["error"][1]
+    assert "had not ended" not in stopped.value.result["error"][1]
+    assert reserved() - before == pytest.approx(whole / 4)
+
+    with pytest.raises(MapStoppedError):
+        ask()
+    assert reserved() - before == pytest.approx(whole / 4)
 
     assert ask()["answer"].notna().all()
     assert posts(sim) == 1
+    assert reserved() == pytest.approx(before)
 
 
 def test_results_in_any_order_go_to_their_rows(sim: Simulator) -> None:

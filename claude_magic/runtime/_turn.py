@@ -10,7 +10,8 @@ import asyncio
 import itertools
 import logging
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -92,10 +93,15 @@ def with_distinct_calls(message: Message, taken: Set[str]) -> Message:
         taken: The ids of earlier calls.
     """
     used = set(taken)
+    # All calls may have the same id, so the search for a free number continues where the last one ended.
+    numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: itertools.count(2))
+    numbers[""] = itertools.count(1)
     content = []
     for block in message.content:
         if isinstance(block, ToolUseBlock) and block.type == "tool_use":
-            block = _with_free_id(block, used)
+            if not block.id or block.id in used:
+                numbered = (f"{block.id or 'toolu'}_{number}" for number in numbers[block.id])
+                block = block.model_copy(update={"id": next(each for each in numbered if each not in used)})
             used.add(block.id)
         content.append(block)
     return message.model_copy(update={"content": content})
@@ -107,15 +113,6 @@ def call_ids(messages: Iterable[Mapping[str, Any]]) -> set[str]:
     return {
         str(block.get("id")) for content in contents for block in content if block.get("type") == "tool_use"
     }
-
-
-def _with_free_id(block: ToolUseBlock, used: Set[str]) -> ToolUseBlock:
-    if block.id and block.id not in used:
-        return block
-    root = block.id or "toolu"
-    numbered = (f"{root}_{number}" for number in itertools.count(2 if block.id else 1))
-    free = next(each for each in numbered if each not in used)
-    return block.model_copy(update={"id": free})
 
 
 def closed_reply(message: Message) -> dict[str, Any] | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
+
+import pytest
 
 from claude_magic.client import Message
 from claude_magic.client._messages import parse_block
@@ -112,6 +115,18 @@ def test_calls_of_one_id_get_ids_of_their_own() -> None:
     assert call_ids_of("a", "a", "a_2") == ["a", "a_2", "a_2_2"]
     assert call_ids_of("", "") == ["toolu_1", "toolu_2"]
     assert call_ids_of("a", taken=frozenset({"a", "a_2"})) == ["a_3"]
+
+
+@pytest.mark.parametrize("repeated", ["a", "", "a_2"])
+def test_many_calls_of_one_id_take_no_longer_each(repeated: str) -> None:
+    """They are renamed on the bridge, where all other answers wait: half a minute if each searched from the first number."""
+    block = parse_block({**CALL, "id": repeated})
+    message, started = Message(content=[block] * 20_000), time.perf_counter()
+
+    named = with_distinct_calls(message, set()).tool_uses
+
+    assert len({call.id for call in named}) == 20_000
+    assert time.perf_counter() - started < 5
 
 
 def test_a_call_without_an_id_gets_one_and_one_without_a_name_is_no_call() -> None:

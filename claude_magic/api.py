@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, TypeVar, Unpack, cast
 
+from . import _forks  # noqa: F401
 from ._tracebacks import short_errors
 
 if TYPE_CHECKING:

@@ -456,7 +456,7 @@ class BatchEngine:
             lost = self._lost.pop(note.tag, 0)
             self._ledger.reduce_batch(note.tag, billed / note.requests, lost=lost / note.requests)
             raise error
-        self._task.results.remarks[f"the results of {batch.id} have lines that are no results"] = None
+        self._task.results.add_remarks([f"the results of {batch.id} have lines that are no results"])
 
     async def _handle_result(
         self, result: BatchResult, note: BatchNote, left: set[bytes], done: set[bytes]

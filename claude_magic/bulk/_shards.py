@@ -118,16 +118,14 @@ class JournalShards(Journal):
 
 
 _open_journals: dict[tuple[int, str], JournalShards] = {}
-_open_lock = threading.Lock()
 
 
 def open_shards(folder: str) -> JournalShards:
     """Return this process's journal for a folder. All threads share it, so the process writes one file."""
-    with _open_lock:
-        mark = (os.getpid(), folder)
-        if mark not in _open_journals:
-            _open_journals[mark] = JournalShards(Path(folder))
-        return _open_journals[mark]
+    mark = (os.getpid(), folder)
+    known = _open_journals.get(mark)
+    # Without a lock, which a forked child could find locked for ever: of two journals, one is never used.
+    return known or _open_journals.setdefault(mark, JournalShards(Path(folder)))
 
 
 def _answer_of(found: dict[str, Any]) -> Answer:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar
 
+from .. import _forks  # noqa: F401
 from .._observers import Observers
 from ..client import (
     BucketState,
@@ -554,11 +555,9 @@ def close_runtime() -> None:
 
 
 def _watch_process() -> None:
-    """Register handlers that close the runtime at exit, and reset it in forked children."""
+    """Register handlers that close the runtime at exit."""
     atexit.register(lambda: publish_budget(None))
     atexit.register(lambda: close_runtime())
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lambda: _start_over_after_fork())
 
 
 def _start_over_after_fork() -> None:
@@ -567,3 +566,9 @@ def _start_over_after_fork() -> None:
     runtime = _kept.get("runtime")
     if runtime is not None:
         _kept.setdefault("parents", []).append(runtime.start_over_after_fork())
+
+
+# Not with the first runtime: a process may be forked while another thread creates that one.
+if hasattr(os, "register_at_fork") and not _kept.get("watches_forks"):
+    os.register_at_fork(after_in_child=lambda: _start_over_after_fork())
+    _kept["watches_forks"] = True

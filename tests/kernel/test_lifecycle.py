@@ -52,6 +52,7 @@ def test_loading_imports_nothing_that_a_cell_may_never_need():
     assert done.stderr == ""
     assert packages <= {"claude_magic", "IPython"}
     assert {name.split(".")[1] for name in loaded if name.startswith("claude_magic.")} == {
+        "_forks",
         "_tracebacks",
         "_version",
         "api",

@@ -220,6 +220,72 @@ def test_a_forked_child_has_a_bridge_of_its_own_and_the_parent_keeps_his(
     ]
 
 
+FORK_AT = """
+import os, signal, sys, threading, time, warnings
+from claude_magic import claude
+warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of forks in processes with threads
+reached = threading.Event()
+def reach():
+    reached.set()
+    time.sleep(0.5)
+class Finder:
+    def find_spec(self, name, *_):
+        if name == AT:
+            reach()
+def fork_and_ask():
+    assert reached.wait(60)
+    if os.fork() == 0:
+        signal.alarm(60)
+        print("child:", claude.ask("Hello").phase.value, flush=True)
+        os._exit(0)
+    print(os.wait()[1], flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+@pytest.mark.parametrize(
+    ("ask", "module"),
+    [
+        ("threading.Thread(target=lambda: claude.ask('Hello')).start()", "claude_magic.runtime._turn"),
+        ("threading.Thread(target=lambda: claude.ask('Hello')).start()", "pydantic"),
+        ("threading.Thread(target=lambda: claude.ask('Hello')).start()", "httpcore2"),
+        ("claude.submit('Hello')", "httpcore2"),
+        ("claude.submit('Hello')", "anyio.abc"),
+    ],
+)
+def test_a_child_that_is_forked_while_the_package_is_imported_can_ask(
+    run_script: RunScript, sim: Simulator, ask: str, module: str
+) -> None:
+    """The first answer of a process imports most of the package and its libraries, in two threads."""
+    script = f"AT = {module!r}\n{FORK_AT}\nsys.meta_path.insert(0, Finder())\n{ask}\nfork_and_ask()"
+
+    printed = run_script(script, ANTHROPIC_BASE_URL=sim.url, **SETTINGS)
+
+    assert printed.splitlines() == ["child: complete", "0"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+def test_a_child_that_is_forked_while_the_runtime_is_made_can_ask(
+    run_script: RunScript, sim: Simulator
+) -> None:
+    """Another thread makes it, under a lock."""
+    script = f"""{FORK_AT}
+from claude_magic.runtime import _runtime
+make = _runtime.Runtime.__init__
+def make_slowly(*args, **options):
+    if not reached.is_set():
+        reach()
+    make(*args, **options)
+_runtime.Runtime.__init__ = make_slowly
+threading.Thread(target=lambda: claude.ask('Hello')).start()
+fork_and_ask()
+"""
+
+    printed = run_script(script, ANTHROPIC_BASE_URL=sim.url, **SETTINGS)
+
+    assert printed.splitlines() == ["child: complete", "0"]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 def test_forking_by_multiprocessing_works_in_both_processes(run_script: RunScript, sim: Simulator) -> None:
     """A pool of forked workers asks for itself."""

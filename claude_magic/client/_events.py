@@ -27,6 +27,7 @@ from ._messages import (
     estimate_tokens,
     kind_of,
     parse_block,
+    with_type,
 )
 
 
@@ -349,7 +350,7 @@ def _block_start(raw: dict[str, Any]) -> StreamEvent:
     block = raw.get("content_block")
     if not isinstance(block, dict):
         return UnknownEvent("content_block_start", raw)
-    return ContentBlockStart(_index(raw), block)
+    return ContentBlockStart(_index(raw), with_type(block))
 
 
 def _message_start(raw: dict[str, Any]) -> StreamEvent:
@@ -458,7 +459,10 @@ class BlockBuilder:
             case "join" if self.piece_kind is not None:
                 return False
             case "join":
-                self.piece_kind = event.kind  # an unknown type of block with a known kind of delta
+                self.piece_kind = (
+                    event.kind
+                )  # a block with a known kind of delta, but of an unknown type or of none
+                self.type = self.type or delta.block
                 self.pieces.append(event.text)
             case "replace":
                 self._changes[delta.into] = event.text

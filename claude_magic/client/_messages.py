@@ -89,7 +89,7 @@ class ContentBlock(ShortReprModel):
     All its fields are available as attributes.
 
     Attributes:
-        type: The API's name for the type of block.
+        type: The API's name for the type of block; empty if the server gives none. A malformed one is kept.
     """
 
     type: SkipValidation[str] = ""
@@ -100,6 +100,11 @@ class ContentBlock(ShortReprModel):
     def is_complete(self) -> bool:
         """Whether the whole block has arrived; False for a block that was incomplete when the stream broke off."""
         return self._is_complete
+
+    @property
+    def has_type(self) -> bool:
+        """Whether the block has a valid type. The API rejects a history with other blocks."""
+        return isinstance(self.type, str) and self.type != ""
 
     def to_param(self) -> dict[str, Any]:
         """Return the block as a parameter for the API: exactly the fields that it was received with, unchanged."""
@@ -220,6 +225,16 @@ def kind_of(block: Mapping[str, Any]) -> BlockKind:
     return (BLOCK_KINDS.get(kind) if isinstance(kind, str) else None) or BlockKind(ContentBlock)
 
 
+def with_type(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields of a block; those of text and thinking get their type if the server gives none, or one that is no text."""
+    given = block.get("type")
+    if not (given and isinstance(given, str)):
+        for kind in ("text", "thinking"):
+            if isinstance(block.get(kind), str):
+                return {**block, "type": kind}
+    return block
+
+
 def parse_block(
     fields: Mapping[str, Any], *, raw_input: str | None = None, is_complete: bool = True
 ) -> ContentBlock:
@@ -230,6 +245,7 @@ def parse_block(
         raw_input: Arguments of a tool that are not a JSON object, or None.
         is_complete: Whether the whole block has arrived.
     """
+    fields = with_type(fields)
     try:
         block = kind_of(fields).model.model_validate(fields)
     except ValidationError:
@@ -294,7 +310,7 @@ def can_be_sent_back(block: ContentBlock, answered: frozenset[str]) -> bool:
             return block.is_complete and block.id in answered
         case RedactedThinkingBlock():
             return block.is_complete
-    is_valid = isinstance(block.type, str) and kind_of({"type": block.type}).model is ContentBlock
+    is_valid = block.has_type and kind_of({"type": block.type}).model is ContentBlock
     return block.is_complete and is_valid
 
 

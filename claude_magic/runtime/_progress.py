@@ -116,7 +116,7 @@ class BlockSnapshot:
     """One content block, complete or partial.
 
     Attributes:
-        kind: The API's name of the block type: "text", "thinking", "tool_use" ...
+        kind: The API's name of the block type: "text", "thinking", "tool_use" ...; empty if it has no valid one.
         text: Its text; for `tool_use` the JSON of its input; empty for blocks without text.
         is_complete: Whether the block is complete.
         data: The block's fields as the API names them (until it is complete, its initial ones); None for blocks with only text.
@@ -564,7 +564,10 @@ def describe_reason(error: ClaudeError | None) -> str:
 def _frozen(block: ContentBlock, text: str) -> BlockSnapshot:
     is_text = isinstance(block, ThinkingBlock) or (isinstance(block, TextBlock) and not block.citations)
     return BlockSnapshot(
-        kind=block.type, text=text, is_complete=block.is_complete, data=None if is_text else block.to_param()
+        kind=block.type if block.has_type else "",
+        text=text,
+        is_complete=block.is_complete,
+        data=None if is_text else block.to_param(),
     )
 
 

@@ -73,11 +73,14 @@ def closed_turn(messages: Sequence[Mapping[str, Any]], reason: str) -> Turns | N
 
 
 def returned(message: Message) -> dict[str, Any]:
-    """Return a complete reply as sent back to the API: unchanged, except for what it rejects, blank text and malformed calls."""
+    """Return a complete reply as sent back to the API: unchanged, except for what it rejects.
+
+    It rejects blank text, malformed calls and blocks without a type.
+    """
     content = [
         block.to_param()
         for block in message.content
-        if block.type != "tool_use" or isinstance(block, ToolUseBlock)
+        if block.has_type and (block.type != "tool_use" or isinstance(block, ToolUseBlock))
     ]
     return {"role": message.role, "content": [block for block in content if not _is_blank(block)]}
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from claude_magic.simulator import Gate, hold, reply
+from claude_magic.simulator import Gate, hold, reply, stream_events
 
 
 def asked(sim):
@@ -437,3 +437,27 @@ def test_switch_goes_back_to_where_the_conversation_was(notebook, sim):
     refused = notebook(x="%claude load talk.json")
     assert "An answer of the thread main is in flight" in str(refused.messages)
     gate.open()
+
+
+def test_a_block_of_no_type_spoils_neither_its_cell_nor_the_next(notebook, sim):
+    """From a compatible server. Two of these once failed as a bug."""
+    start = {"id": "m", "type": "message", "role": "assistant", "model": "claude-sonnet-5-5", "content": []}
+    for number, kind in enumerate(({"a": 1}, 7, None, ["text"])):
+        blocks = ({"type": "text", "text": "The whole answer."}, {"type": kind})
+        events = [
+            {"type": "content_block_start", "index": index, "content_block": block}
+            for index, block in enumerate(blocks)
+        ]
+        ending = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+        sim.script(
+            stream_events(
+                {"type": "message_start", "message": start}, *events, ending, {"type": "message_stop"}
+            )
+        )
+        run = notebook(**{f"cell{number}": "Hello"})
+        assert run.status == "ok"
+        assert "The whole answer." in str(run.outputs)
+        assert "bug in claude_magic" not in str(run.outputs)
+
+    assert notebook(last="And now?").status == "ok"
+    assert accepted(sim)

@@ -123,6 +123,18 @@ def test_c5_a_malformed_block_is_kept_unchanged(block: dict[str, Any]) -> None:
     assert message.text == "Bonjour"
 
 
+@pytest.mark.parametrize("kind", [{"a": 1}, ["text"], 7, None, True, ""])
+def test_a_text_of_no_type_is_a_text_and_another_such_block_is_not_sent_back(kind: Any) -> None:
+    """The API rejects a history with a block that has no type."""
+    message = message_of({"type": kind, "text": "Bonjour"}, {"type": kind, "thinking": "Hm"}, {"type": kind})
+
+    assert (message.text, message.thinking) == ("Bonjour", "Hm")
+    assert message.to_partial_param() == {
+        "role": "assistant",
+        "content": [{"type": "text", "text": "Bonjour"}],
+    }
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -519,7 +519,7 @@ class Calls:
         body: bytes | None = None,
         betas: Sequence[str] = (),
     ) -> WireResponse:
-        response = await deadline.bound(self._transport.open(method, path, body, betas))
+        response = await deadline.bound(self._transport.open(method, path, body, betas), is_sending=True)
         attempts.response_started(response)
         if response.status != 200:
             raise await read_error(response)

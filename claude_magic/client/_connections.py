@@ -23,9 +23,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from ._config import is_loopback
+from ._config import REDACTED, is_loopback
 from ._errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -164,16 +164,28 @@ async def _close(connection: Closable) -> None:
         await connection.aclose()
 
 
+_TO_PROXY = (b"CONNECT ", b"\x05", b"\x01")
+"""How what is written to a proxy begins, before a server can be reached: an HTTP tunnel, SOCKS 5, and its login."""
+
+
 class Network:
-    """The HTTP library's way to connect, but with `WholeWrites`. It keeps the last stream, to close it."""
+    """The HTTP library's way to connect, but with `WholeWrites`. It keeps the last stream, to close it.
+
+    Attributes:
+        has_sent: Whether any part of the request was written. What asks a proxy for a connection is no part of it.
+    """
 
     def __init__(self, backend: httpcore2.AsyncNetworkBackend) -> None:
         self._backend = backend
         self._stream: WholeWrites | None = None
+        self.has_sent = False
 
     async def connect_tcp(self, *args: Any, **kwargs: Any) -> WholeWrites:
-        self._stream = WholeWrites(await self._backend.connect_tcp(*args, **kwargs))
+        self._stream = WholeWrites(await self._backend.connect_tcp(*args, **kwargs), self._on_write)
         return self._stream
+
+    def _on_write(self, data: bytes) -> None:
+        self.has_sent = self.has_sent or not data.startswith(_TO_PROXY)
 
     async def aclose(self) -> None:
         if self._stream is not None:
@@ -186,10 +198,17 @@ class WholeWrites:
     The library writes the head and the body of a request separately, and a write is the most expensive step of a short
     request. This is no subclass of the library's stream, because importing that takes 30 ms, and the first frame of a cell does
     not need it.
+
+    Args:
+        stream: The network stream.
+        on_write: Called with the bytes of each write, before they are written.
     """
 
-    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+    def __init__(
+        self, stream: httpcore2.AsyncNetworkStream, on_write: Callable[[bytes], None] = lambda _data: None
+    ) -> None:
         self._stream = stream
+        self._on_write = on_write
         self._socket = stream.get_extra_info("socket")
         self._held: list[bytes] = []
         self._timeout: float | None = None
@@ -205,6 +224,7 @@ class WholeWrites:
 
             whole = b"".join(self._held)
             self._held.clear()
+            self._on_write(whole)
             # Ignored as in the library: a server that closes the connection early may have sent a response.
             with contextlib.suppress(httpcore2.WriteError):
                 await self._stream.write(whole, self._timeout)
@@ -216,7 +236,8 @@ class WholeWrites:
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> WholeWrites:
-        return WholeWrites(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        return WholeWrites(stream, self._on_write)
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable" and self._socket is not None:
@@ -254,6 +275,13 @@ class EnvironmentProxy:
     variable: str
     url: str = field(repr=False)
     address: str
+
+    def redact(self, text: str) -> str:
+        """Replace the password in text that came from the proxy."""
+        written = urlsplit(self.url).password or ""
+        for password in {written, unquote(written)} - {""}:
+            text = text.replace(password, REDACTED)
+        return text
 
 
 def proxy_for(base_url: str) -> EnvironmentProxy | None:

@@ -188,6 +188,10 @@ class RetryPolicy:
 _Result = TypeVar("_Result")
 
 
+NOT_SENT = ("not sent",)
+"""Arguments of the `CancelledError` that ends a request of which nothing was sent."""
+
+
 class Deadline:
     """A deadline for a whole call, `timeout` seconds from now on the running loop.
 
@@ -212,20 +216,25 @@ class Deadline:
         self._task: asyncio.Task[Any] | None = None
         self._timer = asyncio.get_running_loop().call_later(timeout, self._expire)
 
-    async def bound(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+    async def bound(self, work: Coroutine[Any, Any, _Result], *, is_sending: bool = False) -> _Result:
         """Await `work` until the deadline.
+
+        Args:
+            work: What to await.
+            is_sending: It sends a request, so that nothing has been sent if the deadline has passed already.
 
         Raises:
             RequestTimeoutError: The deadline passed.
         """
         if self._is_expired:
             work.close()
-            raise self._error()
+            raise self._error(was_sent=not is_sending)
         task = self._task = cast("asyncio.Task[Any]", asyncio.current_task())  # always awaited in a task
         foreign_cancels = task.cancelling()
         try:
             return await work
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancelled:
+            was_sent = cancelled.args != NOT_SENT
             if not self._has_cancelled or task.cancelling() > foreign_cancels + 1:
                 raise  # the task was cancelled by its owner, too
         finally:
@@ -233,7 +242,9 @@ class Deadline:
             if self._has_cancelled:
                 self._has_cancelled = False
                 task.uncancel()
-        raise self._error()  # outside `except`, so that its context does not refer to the HTTP library
+        raise self._error(
+            was_sent=was_sent
+        )  # outside `except`, so that its context does not refer to the HTTP library
 
     def close(self) -> None:
         """Stop the timer."""
@@ -251,9 +262,10 @@ class Deadline:
             self._has_cancelled = True
             self._task.cancel()
 
-    def _error(self) -> RequestTimeoutError:
+    def _error(self, *, was_sent: bool) -> RequestTimeoutError:
         return RequestTimeoutError(
             f"The reply was not complete within {describe_seconds(self._timeout)}. "
             f"Raise {self._setting} if replies may take that long.",
             is_transient=self._is_transient,
+            was_sent=was_sent,
         )

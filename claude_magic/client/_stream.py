@@ -614,7 +614,7 @@ class MessageStream(ReplyStream):
                 self._config.stream_timeout, setting="stream_timeout", is_transient=False
             )
         response = await self._deadline.bound(
-            self._transport.open("POST", self._config.messages_path, self._body, self._betas)
+            self._transport.open("POST", self._config.messages_path, self._body, self._betas), is_sending=True
         )
         headers = response.headers
         self.response = ResponseInfo(

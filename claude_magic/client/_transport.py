@@ -28,7 +28,7 @@ from ._errors import (
     StreamInterruptedError,
     as_sentence,
 )
-from ._retry import describe_seconds
+from ._retry import NOT_SENT, describe_seconds
 
 _KEEPALIVE_EXPIRY = 55.0
 """Seconds for which an idle connection is kept: long enough for the next cell, and just below the 60 s after which common
@@ -46,6 +46,7 @@ _MOST_REMEMBERED = 500
 events without text, are always the same."""
 
 _LOGGERS = ("httpcore2.connection", "httpcore2.http11", "httpcore2.proxy")
+_BEFORE_SENDING = (httpx2.PoolTimeout, httpx2.ConnectTimeout, httpx2.ConnectError, httpx2.ProxyError)
 _MAY_HAVE_RUN = "The request may still have been executed and billed."
 
 
@@ -161,19 +162,27 @@ class HTTPTransport:
         """
         if self._is_closed:
             raise ConfigurationError("This client is closed; create another one.")
+        connection: _Connection | None = None
         try:
             request = self._request(method, path, body, betas)
-            return await self._send(request)
+            connection = await self._take()
+            return await self._send(request, connection)
+        except asyncio.CancelledError as cancelled:
+            if connection is None or not connection.has_sent:
+                cancelled.args = NOT_SENT  # a deadline cancels, too
+            raise
         except Exception as failure:  # whatever the HTTP library raises is converted
-            error = self._translate(failure)
+            error = self._translate(failure, was_sent=connection is not None and connection.has_sent)
         raise error
 
-    async def _send(self, request: httpx2.Request) -> WireResponse:
-        """Send a request on a connection, which is released when the response is closed."""
+    async def _take(self) -> _Connection:
         try:
-            connection = await self.connections.take()
+            return await self.connections.take()
         except TimeoutError:
             raise httpx2.PoolTimeout("all connections are in use") from None
+
+    async def _send(self, request: httpx2.Request, connection: _Connection) -> WireResponse:
+        """Send a request on a connection, which is released when the response is closed."""
         try:
             response = await connection.handle_async_request(request)
         except BaseException:
@@ -220,21 +229,33 @@ class HTTPTransport:
             url = self._urls[path] = httpx2.URL(self._config.base_url + path)
         return url
 
-    def _translate(self, failure: Exception) -> ClaudeError:
-        """Convert an exception from before the response had started."""
+    def _translate(self, failure: Exception, *, was_sent: bool) -> ClaudeError:
+        """Convert an exception from before the response had started.
+
+        Args:
+            failure: The exception.
+            was_sent: Whether any part of the request was written.
+        """
+        was_sent = was_sent and not isinstance(failure, _BEFORE_SENDING)
         host, limit = self._config.base_url, describe_seconds(self._config.timeout)
         reason = self.redact(_reason_of(failure))
+        if self._proxy is not None:
+            reason = self._proxy.redact(reason)
         match failure:
-            case httpx2.ConnectTimeout():
-                return RequestTimeoutError(
-                    f"No connection to {host} within {limit}. Is the address right?", was_sent=False
-                )
             case httpx2.PoolTimeout():
                 return RequestTimeoutError(
                     f"No free connection to {host} within {limit}: {_MAX_CONNECTIONS} requests are in flight. "
                     "Wait for some of them.",
                     was_sent=False,
                 )
+            case httpx2.TimeoutException() if not was_sent:
+                message = f"No connection to {host} within {limit}. Is the address right?"
+                if self._proxy is not None:
+                    message = (
+                        f"{_describe_proxy(self._proxy)} did not connect to {host} within {limit}. Check the variable, or "
+                        "add the host to NO_PROXY."
+                    )
+                return RequestTimeoutError(message, was_sent=False)
             case httpx2.WriteTimeout():
                 return RequestTimeoutError(
                     f"{host} did not accept the request within {limit}. {_MAY_HAVE_RUN}"
@@ -243,20 +264,20 @@ class HTTPTransport:
                 return RequestTimeoutError(
                     f"{host} did not answer within {limit}. {_MAY_HAVE_RUN} Raise timeout if it needs more."
                 )
-            case httpx2.ConnectError():
-                return _connect_error(failure, host, reason, self._proxy)
             case httpx2.ProxyError():
                 return NetworkError(
                     f"{_describe_proxy(self._proxy)} refused to connect to {host} ({reason}). Check its address and login, or "
                     "add the host to NO_PROXY.",
                     was_sent=False,
                 )
-            case httpx2.TransportError():
+            case httpx2.TransportError() if was_sent:
                 return NetworkError(
                     f"The connection to {host} broke before an answer arrived ({reason}). {_MAY_HAVE_RUN}"
                 )
             case httpx2.InvalidURL() | ValueError() | ImportError():
                 return ConfigurationError(f"No request can be sent to {host}: {as_sentence(reason)}")
+        if not was_sent:
+            return _connect_error(failure, host, reason, self._proxy)
         return NetworkError(
             f"Sending to {host} failed ({reason}). {_MAY_HAVE_RUN}",
             is_transient=isinstance(failure, OSError),
@@ -400,6 +421,16 @@ class _Connection(httpx2.AsyncHTTPTransport):
         self._network = Network(pool._network_backend) if hasattr(pool, "_network_backend") else None
         if self._network is not None:
             pool._network_backend = self._network
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self._network is not None:
+            self._network.has_sent = False
+        return await super().handle_async_request(request)
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether any part of the last request may have been written, rather than only a request to a proxy to connect."""
+        return self._network is None or self._network.has_sent
 
     @property
     def is_open(self) -> bool:

@@ -1,4 +1,4 @@
-"""TLS handshakes that break or are cancelled, behind a proxy and without one: each costs one attempt, not the client."""
+"""Proxies that open no tunnel, and TLS handshakes that break or are cancelled: each costs one attempt, not the client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from claude_magic.client import NetworkError, RequestTimeoutError
+from claude_magic.client import AttemptFinished, NetworkError, RequestTimeoutError
 
 HELLO = b"\x16"
 """The first byte of a TLS handshake."""
@@ -78,3 +78,79 @@ def test_a_cancelled_handshake_closes_its_connection(
                     )
 
     play(main)
+
+
+SILENCE = None
+NO_TUNNEL: dict[str, bytes | None] = {
+    "closed": b"",
+    "silence": SILENCE,
+    "part of a reply": b"HTTP/1.1 200",
+    "garbage": b"\x16\x03\x01\x00",
+    "not allowed": b"HTTP/1.1 407 Login as user:hunter%40 or user:hunter@\r\ncontent-length: 0\r\n\r\n",
+    "server not found": b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 3\r\n\r\nbad",
+    "silence in the tunnel": b"HTTP/1.1 200 OK\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("reply", NO_TUNNEL.values(), ids=NO_TUNNEL)
+@pytest.mark.parametrize("is_streamed", [True, False], ids=["stream", "whole"])
+def test_a_request_without_a_tunnel_was_not_sent(
+    reply: bytes | None,
+    is_streamed: bool,
+    serve: Any,
+    make_client: Any,
+    play: Any,
+    ask: Any,
+    monkeypatch: Any,
+) -> None:
+    """Promise: nothing counts as perhaps billed if only the proxy was asked; the message names it without the password."""
+    seen: list[bytes] = []
+    steps: list[Any] = []
+
+    async def refuse(reader: Any, writer: Any) -> None:
+        seen.append(await reader.readline())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(reply or b"")
+        if reply is SILENCE or reply == NO_TUNNEL["silence in the tunnel"]:
+            await reader.read()
+
+    async def main() -> NetworkError:
+        async with serve(refuse) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", proxy.replace("//", "//user:hunter%40@"))
+            async with make_client("https://api.gateway.test", max_retries=1, timeout=0.3) as client:
+                asking = (
+                    anext(client.stream_message(ask(), observer=steps.append))
+                    if is_streamed
+                    else client.send_message(ask(), observer=steps.append)
+                )
+                with pytest.raises(NetworkError) as caught:
+                    await asking
+                return caught.value
+
+    error = play(main)
+
+    attempts = [step.error for step in steps if isinstance(step, AttemptFinished)]
+    assert [each.was_sent for each in attempts] == [False, False]
+    assert set(seen) == {b"CONNECT api.gateway.test:443 HTTP/1.1\r\n"}
+    assert "billed" not in str(error)
+    assert "hunter" not in str(error)
+
+
+def test_a_stream_whose_time_ends_before_its_tunnel_opens_was_not_sent(
+    serve: Any, make_client: Any, play: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: the deadline of a whole stream says whether the request was sent, like the limit of one step."""
+
+    async def stall(reader: Any, _writer: Any) -> None:
+        await reader.read()
+
+    async def main(url: str) -> bool:
+        async with serve(stall) as server:
+            monkeypatch.setenv("HTTPS_PROXY", server)
+            async with make_client(url or server, stream_timeout=0.3) as client:
+                with pytest.raises(RequestTimeoutError) as caught:
+                    await anext(client.stream_message(ask()))
+                return caught.value.was_sent
+
+    assert play(lambda: main("https://api.gateway.test")) is False
+    assert play(lambda: main("")) is True

@@ -11,6 +11,7 @@ import httpcore2
 import pytest
 
 from claude_magic.client._connections import Connections, WholeWrites
+from claude_magic.client._connections import Network as TrackedNetwork
 
 
 class Wire:
@@ -267,5 +268,38 @@ def test_a_response_before_the_whole_request_was_read_is_received() -> None:
 
     async def main() -> None:
         assert (await send(WholeWrites(Network(refuses=True)))).status == 413
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("written", "is_sent"),
+    [
+        ([b"\x05\x01\x02", b"\x01\x04user\x04pass", b"\x05\x01\x00\x03\x04host\x01\xbb"], False),
+        ([b"CONNECT host:443 HTTP/1.1\r\n\r\n"], False),
+        ([], False),
+        ([b"\x05\x01\x00", b"\x05\x01\x00\x03\x04host\x00P", b"POST /v1/messages HTTP/1.1\r\n\r\n"], True),
+        ([b"POST http://host/v1/messages HTTP/1.1\r\n\r\n"], True),
+        ([b"CONNECT host:443 HTTP/1.1\r\n\r\n", "tls", b"POST /v1/messages HTTP/1.1\r\n\r\n"], True),
+    ],
+    ids=["SOCKS", "tunnel", "nothing", "SOCKS and request", "forwarded request", "tunnel and request"],
+)
+def test_what_asks_a_proxy_to_connect_is_not_the_request(written: list[bytes | str], is_sent: bool) -> None:
+    """It certainly did not reach the server, so that it is neither billed nor dangerous to repeat."""
+
+    class Backend(httpcore2.AsyncNetworkBackend):
+        async def connect_tcp(self, *_args: Any, **_kwargs: Any) -> httpcore2.AsyncNetworkStream:
+            return Network()
+
+    async def main() -> None:
+        tracked = TrackedNetwork(Backend())
+        stream = await tracked.connect_tcp("proxy", 1080)
+        for each in written:
+            if isinstance(each, str):
+                stream = await stream.start_tls(ssl.create_default_context())
+            else:
+                await stream.write(each)
+                await stream.read(4096)
+        assert tracked.has_sent is is_sent
 
     run(main)

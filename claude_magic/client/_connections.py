@@ -192,6 +192,16 @@ class Network:
             await self._stream.aclose()
 
 
+_LARGE_WRITE = 64 * 1024
+"""Largest write in bytes that the system is assumed to take at once, so that no response can arrive before its end."""
+
+_MOST_EARLY = 64
+"""Maximum number of reads while a request is written."""
+
+_LAST_READ = 1.0
+"""Seconds to read what arrived before a write failed. It is in memory already."""
+
+
 class WholeWrites:
     """A network stream that buffers writes until the next read.
 
@@ -212,6 +222,8 @@ class WholeWrites:
         self._socket = stream.get_extra_info("socket")
         self._held: list[bytes] = []
         self._timeout: float | None = None
+        self._early: deque[bytes] = deque()
+        self._is_broken = False
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if buffer:
@@ -227,8 +239,42 @@ class WholeWrites:
             self._on_write(whole)
             # Ignored as in the library: a server that closes the connection early may have sent a response.
             with contextlib.suppress(httpcore2.WriteError):
-                await self._stream.write(whole, self._timeout)
-        return await self._stream.read(max_bytes, timeout)
+                if len(whole) <= _LARGE_WRITE:
+                    await self._stream.write(whole, self._timeout)
+                else:
+                    await self._write_and_read(whole, max_bytes)
+        return self._early.popleft() if self._early else await self._stream.read(max_bytes, timeout)
+
+    async def _write_and_read(self, whole: bytes, max_bytes: int) -> None:
+        """Write a large request, and keep what arrives in the meantime: a server may reject it early and close.
+
+        A write to a closed connection fails, and with that asyncio drops what was not read yet.
+        """
+        import httpcore2
+
+        reading = asyncio.ensure_future(self._read_early(max_bytes))
+        try:
+            await asyncio.sleep(
+                0
+            )  # it reads from now on; the loop handles what arrived before what can be written
+            await self._stream.write(whole, self._timeout)
+        except httpcore2.WriteError:
+            await asyncio.wait([reading], timeout=_LAST_READ)  # it ends, because the connection is closed
+            raise
+        except httpcore2.WriteTimeout:
+            if not self._early:
+                raise
+            self._is_broken = (
+                True  # the server answered without reading: the rest of the request is still unsent
+            )
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+
+    async def _read_early(self, max_bytes: int) -> None:
+        with contextlib.suppress(Exception):  # the next read reports it
+            while len(self._early) < _MOST_EARLY and (data := await self._stream.read(max_bytes, None)):
+                self._early.append(data)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -241,7 +287,7 @@ class WholeWrites:
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable" and self._socket is not None:
-            return _is_readable(self._socket)
+            return self._is_broken or _is_readable(self._socket)
         return self._stream.get_extra_info(info)
 
 

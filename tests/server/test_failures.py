@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -169,6 +170,42 @@ def test_s2_a_body_cut_by_the_connection_is_an_interrupted_reply(
 
     assert isinstance(error, StreamInterruptedError)
     assert error.was_sent
+
+
+@both_ways
+@pytest.mark.parametrize("size", [10_000, 500_000, 5_000_000, 33_000_000])
+def test_e1_a_large_request_that_is_rejected_before_it_was_read_is_not_sent_again(
+    size: int, is_streamed: bool, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: the answer counts, not the write that fails because the server has closed the connection."""
+    body = b'{"type": "error", "error": {"type": "request_too_large", "message": "Too large"}}'
+    posts: list[bytes] = []
+
+    def reject(server: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:  # the test is over
+                return
+            posts.append(connection.recv(100))
+            head = b"HTTP/1.1 413 Too Large\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+            connection.sendall(head % len(body) + body)
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=reject, args=[server])
+        thread.start()
+
+        async def main() -> ClaudeError:
+            async with make_client(f"http://127.0.0.1:{server.getsockname()[1]}") as client:
+                return await failure(client, ask("x" * size), is_streamed)
+
+        error = play(main)
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+    assert isinstance(error, UnknownStatusError)
+    assert (error.status, len(posts)) == (413, 1)
 
 
 @pytest.mark.parametrize(

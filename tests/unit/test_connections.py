@@ -303,3 +303,69 @@ def test_what_asks_a_proxy_to_connect_is_not_the_request(written: list[bytes | s
         assert tracked.has_sent is is_sent
 
     run(main)
+
+
+class SlowNetwork(Network):
+    """A network whose writes end after the response has arrived: with an error, or never.
+
+    Args:
+        failure: How a write ends.
+    """
+
+    def __init__(self, failure: Exception | None) -> None:
+        super().__init__()
+        self._failure = failure
+        self._pieces = [b"HTTP/1.1 413 Too Large\r\n", b"content-length: 2\r\n\r\n", b"no"]
+        self._is_lost = False
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Fail, and lose what was not read before."""
+        await asyncio.sleep(0.01)
+        self._is_lost = self._failure is not None
+        if self._failure is not None:
+            raise self._failure
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Return the response in pieces."""
+        if self._is_lost:
+            raise httpcore2.ReadError("lost")
+        if not self._pieces:
+            await asyncio.sleep(3600)
+        return self._pieces.pop(0)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [httpcore2.WriteError("broken pipe"), httpcore2.WriteTimeout("not read"), None],
+    ids=["closed", "not read", "read"],
+)
+def test_what_arrives_while_a_large_request_is_written_is_kept(failure: Exception | None) -> None:
+    """A failed write closes the connection, and with it the answer that explains why."""
+
+    async def main() -> None:
+        stream = WholeWrites(SlowNetwork(failure))
+        await stream.write(b"x" * 100_000)
+        pieces = [await stream.read(65536, 1.0) for _ in range(3)]
+        assert b"".join(pieces) == b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno"
+        assert len(asyncio.all_tasks()) == 1
+
+    run(main)
+
+
+def test_a_large_request_that_nobody_reads_times_out() -> None:
+    """Without an answer, the limit of the write applies as before."""
+
+    class Stalled(SlowNetwork):
+        async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+            """Never return."""
+            await asyncio.sleep(3600)
+            return b""
+
+    async def main() -> None:
+        stream = WholeWrites(Stalled(httpcore2.WriteTimeout("not read")))
+        await stream.write(b"x" * 100_000)
+        with pytest.raises(httpcore2.WriteTimeout):
+            await stream.read(65536, 1.0)
+        assert len(asyncio.all_tasks()) == 1
+
+    run(main)

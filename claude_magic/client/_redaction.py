@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import cast
 
 from ._config import REDACTED
-from ._events import ContentBlockDelta, StreamEvent
+from ._events import ContentBlockDelta, ContentBlockStart, StreamEvent
+from ._messages import DELTA_KINDS, kind_of
 
 _KEY_CHARS = 256
 """Number of characters of earlier deltas that are searched together with the next one; longer than any key."""
@@ -16,7 +16,7 @@ _KEY_CHARS = 256
 class KeyInDeltas:
     """Replaces the key in deltas, even if it is split between them: a server or a proxy may quote it in an answer.
 
-    The text before a delta is that of its block. A new block continues the block before it, because their texts are joined.
+    The initial text of a block counts as a delta. The text before a delta is that of its block. A new block continues the block before it, because their texts are joined.
     The first characters of a split key may have passed, but fewer than the shortest part that `Credential.redact`
     redacts.
 
@@ -52,16 +52,17 @@ class KeyInDeltas:
         """Return the next events of the stream without the key."""
         clean: list[StreamEvent] = []
         for block, group in groupby(events, _block_of):
-            deltas = cast("list[ContentBlockDelta]", list(group))
-            if block and self.is_in(block, [delta.text for delta in deltas]):
-                clean += [delta for delta in map(self._redacted, deltas) if delta is not None]
+            alike = list(group)
+            if block and self.is_in(block, [text_of(event) for event in alike]):
+                clean += [event for event in map(self._redacted, alike) if event is not None]
             else:
-                clean += deltas
+                clean += alike
         return clean
 
-    def _redacted(self, event: ContentBlockDelta) -> ContentBlockDelta | None:
-        """Return a delta without the key; None if nothing is left."""
-        window, done = self._before + event.text, len(self._before)
+    def _redacted(self, event: StreamEvent) -> StreamEvent | None:
+        """Return a delta, or the start of a block, without the key; None for a delta if nothing is left."""
+        begun = text_of(event)
+        window, done = self._before + begun, len(self._before)
         parts: list[str] = []
         was_inside, self._is_inside = self._is_inside, False
         for start, end in self._find(window):
@@ -71,12 +72,39 @@ class KeyInDeltas:
                 done, self._is_inside = end, end == len(window)
         text = "".join([*parts, window[done:]])
         self._before = window[-_KEY_CHARS:]
-        if text == event.text:
-            return event
-        raw = {name: text if value == event.text else value for name, value in event.raw.items()}
-        return event._replace(text=text, raw=raw) if text else None
+        return event if text == begun else with_text(event, text)
 
 
 def _block_of(event: StreamEvent) -> tuple[object, ...]:
-    """Return the index and kind of a delta with text; empty for other events."""
-    return event[:2] if type(event) is ContentBlockDelta and event.text else ()
+    """Return the index and kind of a delta with text, or of a block's initial text; empty for other events."""
+    match event:
+        case ContentBlockDelta(text=str(text)) if text:
+            return event[:2]
+        case ContentBlockStart() if text_of(event):
+            return event.index, kind_of(event.raw).pieces
+    return ()
+
+
+def text_of(event: StreamEvent) -> str:
+    """Return the text of a delta, or the initial text of a block."""
+    if type(event) is ContentBlockDelta:
+        return event.text
+    text = event.raw.get(_field_of(event)) if type(event) is ContentBlockStart else None
+    return text if isinstance(text, str) else ""
+
+
+def with_text(event: StreamEvent, text: str) -> StreamEvent | None:
+    """Return a delta or the start of a block with another text; None for a delta without text, and for other events."""
+    match event:
+        case ContentBlockStart():
+            return ContentBlockStart(event.index, {**event.raw, _field_of(event): text})
+        case ContentBlockDelta() if text:
+            raw = {name: text if value == event.text else value for name, value in event.raw.items()}
+            return event._replace(text=text, raw=raw)
+    return None
+
+
+def _field_of(start: ContentBlockStart) -> str:
+    """Return the field of a block that its deltas continue; empty if there is none."""
+    pieces = kind_of(start.raw).pieces
+    return DELTA_KINDS[pieces].into if pieces else ""

@@ -36,7 +36,7 @@ from ._events import (
     event_of,
 )
 from ._messages import Message, events_of
-from ._redaction import KeyInDeltas
+from ._redaction import KeyInDeltas, text_of, with_text
 from ._responses import error_from_event, parse_reply, read_error, read_object, request_id_of
 from ._retry import Deadline
 from ._transport import HTTPTransport, WireResponse
@@ -159,6 +159,9 @@ def read_block(block: bytes) -> ServerSentEvent | None:
             name = value.removeprefix(b" ")
     return ServerSentEvent(name.decode("utf-8", "replace"), b"\n".join(values)) if values else None
 
+
+_PLAIN_FIELDS = 2
+"""Number of fields of a delta that has only its type and its text."""
 
 _DRAIN_TIMEOUT = 0.5
 """Seconds to read the rest of the body after `message_stop`, so that the connection can be reused."""
@@ -296,7 +299,7 @@ class EventReader:
         return self._characters.join(event)
 
     def _event_of(self, sse: ServerSentEvent) -> StreamEvent:
-        """Decode an event, with the key redacted in everything but deltas, which `KeyInDeltas` redacts.
+        """Decode an event, with the key redacted in everything but the text of a block, which `KeyInDeltas` redacts.
 
         Raises:
             StreamInterruptedError: The event's data is not JSON.
@@ -306,12 +309,15 @@ class EventReader:
             event = decode_event(sse, keeps_halves=True)
         except StreamInterruptedError:
             event = None
-        else:
-            if type(event) is ContentBlockDelta and event.text:
-                return event
+        if type(event) is ContentBlockDelta and event.text and len(event.raw) <= _PLAIN_FIELDS:
+            return event
         response = self.response
         clean = ServerSentEvent(response.redact_text(sse.event), response.redact(sse.data))
-        return decode_event(clean, keeps_halves=True) if event is None or clean != sse else event
+        if event is not None and clean == sse:
+            return event
+        redacted = decode_event(clean, keeps_halves=True)
+        text = "" if event is None else text_of(event)
+        return (with_text(redacted, text) or redacted) if text else redacted
 
     def _may_end_here(self) -> bool:
         return self._is_lenient and self.accumulator.has_stop_reason

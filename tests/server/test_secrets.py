@@ -317,6 +317,93 @@ def test_o2_a_key_in_interleaved_deltas_is_redacted(
     assert passed[1] == "".join(fillers)
 
 
+def _as_texts(pieces: list[str]) -> list[dict[str, Any]]:
+    """Return a block for each piece, with the piece as its initial text."""
+    return [
+        {"type": "content_block_start", "index": at, "content_block": {"type": "text", "text": piece}}
+        for at, piece in enumerate(pieces)
+    ]
+
+
+def _as_start_and_deltas(pieces: list[str]) -> list[dict[str, Any]]:
+    """Return one block: the first piece is its initial text, the others are deltas."""
+    deltas = [{"type": "text_delta", "text": piece} for piece in pieces[1:]]
+    return [
+        *_as_texts(pieces[:1]),
+        *({"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas),
+    ]
+
+
+def _by_turns(pieces: list[str]) -> list[dict[str, Any]]:
+    """Return blocks with a piece as initial text and another as delta."""
+    starts = _as_texts(pieces[::2])
+    deltas = [
+        {"type": "content_block_delta", "index": at, "delta": {"type": "text_delta", "text": piece}}
+        for at, piece in enumerate(pieces[1::2])
+    ]
+    turns = [event for pair in zip(starts, deltas, strict=False) for event in pair]
+    return [*turns, *starts[len(deltas) :]]
+
+
+@pytest.mark.parametrize("chunk_bytes", [None, 40], ids=["at once", "in pieces"])
+@pytest.mark.parametrize("size", [1, 4, 7, 25])
+@pytest.mark.parametrize("write", [_as_texts, _as_start_and_deltas, _by_turns])
+def test_o2_a_key_in_the_initial_texts_of_blocks_is_redacted(
+    write: Any, size: int, chunk_bytes: int | None, sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: the initial text of a block is searched together with the text before and after it, and is unchanged else."""
+    written = f"First {KEY}, then more."
+    events = (
+        {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {}}},
+        *write([written[at : at + size] for at in range(0, len(written), size)]),
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}},
+        {"type": "message_stop"},
+    )
+    raw = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events)
+    sim.script(stream_bytes(raw, chunk_bytes=chunk_bytes))
+
+    async def main() -> tuple[list[Any], Any]:
+        async with make_client(sim.url) as client:
+            stream = client.stream_message(ask())
+            return [event async for event in stream], stream.message
+
+    seen, message = play(main)
+
+    secret = KEY.removeprefix("sk-ant-test-")
+    found = message.text + repr([seen, message])
+    assert not any(secret[at : at + 16] in found for at in range(len(secret) - 15))
+    assert message.text.startswith("First ")
+    assert message.text.endswith("[REDACTED], then more.")
+
+
+@pytest.mark.parametrize("place", ["extra", "type of more", "nested"])
+def test_o2_an_unknown_field_of_a_delta_is_redacted(
+    place: str, sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: a delta keeps its unknown fields and its text, but no key."""
+    more: dict[str, Any] = {"extra": KEY, "type of more": {KEY: 1}, "nested": {"a": [f"x {KEY} y"]}}
+    delta = {"type": "text_delta", "text": "Hello 🌊", "index": 1, place: more[place]}
+    events = (
+        {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {}}},
+        *_as_texts(["Say: "]),
+        {"type": "content_block_delta", "index": 0, "delta": delta},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}},
+        {"type": "message_stop"},
+    )
+    sim.script(stream_bytes(b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events)))
+
+    async def main() -> tuple[list[Any], Any]:
+        async with make_client(sim.url) as client:
+            stream = client.stream_message(ask())
+            return [event async for event in stream], stream.message
+
+    seen, message = play(main)
+
+    assert KEY not in repr([seen, message])
+    assert message.text == "Say: Hello 🌊"
+    assert "[REDACTED]" in repr(seen)
+
+
 def test_o2_response_headers_given_to_observers_are_redacted(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:

@@ -47,7 +47,7 @@ class ClientConfig(BaseModel):
         max_backoff: Longest back-off, and longest `Retry-After` that is accepted.
         max_retry_time: Maximum time for retries, from the first failure.
         max_idle_connections: Maximum number of idle connections that are kept open for reuse.
-        max_event_bytes: Largest single event of a stream, in bytes.
+        max_event_bytes: Largest single event of a stream, in bytes. A whole stream may be 16 times as large, and at least 256 MB.
         lenient_stream_end: Accept a stream that ends after a stop reason but before `message_stop`.
         betas: Values of the `anthropic-beta` header.
         headers: Additional request headers; not those that the client sets itself, and never a credential.

@@ -43,6 +43,10 @@ from ._transport import HTTPTransport, WireResponse
 
 DEFAULT_MAX_EVENT_BYTES = 16 * 1024 * 1024
 
+_EVENTS_IN_MOST = 16
+"""Largest stream, decompressed, in units of `max_event_bytes` or its default if that is larger; 256 MB by default, which is ten
+times the stream of the longest possible answer. A few compressed bytes can become gigabytes."""
+
 _BOM = b"\xef\xbb\xbf"
 _LF = ord("\n")
 _BLANK_LINE = b"\n\n"
@@ -186,6 +190,7 @@ class EventReader:
         self._decoder = SSEDecoder(max_event_bytes=config.max_event_bytes)
         self._is_lenient = config.lenient_stream_end
         self._deadline = deadline
+        self._most = self._left = _EVENTS_IN_MOST * max(config.max_event_bytes, DEFAULT_MAX_EVENT_BYTES)
         self._whole: list[StreamEvent] = []
         self._failure: ClaudeError | None = None
 
@@ -248,11 +253,19 @@ class EventReader:
 
     async def _next_chunk(self) -> bytes:
         try:
-            return await self._deadline.bound(self.response.read_chunk())
+            chunk = await self._deadline.bound(self.response.read_chunk())
         except StreamInterruptedError:
             if not self._may_end_here():
                 raise
-        return b""
+            return b""
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise StreamInterruptedError(
+                f"The server sent a reply of more than {self._most:,} bytes ({_EVENTS_IN_MOST} times max_event_bytes), the most "
+                "that is read into memory. If such a reply is expected, raise max_event_bytes.",
+                is_transient=False,
+            )
+        return chunk
 
     def _decode(self, chunk: bytes) -> list[StreamEvent]:
         """Decode and accumulate the events in a chunk. Events before an error in the same chunk are still returned."""

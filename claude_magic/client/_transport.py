@@ -11,6 +11,7 @@ import contextlib
 import logging
 import socket
 import ssl
+import zlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
@@ -39,6 +40,12 @@ _MAX_CONNECTIONS = 512
 
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 """Largest response that is read into memory: twice the largest request that the API accepts."""
+
+_DECODED_AT_ONCE = 256 * 1024
+"""Number of decompressed bytes after which other tasks run."""
+
+_GZIP = zlib.MAX_WBITS | 16
+_GZIP_MAGIC = b"\x1f"
 
 _LONGEST_REMEMBERED = 200
 _MOST_REMEMBERED = 500
@@ -401,9 +408,46 @@ class WireResponse:
 
 def _chunks_of(response: httpx2.Response, headers: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
     """Return the decoded body. An uncompressed body is read directly from the connection, without the decoding layers."""
-    if "content-encoding" in headers:
-        return response.aiter_bytes()
-    return cast("AsyncGenerator[bytes, None]", cast("httpx2.AsyncByteStream", response.stream).__aiter__())
+    raw = cast("AsyncGenerator[bytes, None]", cast("httpx2.AsyncByteStream", response.stream).__aiter__())
+    match headers.get("content-encoding", "").lower():
+        case "":
+            return raw
+        case "gzip" | "x-gzip":
+            return _with_pauses(_unzipped(raw))
+    return _with_pauses(response.aiter_bytes())
+
+
+async def _with_pauses(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Return the same pieces, but let other tasks and deadlines run: one read of compressed data can yield gigabytes."""
+    size = 0
+    async with contextlib.aclosing(pieces):
+        async for piece in pieces:
+            size += len(piece)
+            if size > _DECODED_AT_ONCE:
+                size = 0
+                await asyncio.sleep(0)
+            yield piece
+
+
+async def _unzipped(raw: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Return a decompressed body. The HTTP library's decoder ends after the first of several members (RFC 1952)."""
+    member = zlib.decompressobj(_GZIP)
+    async with contextlib.aclosing(raw):
+        async for data in raw:
+            piece = b""
+            while data or len(piece) == _DECODED_AT_ONCE:
+                if member.eof:
+                    data = data.lstrip(b"\0")  # padding
+                    if not data.startswith(_GZIP_MAGIC):
+                        break  # neither padding nor a member; ignored, as the library does
+                    member = zlib.decompressobj(_GZIP)
+                try:
+                    piece = member.decompress(data, _DECODED_AT_ONCE)
+                except zlib.error as error:
+                    raise httpx2.DecodingError(str(error)) from None
+                data = member.unused_data or member.unconsumed_tail
+                if piece:
+                    yield piece
 
 
 class _Connection(httpx2.AsyncHTTPTransport):

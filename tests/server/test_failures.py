@@ -7,8 +7,10 @@ import gzip
 import json
 import socket
 import threading
+import zlib
 from typing import Any
 
+import brotli
 import pytest
 
 from claude_magic.client import (
@@ -20,7 +22,7 @@ from claude_magic.client import (
     StreamInterruptedError,
     UnknownStatusError,
 )
-from claude_magic.simulator import Simulator, drip, slow_body, status
+from claude_magic.simulator import Simulator, drip, slow_body, status, stream_bytes
 
 PAGE = b"<!doctype html><html><head><title>Jupyter Server</title></head><body>Password:</body></html>"
 
@@ -421,3 +423,124 @@ def test_e1_implausible_usage_does_not_lose_the_reply(
 
     assert message.text == "Hi"
     assert (message.usage.input_tokens, message.usage.output_tokens) == (0, 0)
+
+
+def _event(kind: str, **fields: Any) -> bytes:
+    return b"data: %b\n\n" % json.dumps({"type": kind, **fields}).encode()
+
+
+_START = _event("message_start", message={"id": "msg_1", "model": "m", "usage": {}}) + _event(
+    "content_block_start", index=0, content_block={"type": "text", "text": ""}
+)
+_END = _event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 1}) + _event(
+    "message_stop"
+)
+
+
+def _text(text: str) -> bytes:
+    return _event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
+
+
+def _bomb(encoding: str, megabytes: int) -> bytes:
+    """Return a compressed stream with a long answer, in few bytes."""
+    compressor: Any = (
+        brotli.Compressor(quality=5) if encoding == "br" else zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    )
+    write, finish = (
+        (compressor.process, compressor.finish)
+        if encoding == "br"
+        else (compressor.compress, compressor.flush)
+    )
+    large = _text("a" * 1_000_000)
+    return b"".join([write(_START), *(write(large) for _ in range(megabytes)), write(_END), finish()])
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip"])
+def test_s2_a_compressed_stream_stops_neither_other_tasks_nor_the_deadline(
+    encoding: str, sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: a few bytes that decompress to gigabytes end with stream_timeout; the rest of the loop runs meanwhile."""
+    body = _bomb(encoding, 300 if encoding == "br" else 60)
+    sim.script(
+        status(200, body=body, content_type="text/event-stream", headers={"content-encoding": encoding})
+    )
+    turns = 0
+
+    async def watch() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def main() -> tuple[ClaudeError, int]:
+        async with make_client(sim.url, max_retries=0, stream_timeout=0.5) as client:
+            stream = client.stream_message(ask())
+            await anext(stream)
+            watching = asyncio.create_task(watch())
+            with pytest.raises(ClaudeError) as caught:
+                async for _ in stream:
+                    pass
+            watching.cancel()
+            return caught.value, turns
+
+    error, turns = play(main)
+
+    assert isinstance(error, RequestTimeoutError)
+    assert error.partial is not None
+    assert error.partial.text.startswith("aaa")
+    assert turns >= 2
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip", None])
+def test_s2_a_stream_is_bounded_and_its_beginning_is_kept(
+    encoding: str | None,
+    sim: Simulator,
+    make_client: Any,
+    play: Any,
+    ask: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Promise: an endless reply does not fill the memory; the error says so, and the partial answer stays."""
+    monkeypatch.setattr("claude_magic.client._stream._EVENTS_IN_MOST", 2)
+    monkeypatch.setattr("claude_magic.client._stream.DEFAULT_MAX_EVENT_BYTES", 1_500_000)
+    plain = [_START, *[_text("a" * 1_000_000)] * 5, _END]
+    body = _bomb(encoding, 5) if encoding else b"".join(plain)
+    headers = {"content-encoding": encoding} if encoding else {}
+    answer = status(200, body=body, content_type="text/event-stream", headers=headers)
+    sim.script(answer, answer)
+
+    async def main() -> tuple[ClaudeError, Any]:
+        async with make_client(sim.url, max_event_bytes=1_200_000) as client:
+            error = await failure(client, ask(), True)
+        async with make_client(sim.url, max_event_bytes=3_000_000) as client:
+            return error, await send(client, ask(), True)
+
+    error, message = play(main)
+
+    assert isinstance(error, StreamInterruptedError)
+    assert "more than 3,000,000 bytes" in str(error)
+    assert "max_event_bytes" in str(error)
+    assert error.partial is not None
+    assert len(error.partial.text) in (1_000_000, 2_000_000)
+    assert len(message.text) == 5_000_000
+
+
+@pytest.mark.parametrize("chunk_bytes", [None, 7, 1])
+@pytest.mark.parametrize("size", [1_000_000, 150, 1])
+@pytest.mark.parametrize("end", [b"", b"\0" * 9, b"\0\0trailing"], ids=["no end", "padding", "garbage"])
+def test_c2_all_members_of_a_gzip_body_are_read(
+    end: bytes, size: int, chunk_bytes: int | None, sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: a proxy may compress each part alone (RFC 1952); what is no member is ignored."""
+    words = [f"word {number} 🌊 " for number in range(5)]
+    body = _START + b"".join(map(_text, words)) + _END
+    members = [gzip.compress(body[at : at + size]) for at in range(0, len(body), size)]
+    sim.script(
+        stream_bytes(b"".join(members) + end, chunk_bytes=chunk_bytes, headers={"content-encoding": "gzip"})
+    )
+
+    async def main() -> Any:
+        async with make_client(sim.url) as client:
+            return await send(client, ask(), True)
+
+    assert play(main).text == "".join(words)

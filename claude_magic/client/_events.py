@@ -296,7 +296,7 @@ class SplitCharacters:
         return ContentBlockStart(event.index, raw)
 
     def _released(self, index: int) -> list[ContentBlockDelta]:
-        keys = [key for key in self.held if key[0] == index]
+        keys = [key for kind in _TEXT_FIELDS if (key := (index, kind)) in self.held]
         texts = ((key, split_end(self.held.pop(key), is_end=True)[0]) for key in keys)
         return [
             ContentBlockDelta(*key, text, {"type": key[1], _TEXT_FIELDS[key[1]]: text}) for key, text in texts
@@ -394,11 +394,23 @@ class BlockBuilder:
         index: Position of the block in the content.
         start: Initial fields of the block.
         type: The API's name for the block's type.
+        is_complete: Whether the block has ended.
         piece_kind: Kind of delta whose texts are appended to `pieces`, or None.
         pieces: Texts of these deltas, in order.
     """
 
-    __slots__ = ("_built", "_changes", "_lists", "index", "piece_kind", "pieces", "start", "type")
+    __slots__ = (
+        "_built",
+        "_changes",
+        "_lists",
+        "_was_reopened",
+        "index",
+        "is_complete",
+        "piece_kind",
+        "pieces",
+        "start",
+        "type",
+    )
 
     def __init__(self, index: int, start: Mapping[str, Any]) -> None:
         kind = start.get("type")
@@ -409,6 +421,8 @@ class BlockBuilder:
         self.pieces: list[str] = []
         self._changes: dict[str, Any] = {}
         self._lists: dict[str, list[Any]] = {}
+        self.is_complete = False
+        self._was_reopened = False
         self._built: ContentBlock | None = None
 
     @classmethod
@@ -429,11 +443,6 @@ class BlockBuilder:
     def begun(self) -> ContentBlock:
         """The block at its start."""
         return parse_block(self.start, is_complete=False)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the block has ended."""
-        return self._built is not None
 
     @property
     def written(self) -> str:
@@ -475,12 +484,13 @@ class BlockBuilder:
         return True
 
     def finish(self) -> None:
-        """Mark the block as complete: join and parse its pieces, once."""
-        self._built = self._build(is_complete=True)
+        """Mark the block as complete: join and parse its pieces, once. One that was reopened may end often: it is built on access."""
+        self.is_complete = True
+        self._built = None if self._was_reopened else self._build(is_complete=True)
 
     def reopen(self) -> None:
         """Continue a block that has ended, because another delta arrived for it."""
-        self._built = None
+        self.is_complete, self._built, self._was_reopened = False, None, True
 
     def block(self, *, is_complete: bool) -> ContentBlock:
         """Return the block so far.
@@ -488,7 +498,7 @@ class BlockBuilder:
         Args:
             is_complete: Whether the reply is complete. If so, a block without a stop event is complete, too.
         """
-        return self._built or self._build(is_complete=is_complete)
+        return self._built or self._build(is_complete=is_complete or self.is_complete)
 
     def _build(self, *, is_complete: bool) -> ContentBlock:
         fields = {**self.start, **self._changes}
@@ -539,6 +549,7 @@ class MessageAccumulator:
         self._fields: dict[str, Any] = {}
         self._start: MessageStart | None = None
         self._builders: list[BlockBuilder] = []
+        self._latest: dict[int, BlockBuilder] = {}
         self._open: dict[int, BlockBuilder] = {}
         self._reported: tuple[Usage, MessageStart | None] = (NO_USAGE, None)
         self._counted_pieces: int | None = None
@@ -629,20 +640,22 @@ class MessageAccumulator:
                 return  # a duplicate
             current.finish()
         builder = self._open[event.index] = BlockBuilder(event.index, event.raw)
+        self._append(builder)
+
+    def _append(self, builder: BlockBuilder) -> None:
         self._builders.append(builder)
+        self._latest[builder.index] = builder
 
     def _find(self, event: ContentBlockDelta) -> BlockBuilder | None:
         """Return the block of a delta whose block is not open, because it ended too early or never started."""
-        builder = next(
-            (builder for builder in reversed(self._builders) if builder.index == event.index), None
-        )
+        builder = self._latest.get(event.index)
         if builder is not None:
             builder.reopen()
         else:
             builder = BlockBuilder.of_delta(event)
             if builder is None:
                 return None
-            self._builders.append(builder)
+            self._append(builder)
         self._open[event.index] = builder
         return builder
 

@@ -21,7 +21,7 @@ from claude_magic.client import (
     Usage,
     decode_event,
 )
-from claude_magic.client._events import event_of
+from claude_magic.client._events import BlockBuilder, event_of
 from claude_magic.client._json import encode_json
 from claude_magic.client._messages import events_of
 
@@ -590,3 +590,68 @@ def test_s1_the_last_step_gives_the_context_tokens() -> None:
 
     assert usage.context_tokens == 4160
     assert Usage(input_tokens=5, output_tokens=6).context_tokens == 11
+
+
+def _text(index: int, text: str = "ab", kind: str = "text_delta") -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": index, "delta": {"type": kind, "text": text}}
+
+
+@pytest.mark.parametrize("kind", ["text_delta", "new_delta"])
+def test_blocks_that_never_started_take_linear_time(kind: str) -> None:
+    """Each delta finds its block, or that there is none, without a search."""
+
+    class Blocks(list[Any]):
+        searches = 0
+
+        def __iter__(self) -> Any:
+            self.searches += 1
+            return super().__iter__()
+
+        __reversed__ = __iter__
+
+    accumulator = MessageAccumulator()
+    accumulator._builders = blocks = Blocks()
+    for index in range(50):
+        accumulator.add(event_of(_text(index, kind=kind)))
+
+    assert blocks.searches == 0
+    assert len(accumulator.blocks()) + len(accumulator.unknown) == 50
+
+
+def test_a_block_that_ends_after_each_delta_takes_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not joined at each end; the reply is whole nevertheless, and its block complete."""
+    built: list[int] = []
+    build = BlockBuilder._build
+    monkeypatch.setattr(
+        BlockBuilder,
+        "_build",
+        lambda self, *, is_complete: (built.append(1), build(self, is_complete=is_complete))[1],
+    )
+    accumulator = MessageAccumulator()
+    for number in range(100):
+        accumulator.add(event_of(_text(0, f"{number} ")))
+        accumulator.add(event_of({"type": "content_block_stop", "index": 0}))
+
+    assert len(built) == 1
+    assert accumulator.blocks()[0].is_complete
+    assert accumulator.text == "".join(f"{number} " for number in range(100))
+    (block,) = accumulator.message().content
+    assert block.is_complete
+    assert block.to_param()["text"] == accumulator.text
+
+
+def test_a_delta_after_the_end_continues_the_last_block_of_its_index() -> None:
+    """As long as no other block has started."""
+    accumulator = MessageAccumulator()
+    for index, text in ((0, "a"), (1, "b"), (0, "c")):
+        accumulator.add(
+            event_of(
+                {"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}}
+            )
+        )
+        accumulator.add(event_of(_text(index, text)))
+        accumulator.add(event_of({"type": "content_block_stop", "index": index}))
+    accumulator.add(event_of(_text(0, "!")))
+
+    assert not accumulator.blocks()[1].is_complete
+    assert [builder.text for builder in accumulator.blocks()] == ["a", "c!", "b"]

@@ -466,3 +466,31 @@ def test_s1_the_fast_path_and_the_full_decoder_agree(
     assert found is None or found == decoded_block(block.encode())
     if text and not changes:
         assert found is not None
+
+
+def test_split_characters_of_many_blocks_take_linear_time() -> None:
+    """The end of a block does not search the characters that other blocks hold back."""
+
+    class Held(dict[Any, Any]):
+        searches = 0
+
+        def __iter__(self) -> Any:
+            self.searches += 1
+            return super().__iter__()
+
+    characters = SplitCharacters()
+    characters.held = held = Held()
+    passed: list[Any] = []
+    for index in range(50):
+        delta = {"type": "text_delta", "text": "a\ud83d"}
+        passed += characters.join(ContentBlockDelta(index, "text_delta", delta["text"], delta))
+    for index in range(49):
+        passed += characters.join(ContentBlockStop(index))
+    passed += characters.flush()
+
+    assert held.searches <= 2
+    assert not held
+    assert [event.text for event in passed if isinstance(event, ContentBlockDelta)] == [
+        *["a"] * 50,
+        *["\ufffd"] * 50,
+    ]

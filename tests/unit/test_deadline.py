@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from claude_magic.client import RequestTimeoutError
-from claude_magic.client._retry import Deadline
+from claude_magic.client._retry import NOT_SENT, Deadline
 
 from .moved_loop import run as run_moved
 
@@ -90,5 +90,30 @@ def test_work_that_ends_at_the_deadline_keeps_its_result() -> None:
         assert task is not None
         assert task.cancelling() == 0
         await asyncio.sleep(0)
+
+    run(main)
+
+
+def test_a_request_that_a_deadline_prevents_was_not_sent() -> None:
+    """Promise: neither after the deadline nor while connecting; a reply that was awaited may be billed."""
+
+    async def connect() -> None:
+        try:
+            await forever()
+        except asyncio.CancelledError as cancelled:
+            cancelled.args = NOT_SENT
+            raise
+
+    async def was_sent(deadline: Deadline, work: Coroutine[Any, Any, None], *, is_sending: bool) -> bool:
+        with pytest.raises(RequestTimeoutError) as caught:
+            await deadline.bound(work, is_sending=is_sending)
+        return caught.value.was_sent
+
+    async def main() -> None:
+        for work, is_sent in ((connect, False), (forever, True)):
+            with Deadline(0.01, setting="timeout", is_transient=True) as deadline:
+                assert await was_sent(deadline, work(), is_sending=True) is is_sent
+                assert await was_sent(deadline, work(), is_sending=True) is False
+                assert await was_sent(deadline, work(), is_sending=False) is True
 
     run(main)

@@ -100,6 +100,9 @@ class TurnAccountant:
             is_simulated=self.is_simulated,
             counts_input=self._rows is None,
         )
+        self.is_simulated = (
+            current.reservation.is_simulated
+        )  # an earlier answer to this client may have shown it
 
     @property
     def has_reservation(self) -> bool:

@@ -41,6 +41,7 @@ from claude_magic.runtime import close_runtime, format_usd, get_runtime
 from claude_magic.simulator import (
     Behaviour,
     Gate,
+    Post,
     Simulator,
     close_mid_stream,
     drop_before_headers,
@@ -49,6 +50,7 @@ from claude_magic.simulator import (
     scenario,
     status,
 )
+from claude_magic.simulator._wire import Hold
 
 QUICK = {
     "CLAUDE_MAGIC_RATE_LIMIT_RPS": "100000",
@@ -674,7 +676,7 @@ def test_interrupting_it_leaves_one_attempt_of_each_row_in_flight_unconfirmed(
     gate, ledger = Gate(), get_runtime().ledger
     before = ledger.account(is_simulated=True).unconfirmed
     ledger.set_budget(spent() + 5)
-    sim.script(*[hold(gate)] * 3)
+    sim.script(*[_before_any_header(gate)] * 3)
     interrupt = threading.Thread(target=lambda: _interrupt_after(sim, 3, answers=0))
     interrupt.start()
 
@@ -733,6 +735,16 @@ def test_cancelling_the_task_that_awaits_it_stops_it_and_keeps_what_there_is(sim
 
     assert claude.map("Say {{ item }}", range(5))[:2] == ["one", "two"]
     assert sorted(set(prompts(sim))) == ["Say 2", "Say 3", "Say 4"]
+
+
+def _before_any_header(gate: Gate) -> Behaviour:
+    """Return a behaviour that does not even say that a simulator answers, until the gate is opened."""
+
+    def behave(post: Post) -> Iterator[Any]:
+        yield Hold(gate)
+        yield from answer_with("late")(post)
+
+    return behave
 
 
 def _interrupt_after(sim: Simulator, requests: int, answers: int = 30) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain
+from threading import current_thread, main_thread
 from typing import TypeAlias
 
 Callback: TypeAlias = Callable[[], None]
@@ -35,37 +37,40 @@ class Observers:
         """Call `callback` once at the end, or now if that has passed. Return a function that removes it."""
         mark = self._add(self._of_end, callback)
         if self._has_ended:
-            self._call_once(mark)
+            self._call(self._taken([mark]))
         return partial(self._remove, mark)
 
     def notify(self) -> None:
         """Report a change."""
-        for callback in list(self._of_changes.values()):
-            self._call(callback)
+        self._call(list(self._of_changes.values()))
 
     def end(self) -> None:
         """Report the last change and the end."""
         self._has_ended = True
-        self.notify()
-        for mark in list(self._of_end):
-            self._call_once(mark)
+        self._call(chain(list(self._of_changes.values()), self._taken(list(self._of_end))))
 
     def clear(self) -> None:
         """Remove the callbacks that wait for a change. Those for the end stay."""
         self._of_changes.clear()
 
-    def _call_once(self, mark: object) -> None:
-        if (callback := self._of_end.pop(mark, None)) is not None:
-            self._call(callback)
+    def _taken(self, marks: Iterable[object]) -> Iterator[Callback]:
+        for mark in marks:
+            if (callback := self._of_end.pop(mark, None)) is not None:
+                yield callback
 
-    def _call(self, callback: Callback) -> None:
-        try:
-            callback()
-        except KeyboardInterrupt:
-            raise
-        # Including SystemExit and CancelledError: they end the callback, not the thread or task that calls it.
-        except BaseException:
-            logger.exception("an observer of %s failed", self._of)
+    def _call(self, callbacks: Iterable[Callback]) -> None:
+        interrupt: KeyboardInterrupt | None = None
+        for callback in callbacks:
+            try:
+                callback()
+            # Including SystemExit and CancelledError: they end the callback, not the thread or task that calls it.
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+                    interrupt = error  # the user's; the other callbacks come first
+                else:
+                    logger.exception("an observer of %s failed", self._of)
+        if interrupt is not None:
+            raise interrupt
 
     @staticmethod
     def _add(callbacks: dict[object, Callback], callback: Callback) -> object:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from claude_magic._observers import Observers
 from claude_magic.bulk import MapRequest, MapRun, MapStoppedError, make_plan
 from claude_magic.client import MessageRequest
 from claude_magic.notebook._compare import Comparison
@@ -54,7 +55,7 @@ def wait_for(subject: Any) -> None:
     assert has_ended.wait(TIMEOUT)
 
 
-@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("error", [*ERRORS, KeyboardInterrupt])
 @pytest.mark.parametrize("start", [start_reply, start_comparison, start_map])
 def test_an_observer_that_raises_costs_nothing(
     runtime: Runtime,
@@ -78,6 +79,24 @@ def test_an_observer_that_raises_costs_nothing(
     assert calls[-2:] == [Phase.COMPLETE, "ended"]
     assert error.__name__ in caplog.text
     assert runtime.start("Say exactly: next").result(TIMEOUT).text  # the bridge thread is still there
+
+
+def test_ctrl_c_in_a_callback_comes_after_the_other_callbacks(runtime: Runtime) -> None:
+    """On the main thread it is the user's."""
+    observers, called = Observers("a reply"), []
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    observers.add(interrupt)
+    observers.add(lambda: called.append("change"))
+    observers.add_for_end(interrupt)
+    observers.add_for_end(lambda: called.append("end"))
+
+    with pytest.raises(KeyboardInterrupt):
+        observers.end()
+
+    assert called == ["change", "end"]
 
 
 @pytest.mark.parametrize("error", ERRORS)

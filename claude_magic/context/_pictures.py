@@ -385,7 +385,7 @@ def without_addresses(text: str) -> str:
 
 
 def has_rich_form(value: object) -> bool:
-    """Return whether an object has a rich representation besides text."""
+    """Return whether an object has a rich representation other than text."""
     names = ("_repr_mimebundle_", *(form.method for form in _RICH_FORMS.values() if form.method))
     return any(_has_method(value, name) for name in names)
 

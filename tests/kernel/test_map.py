@@ -86,7 +86,7 @@ def test_without_a_variable_the_line_says_where_the_result_is(kernel, sim):
 
 @pytest.mark.parametrize("again", [CELL, CELL.replace("-o", "--bg -o"), "%%claude\nName a tree."])
 def test_a_cell_that_asks_again_ends_its_map_in_the_background(kernel, sim, in_notebook, again):
-    """Nobody sees or stops it otherwise: its output is gone, and its variable may be bound anew."""
+    """Nobody sees or stops it otherwise: its output is gone, and its variable may be bound again."""
     gate = Gate()
     sim.script(hold(gate))
     in_notebook(CELL.replace("-o out", "--bg -o run"), cell_id="asks-twice").finish()

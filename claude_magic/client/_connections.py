@@ -254,9 +254,8 @@ class WholeWrites:
 
         reading = asyncio.ensure_future(self._read_early(max_bytes))
         try:
-            await asyncio.sleep(
-                0
-            )  # it reads from now on; the loop handles what arrived before what can be written
+            # It reads from now on; the loop handles what arrived before what can be written.
+            await asyncio.sleep(0)
             await self._stream.write(whole, self._timeout)
         except httpcore2.WriteError:
             await asyncio.wait([reading], timeout=_LAST_READ)  # it ends, because the connection is closed
@@ -264,9 +263,8 @@ class WholeWrites:
         except httpcore2.WriteTimeout:
             if not self._early:
                 raise
-            self._is_broken = (
-                True  # the server answered without reading: the rest of the request is still unsent
-            )
+            # The server answered without reading: the rest of the request is still unsent.
+            self._is_broken = True
         finally:
             reading.cancel()
             await asyncio.wait([reading])
@@ -287,7 +285,7 @@ class WholeWrites:
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable" and self._socket is not None:
-            return self._is_broken or _is_readable(self._socket)
+            return self._is_broken or bool(self._early) or _is_readable(self._socket)
         return self._stream.get_extra_info(info)
 
 

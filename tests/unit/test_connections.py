@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -350,6 +351,28 @@ def test_what_arrives_while_a_large_request_is_written_is_kept(failure: Exceptio
         assert len(asyncio.all_tasks()) == 1
 
     run(main)
+
+
+def test_what_arrived_behind_an_early_response_ends_the_reuse_of_its_connection() -> None:
+    """It would be read as the answer to the next request."""
+    ours, theirs = socket.socketpair()
+
+    class Connected(SlowNetwork):
+        def get_extra_info(self, info: str) -> Any:
+            """Return a socket that has nothing to read."""
+            return ours if info == "socket" else None
+
+    async def main() -> None:
+        stream = WholeWrites(Connected(None))
+        await stream.write(b"x" * 100_000)
+        for _ in range(2):
+            await stream.read(65536, 1.0)
+        assert stream.get_extra_info("is_readable") is True
+        await stream.read(65536, 1.0)
+        assert stream.get_extra_info("is_readable") is False
+
+    with ours, theirs:
+        run(main)
 
 
 def test_a_large_request_that_nobody_reads_times_out() -> None:

@@ -468,9 +468,8 @@ class BlockBuilder:
             case "join" if self.piece_kind is not None:
                 return False
             case "join":
-                self.piece_kind = (
-                    event.kind
-                )  # a block with a known kind of delta, but of an unknown type or of none
+                # The block has a known kind of delta, but an unknown type or none.
+                self.piece_kind = event.kind
                 self.type = self.type or delta.block
                 self.pieces.append(event.text)
             case "replace":

@@ -144,9 +144,8 @@ def _sentences(methods: Methods) -> Iterator[str]:
     tally = _tally(methods)
     requests = tally.outcomes.total() + methods.left_out
     version = f", version {methods.api_version}" if methods.api_version else ""
-    program = (
-        "" if methods.cassette else f" {__version__}"
-    )  # a cassette does not contain the version that recorded it
+    # A cassette does not contain the version that recorded it.
+    program = "" if methods.cassette else f" {__version__}"
     yield (
         f"{counted(requests, 'request')} to language models of Anthropic (Messages API{version}) {_were(requests)} "
         f"made {_span(tally.first, tally.last)} with claude_magic{program}."

@@ -11,6 +11,7 @@ import logging
 from ._attempts import (
     AnswerRecorded,
     AttemptFinished,
+    AttemptNotSent,
     AttemptStarted,
     CassetteRemark,
     ClientEvent,
@@ -107,6 +108,7 @@ __all__ = [
     "AnswerRecorded",
     "BillingError",
     "AttemptFinished",
+    "AttemptNotSent",
     "AttemptStarted",
     "BucketState",
     "CassetteRemark",

@@ -17,7 +17,7 @@ from ._messages import Message, Usage
 from ._pace import ServerPace, Ticket
 from ._rate_limit import LimiterReason, TokenBucket
 from ._responses import parse_reply, read_error, read_object, request_id_of
-from ._retry import Deadline, GiveUp, RetryPolicy, describe_seconds
+from ._retry import Deadline, GiveUp, RetryPolicy, describe_seconds, was_sent
 from ._server_limits import Need, WaitReason
 from ._transport import HTTPTransport, WireResponse
 
@@ -46,6 +46,13 @@ class AttemptStarted:
 
     attempt: int
     max_attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptNotSent:
+    """The caller cancelled the attempt before any part of it was sent."""
+
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +135,13 @@ class CassetteRemark:
 
 
 ClientEvent: TypeAlias = (
-    LimiterWaiting | AttemptStarted | ResponseStarted | AttemptFinished | AnswerRecorded | CassetteRemark
+    LimiterWaiting
+    | AttemptStarted
+    | AttemptNotSent
+    | ResponseStarted
+    | AttemptFinished
+    | AnswerRecorded
+    | CassetteRemark
 )
 Observer: TypeAlias = Callable[[ClientEvent], None]
 
@@ -239,8 +252,8 @@ class Attempts:
                 return await operation()
             except ClaudeError as error:
                 failure = error
-            except asyncio.CancelledError:
-                self.cancel()
+            except asyncio.CancelledError as cancelled:
+                self.cancel(was_sent=was_sent(cancelled))
                 raise
             delay = self._decide(failure)
             del failure  # avoids a reference cycle: its traceback refers to this frame
@@ -265,10 +278,12 @@ class Attempts:
         self._finish_ticket(usage)
         self._report_finished(self._finished(None, usage=usage))
 
-    def cancel(self) -> None:
-        """Record that the caller cancelled the attempt. The attempt is logged; observers are not notified."""
-        self._finish_ticket()
+    def cancel(self, *, was_sent: bool = True) -> None:
+        """Record that the caller cancelled the attempt. It is logged; observers are notified only if nothing was sent."""
+        self._finish_ticket(was_sent=was_sent)
         log_attempt(self._finished(None, give_up_reason="Cancelled by the caller."))
+        if not was_sent:
+            self._notify(AttemptNotSent(attempt=self._attempt))
 
     def fail(self, error: ClaudeError, reason: str) -> NoReturn:
         """Record a failure that is not retried, and raise it."""

@@ -188,8 +188,17 @@ class RetryPolicy:
 _Result = TypeVar("_Result")
 
 
-NOT_SENT = ("not sent",)
-"""Arguments of the `CancelledError` that ends a request of which nothing was sent."""
+_NOT_SENT = "claude_magic: not sent"
+
+
+def mark_as_not_sent(cancelled: asyncio.CancelledError) -> None:
+    """Record in a `CancelledError` that nothing of the request was sent. A class of its own would escape `asyncio.timeout`."""
+    cancelled.__dict__[_NOT_SENT] = True
+
+
+def was_sent(cancelled: asyncio.CancelledError) -> bool:
+    """Return whether a part of the cancelled request may have been sent."""
+    return _NOT_SENT not in cancelled.__dict__
 
 
 class Deadline:
@@ -234,7 +243,7 @@ class Deadline:
         try:
             return await work
         except asyncio.CancelledError as cancelled:
-            was_sent = cancelled.args != NOT_SENT
+            may_have_arrived = was_sent(cancelled)
             if not self._has_cancelled or task.cancelling() > foreign_cancels + 1:
                 raise  # the task was cancelled by its owner, too
         finally:
@@ -242,9 +251,8 @@ class Deadline:
             if self._has_cancelled:
                 self._has_cancelled = False
                 task.uncancel()
-        raise self._error(
-            was_sent=was_sent
-        )  # outside `except`, so that its context does not refer to the HTTP library
+        # Outside `except`, so that its context does not refer to the HTTP library.
+        raise self._error(was_sent=may_have_arrived)
 
     def close(self) -> None:
         """Stop the timer."""

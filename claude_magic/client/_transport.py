@@ -29,7 +29,7 @@ from ._errors import (
     StreamInterruptedError,
     as_sentence,
 )
-from ._retry import NOT_SENT, describe_seconds
+from ._retry import describe_seconds, mark_as_not_sent
 
 _KEEPALIVE_EXPIRY = 55.0
 """Seconds for which an idle connection is kept: long enough for the next cell, and just below the 60 s after which common
@@ -55,6 +55,7 @@ events without text, are always the same."""
 _LOGGERS = ("httpcore2.connection", "httpcore2.http11", "httpcore2.proxy")
 _BEFORE_SENDING = (httpx2.PoolTimeout, httpx2.ConnectTimeout, httpx2.ConnectError, httpx2.ProxyError)
 _MAY_HAVE_RUN = "The request may still have been executed and billed."
+_NOT_SENT = "Nothing was sent."
 
 
 class SecretHeader(bytes):
@@ -176,7 +177,7 @@ class HTTPTransport:
             return await self._send(request, connection)
         except asyncio.CancelledError as cancelled:
             if connection is None or not connection.has_sent:
-                cancelled.args = NOT_SENT  # a deadline cancels, too
+                mark_as_not_sent(cancelled)
             raise
         except Exception as failure:  # whatever the HTTP library raises is converted
             error = self._translate(failure, was_sent=connection is not None and connection.has_sent)
@@ -283,10 +284,11 @@ class HTTPTransport:
                 )
             case httpx2.InvalidURL() | ValueError() | ImportError():
                 return ConfigurationError(f"No request can be sent to {host}: {as_sentence(reason)}")
-        if not was_sent:
+        if not was_sent and isinstance(failure, httpx2.TransportError | OSError):
             return _connect_error(failure, host, reason, self._proxy)
         return NetworkError(
-            f"Sending to {host} failed ({reason}). {_MAY_HAVE_RUN}",
+            f"Sending to {host} failed ({reason}). {_MAY_HAVE_RUN if was_sent else _NOT_SENT}",
+            was_sent=was_sent,
             is_transient=isinstance(failure, OSError),
         )
 

@@ -13,6 +13,7 @@ from ..client import (
     AnswerRecorded,
     APIError,
     AttemptFinished,
+    AttemptNotSent,
     AttemptStarted,
     ClaudeClient,
     ClaudeError,
@@ -100,9 +101,8 @@ class TurnAccountant:
             is_simulated=self.is_simulated,
             counts_input=self._rows is None,
         )
-        self.is_simulated = (
-            current.reservation.is_simulated
-        )  # an earlier answer to this client may have shown it
+        # An earlier answer to this client may have shown it.
+        self.is_simulated = current.reservation.is_simulated
 
     @property
     def has_reservation(self) -> bool:
@@ -231,6 +231,9 @@ class _Request:
             case AttemptStarted():
                 self.attempts += 1
                 self._is_in_flight = True
+            case AttemptNotSent():
+                self.attempts -= 1
+                self._is_in_flight = False
             case ResponseStarted():
                 self._request_id = event.request_id
             case AttemptFinished():

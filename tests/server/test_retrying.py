@@ -33,6 +33,7 @@ from claude_magic.client import (
     TokenBucket,
     UnknownStatusError,
 )
+from claude_magic.client._transport import HTTPTransport
 from claude_magic.simulator import Simulator, drop_before_headers, reply, slow_headers, status
 
 from .moved_time import MovedLoop, play_moved
@@ -519,6 +520,32 @@ def test_r1_r4_an_unreachable_server_is_retried_and_has_certainly_received_nothi
     assert error.was_sent is False
     assert sleeps == [10, 20, 40]
     assert url in str(error)
+
+
+def test_a_fault_of_the_client_itself_is_not_attributed_to_the_network(
+    sim: Simulator,
+    make_client: Any,
+    play: Any,
+    ask: Any,
+    sleeps: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Promise: an unexpected exception is named, and not retried."""
+    broken = AttributeError("'NoneType' object has no attribute 'x'")
+    monkeypatch.setattr(HTTPTransport, "_url_for", lambda *_: (_ for _ in ()).throw(broken))
+
+    async def main() -> NetworkError:
+        async with make_client(sim.url) as client:
+            with pytest.raises(NetworkError) as caught:
+                await client.send_message(ask())
+            return caught.value
+
+    error = play(main)
+
+    assert (error.was_sent, error.is_transient, sleeps) == (False, False, [])
+    assert "no attribute 'x'" in str(error)
+    assert "Nothing was sent" in str(error)
+    assert "Check the network" not in str(error)
 
 
 def test_t1_c2_a_read_timeout_is_retried_and_then_a_request_timeout_error(

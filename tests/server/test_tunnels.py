@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from claude_magic.client import AttemptFinished, NetworkError, RequestTimeoutError
+from claude_magic.client import (
+    AttemptFinished,
+    AttemptNotSent,
+    AttemptStarted,
+    NetworkError,
+    RequestTimeoutError,
+)
 
 HELLO = b"\x16"
 """The first byte of a TLS handshake."""
@@ -134,6 +140,48 @@ def test_a_request_without_a_tunnel_was_not_sent(
     assert set(seen) == {b"CONNECT api.gateway.test:443 HTTP/1.1\r\n"}
     assert "billed" not in str(error)
     assert "hunter" not in str(error)
+
+
+@pytest.mark.parametrize("is_streamed", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("through_proxy", [True, False], ids=["connecting", "sent"])
+def test_a_request_that_is_cancelled_while_it_connects_was_not_sent(
+    through_proxy: bool,
+    is_streamed: bool,
+    serve: Any,
+    make_client: Any,
+    play: Any,
+    ask: Any,
+    monkeypatch: Any,
+) -> None:
+    """Promise: an interrupt before anything was sent is reported as such, and the message of the cancellation is the caller's."""
+    steps: list[Any] = []
+    seen = asyncio.Event()
+
+    async def stall(reader: Any, _writer: Any) -> None:
+        await reader.readline()
+        seen.set()
+        await reader.read()
+
+    async def main() -> asyncio.CancelledError:
+        async with serve(stall) as server:
+            url = "https://api.gateway.test" if through_proxy else server
+            if through_proxy:
+                monkeypatch.setenv("HTTPS_PROXY", server)
+            async with make_client(url) as client:
+                stream = client.stream_message(ask(), observer=steps.append)
+                asking = anext(stream) if is_streamed else client.send_message(ask(), observer=steps.append)
+                task = asyncio.ensure_future(asking)
+                await seen.wait()
+                task.cancel("the user's")
+                with pytest.raises(asyncio.CancelledError) as caught:
+                    await task
+                return caught.value
+
+    cancelled = play(main)
+
+    assert cancelled.args == ("the user's",)
+    kinds = [type(step) for step in steps]
+    assert kinds == [AttemptStarted, *([AttemptNotSent] if through_proxy else [])]
 
 
 def test_a_stream_whose_time_ends_before_its_tunnel_opens_was_not_sent(

@@ -10,6 +10,7 @@ import pytest
 
 from claude_magic.client import (
     AttemptFinished,
+    AttemptNotSent,
     AttemptStarted,
     ClaudeClient,
     ClaudeError,
@@ -103,6 +104,19 @@ def test_a_whole_answer_is_booked_at_its_price() -> None:
     assert ledger.account().spent == pytest.approx(KNOWN)
     assert ledger.account().unconfirmed == 0
     assert ledger.rows()[0].partial == 0
+
+
+def test_an_attempt_that_was_cancelled_before_it_was_sent_costs_and_logs_nothing() -> None:
+    """One that was sent before may have been billed."""
+    for first, unconfirmed in ((None, 0), (finished(ServerError("bad gateway", status=502)), 1)):
+        ledger = Ledger()
+        turn = accountant(ledger)
+        for event in (*([STARTED, first] if first else []), STARTED, AttemptNotSent(attempt=2)):
+            turn.on_event(event)
+        turn.finish(None)
+
+        assert bool(ledger.account().unconfirmed) is bool(unconfirmed)
+        assert (turn.record is None) is (first is None)
 
 
 def test_failed_attempts_before_it_stay_open() -> None:

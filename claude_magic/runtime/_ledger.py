@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import math
 import os
 import tempfile
 import threading
@@ -525,12 +526,15 @@ def publish_budget(amount: float | None) -> None:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         _remove_stale_markers()
         mark = json.dumps({"amount": amount, "started": _started_at()})
+        path.touch()  # a budget of unknown amount, if the disk is full
         new = path.with_name(f"new-{path.name}")
-        new.write_text(mark, encoding="utf-8")
         try:
+            new.write_text(mark, encoding="utf-8")
             os.replace(new, path)
         except PermissionError:  # Windows, while another process reads it
             path.write_text(mark, encoding="utf-8")
+        finally:
+            new.unlink(missing_ok=True)
 
 
 _CHECK_INTERVAL: Final = 0.01
@@ -622,7 +626,7 @@ def _budget_of(process: psutil.Process) -> ParentBudget | None:
 
     A marker that cannot be read is a budget too: its process may be writing it, or may have filled the disk.
     """
-    path, started = _marker_path(process.pid), process.create_time()
+    path, started, written_at = _marker_path(process.pid), process.create_time(), math.inf
     try:
         written_at = path.stat().st_mtime
         mark = json.loads(path.read_text(encoding="utf-8"))

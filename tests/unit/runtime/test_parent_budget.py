@@ -218,6 +218,35 @@ def test_a_budget_that_is_set_again_never_leaves_half_a_marker(folder: Path) -> 
     assert os.listdir(folder) == []
 
 
+@pytest.mark.parametrize("failing", ["write_text", "replace"])
+def test_a_full_disk_hides_no_budget(folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    """Children refuse, without knowing the amount, and no other file is left."""
+    no_space = OSError(errno.ENOSPC, "No space left on device")
+
+    def fail(*_: object, **__: object) -> None:
+        raise no_space
+
+    monkeypatch.setattr(Path if failing == "write_text" else os, failing, fail)
+    Ledger(is_published=True).set_budget(2.0)
+
+    assert os.listdir(folder) == [f"budget-{os.getpid()}"]
+    assert _ledger._budget_of(psutil.Process()) == ParentBudget(os.getpid(), None)
+
+
+def test_a_marker_that_cannot_be_opened_is_a_budget(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder that can be listed but not searched, say."""
+    mark_parent(folder)
+
+    def refuse(path: Path, **_: object) -> os.stat_result:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    parent = psutil.Process().parent()
+    assert parent is not None
+    monkeypatch.setattr(Path, "stat", refuse)
+
+    assert _ledger._budget_of(parent) == ParentBudget(parent.pid, None)
+
+
 def test_a_folder_that_cannot_be_listed_is_listed_again(
     folder: Path, pass_time: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

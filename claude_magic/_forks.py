@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from types import FrameType
 
-_MAX_DELAY: Final = 5.0
+_MAX_DELAY: Final = 30.0
 """Seconds that a fork waits for imports in other threads, which may wait for the forking thread."""
 _CHECK_INTERVAL: Final = 0.002
+_LIBRARIES: Final = sys.stdlib_module_names | {"anyio", "httpcore2", "httpx2", "ipywidgets", "pydantic"}
+"""Packages whose functions import something when they are called."""
 
 
 def _wait_for_imports() -> None:
@@ -37,7 +39,7 @@ def _is_importing() -> bool:
     if get_ident() in importing.values():
         return False
     frames = sys._current_frames()
-    return any(_is_ours(name) or _runs_ours(frames.get(thread)) for name, thread in importing.items())
+    return any(_is_ours(name) or _imports_for_ours(frames.get(thread)) for name, thread in importing.items())
 
 
 def _module_locks() -> dict[str, Any]:
@@ -45,11 +47,17 @@ def _module_locks() -> dict[str, Any]:
     return getattr(getattr(importlib, "_bootstrap", None), "_module_locks", {})
 
 
-def _runs_ours(frame: FrameType | None) -> bool:
-    """Whether a function of this package is among the callers."""
+def _imports_for_ours(frame: FrameType | None) -> bool:
+    """Whether this package imports something, itself or by a call of a library; not whether the user's code does in a callback."""
+    is_import = False
     while frame is not None:
-        if _is_ours(frame.f_globals.get("__name__")):
+        name = str(frame.f_globals.get("__name__"))
+        if name == "importlib._bootstrap":
+            is_import = True
+        elif is_import and _is_ours(name):
             return True
+        elif name.partition(".")[0] not in _LIBRARIES:
+            is_import = False
         frame = frame.f_back
     return False
 

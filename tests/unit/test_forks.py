@@ -43,16 +43,18 @@ def finder(monkeypatch: pytest.MonkeyPatch) -> Finder:
 
 @pytest.fixture
 def importing(finder: Finder) -> Importing:
-    """Return a function whose context a thread spends importing a module, from code of the module `by`."""
+    """Return a function whose context a thread spends importing a module, from code of the module `by`, called by another."""
 
     @contextlib.contextmanager
-    def run(name: str, *, by: str = "notebook") -> Iterator[None]:
+    def run(name: str, *, by: str = "notebook", called_by: str = "threading") -> Iterator[None]:
         has_begun, may_end = threading.Event(), threading.Event()
         finder.calls[name] = lambda: has_begun.set() or may_end.wait(60)
         code = f"def work():\n    try:\n        import {name}\n    except ImportError:\n        pass"
         names: dict[str, Any] = {"__name__": by}
         exec(code, names)
-        thread = threading.Thread(target=names["work"])
+        caller: dict[str, Any] = {"__name__": called_by, "work": names["work"]}
+        exec("def call():\n    work()", caller)
+        thread = threading.Thread(target=caller["call"])
         thread.start()
         try:
             assert has_begun.wait(60)
@@ -84,6 +86,17 @@ def test_the_wait_ends_with_the_import(importing: Importing) -> None:
 
         assert 0.15 < time.monotonic() - started < _forks._MAX_DELAY
         timer.join()
+
+
+def test_an_import_by_a_library_that_this_package_calls_is_waited_for(importing: Importing) -> None:
+    with importing("library", by="pydantic.main", called_by="claude_magic.client._config"):
+        assert _forks._is_importing()
+
+
+def test_an_import_by_the_users_callback_is_not_waited_for(importing: Importing) -> None:
+    """This package calls it, but the module is the user's, and may take minutes."""
+    with importing("library", by="notebook", called_by="claude_magic._observers"):
+        assert not _forks._is_importing()
 
 
 @pytest.mark.parametrize(("name", "by"), [("library", "notebook"), ("claude_magicians", "__main__")])

@@ -1,12 +1,15 @@
-"""Callbacks for the changes and the end of an answer, a map or a queue. An error in one of them affects nothing else."""
+"""Callbacks for the changes and the end of an answer, a map or a queue. An error in one of them affects nothing else.
+
+`threading.excepthook` prints the first error of the callbacks of one object; all are logged.
+"""
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
-from threading import current_thread, main_thread
 from typing import TypeAlias
 
 Callback: TypeAlias = Callable[[], None]
@@ -25,6 +28,7 @@ class Observers:
     def __init__(self, of: str, *, has_ended: bool = False) -> None:
         self._of = of
         self._has_ended = has_ended
+        self._has_failed = False
         # Each operation on one of these is atomic.
         self._of_changes: dict[object, Callback] = {}
         self._of_end: dict[object, Callback] = {}
@@ -65,12 +69,22 @@ class Observers:
                 callback()
             # Including SystemExit and CancelledError: they end the callback, not the thread or task that calls it.
             except BaseException as error:
-                if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+                if (
+                    isinstance(error, KeyboardInterrupt)
+                    and threading.current_thread() is threading.main_thread()
+                ):
                     interrupt = error  # the user's; the other callbacks come first
                 else:
-                    logger.exception("an observer of %s failed", self._of)
+                    self._report(error)
         if interrupt is not None:
             raise interrupt
+
+    def _report(self, error: BaseException) -> None:
+        logger.error("an observer of %s failed", self._of, exc_info=error)
+        if not self._has_failed:
+            self._has_failed = True
+            thread = threading.current_thread()
+            threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
 
     @staticmethod
     def _add(callbacks: dict[object, Callback], callback: Callback) -> object:

@@ -423,9 +423,10 @@ class Progress:
     def reset_lock(self) -> None:
         """Replace the lock in a forked child: the bridge thread, which may have held it, does not exist there."""
         self._lock = threading.Lock()
-        self._observers.clear()
         if self.phase.is_final:
-            self._observers.end()
+            # The parent calls the callbacks for the end.
+            self._observers = Observers("a reply", has_ended=True)
+        self._observers.clear()
 
     def _change(self, change: Callable[[], None]) -> None:
         """Make a change under the lock and notify the observers; a final state is never changed."""

@@ -422,8 +422,8 @@ class Reply(ShownOnce):
         """Call `callback` after each change, including the last one, on the bridge thread.
 
         The callback must be quick and must not block, because it delays all replies in flight. If it raises, the error is
-        logged, and it is called again at the next change. Earlier changes are not repeated, so read `snapshot()` after
-        registering. Returns a function that removes the callback.
+        logged (the first one is printed, too), and it is called again at the next change. Earlier changes are not repeated, so
+        read `snapshot()` after registering. Returns a function that removes the callback.
         """
         return self._progress.observe(lambda: callback(self))
 

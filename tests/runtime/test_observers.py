@@ -1,4 +1,4 @@
-"""Callbacks that raise: they are logged, and cost neither the answer, nor other callbacks, nor code that waits."""
+"""Callbacks that raise: it is reported, and costs neither the answer, nor other callbacks, nor code that waits."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from claude_magic.runtime import Phase, Reply, Runtime
 from claude_magic.simulator import Gate, Simulator, hold
 
 TIMEOUT = 120.0
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 ERRORS = [ZeroDivisionError, SystemExit, asyncio.CancelledError]
 """The last two would end the bridge thread, and cancel the map or answer."""
 
@@ -79,6 +80,23 @@ def test_an_observer_that_raises_costs_nothing(
     assert calls[-2:] == [Phase.COMPLETE, "ended"]
     assert error.__name__ in caplog.text
     assert runtime.start("Say exactly: next").result(TIMEOUT).text  # the bridge thread is still there
+
+
+def test_the_first_error_is_printed_and_all_are_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few users see the log, and one that fails at each change would flood the notebook."""
+    printed: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", printed.append)
+    observers = Observers("a reply")
+    observers.add(raising(ZeroDivisionError))
+    for _ in range(3):
+        observers.notify()
+
+    assert [(each.exc_type, each.thread) for each in printed] == [
+        (ZeroDivisionError, threading.current_thread())
+    ]
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * 3
 
 
 def test_ctrl_c_in_a_callback_comes_after_the_other_callbacks(runtime: Runtime) -> None:

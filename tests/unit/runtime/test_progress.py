@@ -354,3 +354,18 @@ def test_a_call_that_is_being_written_does_not_look_like_an_earlier_one_of_its_i
     assert first.call is not None
     assert first.call.result == "04:12"
     assert second.call is None
+
+
+def test_a_fork_during_the_callbacks_for_the_end_calls_none_of_them_in_the_child(progress: Fed) -> None:
+    """The parent calls them. In the child, only those that are registered there are called."""
+    calls: list[str] = []
+
+    def fork() -> None:
+        progress.reset_lock()  # as the child does
+        progress.when_final(lambda: calls.append("child"))
+
+    progress.when_final(fork)
+    progress.when_final(lambda: calls.append("parent"))
+    progress.complete()
+
+    assert calls == ["child", "parent"]

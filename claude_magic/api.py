@@ -89,6 +89,7 @@ _NOTEBOOK = "claude_magic.notebook"
 def _report_wait(reply: Reply) -> bool:
     """Print on stderr why a reply waits for the server, because nothing else shows it; return whether it was printed."""
     from .render import describe_status
+    from .runtime import print_note
 
     snapshot = reply.snapshot()
     wait = snapshot.wait
@@ -96,7 +97,7 @@ def _report_wait(reply: Reply) -> bool:
         return False
     if wait.kind != "paused" and wait.remaining() < _SHORT_WAIT:
         return False
-    print(describe_status(snapshot, time.monotonic()), file=sys.stderr, flush=True)
+    print_note(describe_status(snapshot, time.monotonic()))
     return True
 
 
@@ -334,14 +335,14 @@ class Claude:
             ClaudeError: The request failed. `claude.last.text` has the partial answer.
             KeyboardInterrupt: The wait was interrupted.
         """
-        from .runtime import interrupts_kept_for
+        from .runtime import interrupts_kept_for, stopped_if_left
         from .tools import interrupts_deferred
 
         tools = execute_while_waiting(options.get("tools"), options.get("approve"))
         with interrupts_deferred():
             reply = self._start(prompt, options, tools)
             notes = reply.snapshot().notes
-            with interrupts_kept_for(reply) as waiting:
+            with stopped_if_left(reply), interrupts_kept_for(reply) as waiting:
                 is_reported = False
                 while not waiting.wait(None if is_reported else _WAIT_CHECK_INTERVAL):
                     is_reported = is_reported or _report_wait(reply)
@@ -364,15 +365,15 @@ class Claude:
         """
         import asyncio
 
+        from .runtime import stopped_if_left
+
         tools = execute_on_loop(options.get("tools"), options.get("approve"))
         reply = self._start(prompt, options, tools)
         notes = reply.snapshot().notes
         watch = asyncio.create_task(_watch_for_wait(reply))
         try:
-            return await reply
-        except asyncio.CancelledError:
-            reply.cancel()
-            raise
+            with stopped_if_left(reply):
+                return await reply
         finally:
             watch.cancel()
             self._print_notes(reply, notes)
@@ -652,8 +653,10 @@ class Claude:
 
     def _print_notes(self, reply: Reply, known: tuple[str, ...]) -> None:
         """Print on stderr what a reply has noted since its start, such as that the cassette could not be written."""
+        from .runtime import print_note
+
         for note in reply.snapshot().notes[len(known) :]:
-            print(note, file=sys.stderr, flush=True)
+            print_note(note)
         self.runtime.print_pending_notes()
 
     def _map_request(self, prompt: str, items: Any, options: MapOptions, frame: FrameType) -> MapRequest:
@@ -689,6 +692,7 @@ class Claude:
 
         from .bulk import MapSurface, make_plan
         from .display import follow, follow_blocking
+        from .runtime import stopped_if_left
         from .tools import interrupts_deferred
 
         with contextlib.closing(make_plan(request, self.runtime)) as plan:
@@ -701,16 +705,17 @@ class Claude:
             plan.approve_price(front_end)
             with contextlib.nullcontext() if is_awaited else interrupts_deferred():
                 run = plan.start()
-                surface = MapSurface(front_end, is_live=is_live, keeps=run.again == "")
-                try:
-                    if is_awaited:
-                        await follow(run, surface)
-                    else:
-                        follow_blocking(run, surface)
-                except KeyboardInterrupt:
-                    raise _stopped(run) from None
-                finally:
-                    surface.finish(run.snapshot())
+                with stopped_if_left(run):
+                    surface = MapSurface(front_end, is_live=is_live, keeps=run.again == "")
+                    try:
+                        if is_awaited:
+                            await follow(run, surface)
+                        else:
+                            follow_blocking(run, surface)
+                    except KeyboardInterrupt:
+                        raise _stopped(run) from None
+                    finally:
+                        surface.finish(run.snapshot())
             self.runtime.print_pending_notes()
             return run.result()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..client import ConfigurationError, counted, excerpt
-from ..display import FrontEnd, fit_lines
+from ..display import FrontEnd, fit_lines, is_terminal
 from ..render import (
     IN_CASSETTE,
     REMARK_DELAY,
@@ -20,7 +21,7 @@ from ..render import (
     render_rows,
     with_folded_code,
 )
-from ..runtime import PRICES_AS_OF, Phase, format_usd
+from ..runtime import PRICES_AS_OF, Phase, format_usd, print_note
 from ._run import MapSnapshot
 
 _INTERVAL: Final = 0.25
@@ -208,7 +209,7 @@ class MapSurface:
         self._owns_area = owns_area
         self._is_quiet = is_quiet
         in_kernel = front_end is not None and front_end.has_kernel
-        in_terminal = not in_kernel and sys.stderr.isatty()
+        in_terminal = not in_kernel and is_terminal(sys.stderr)
         is_live = is_live and not is_quiet
         self.is_live = is_live and front_end is not None and front_end.has_widgets
         self.has_cleared = False
@@ -222,6 +223,15 @@ class MapSurface:
 
     def draw(self, snapshot: MapSnapshot, /) -> float:
         """Update the bar and return the seconds until the next update. Without a bar, only report new batches, once each."""
+        try:
+            self._draw(snapshot)
+        except (OSError, ValueError):
+            if self.is_live:
+                raise
+            self._draws = False  # the terminal has been closed, and the map goes on
+        return _INTERVAL
+
+    def _draw(self, snapshot: MapSnapshot) -> None:
         if self._draws and self._remark:
             self._draw_line(snapshot)
         elif self._draws and not snapshot.phase.is_final:
@@ -237,7 +247,6 @@ class MapSurface:
         elif snapshot.batches != self._seen and snapshot.waiting and not self._draws and not self._is_quiet:
             self._seen = snapshot.batches
             self._say(snapshot.waiting)
-        return _INTERVAL
 
     def finish(self, snapshot: MapSnapshot, /) -> None:
         """Replace the bar with the summary."""
@@ -255,7 +264,8 @@ class MapSurface:
             # Replace the display before closing the widget; a front end shows an error for a closed widget.
             handle.update(render_notice(line).data, raw=True)
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(OSError, ValueError):  # as above
+                self._bar.close()
             self._bar = None
         if self._box is not None:
             from ..display.widgets import close_all
@@ -350,7 +360,7 @@ class MapSurface:
         if self._front_end is not None:
             self._front_end.say(line)
         else:
-            print(fit_lines(line, sys.stderr), file=sys.stderr)
+            print_note(fit_lines(line, sys.stderr))
 
 
 def _update_display(bundle: Bundle, handle: Any) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..client import ConfigurationError, read_limiter_url
-from ..runtime import get_runtime, wait_interruptibly
+from ..runtime import get_runtime, stopped_if_left, wait_interruptibly
 from ..tools import interrupts_deferred
 from ._plan import ANSWER_COLUMN, ERROR_COLUMN, answer_columns, make_plan
 from ._requests import MapRequest
@@ -111,7 +111,8 @@ class Mapper:
             plan.approve_price(None)
             with interrupts_deferred():
                 run = plan.start()
-                wait_interruptibly(run)
+                with stopped_if_left(run):
+                    wait_interruptibly(run)
             run.check()
             return plan.answers()
         finally:

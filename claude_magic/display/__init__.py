@@ -18,7 +18,7 @@ from ._frames import (
     let_interrupts_arrive,
     was_interrupted,
 )
-from ._frontend import FrontEnd, cell_id_of, fit_lines, route_to_subshell, waits_for_cells
+from ._frontend import FrontEnd, cell_id_of, fit_lines, is_terminal, route_to_subshell, waits_for_cells
 from ._recorder import OutputRecorder, keeps_displays
 from ._surface import (
     AnswerContent,

@@ -39,9 +39,14 @@ def without_controls(text: str) -> str:
     return reveal(text.translate(_VISIBLE))
 
 
-def fit_lines(text: str, stream: TextIO) -> str:
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a stream is a terminal. Without a console, a program has no stderr, or a closed one."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def fit_lines(text: str, stream: TextIO | None) -> str:
     """Wrap lines between words at the width of a terminal; for other streams, return the text unchanged."""
-    if not stream.isatty():
+    if not is_terminal(stream):
         return text
     width = shutil.get_terminal_size().columns
     fill = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False).fill

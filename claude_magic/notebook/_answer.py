@@ -30,7 +30,7 @@ from ..display import (
     was_interrupted,
 )
 from ..render import HIDDEN_IN_CELL
-from ..runtime import Phase, Question, Reply, ReplySnapshot
+from ..runtime import Phase, Question, Reply, ReplySnapshot, stopped_if_left
 from ..schema import SchemaMismatchError, escape_hidden, extract_code
 from ..tools import interrupts_deferred, interrupts_raised, loop_kept_awake
 
@@ -81,16 +81,18 @@ async def follow_to_end(
     if not cell.is_awaited:
         with interrupts_deferred():
             started = begin()
-            surface = surface_for(started)
-            is_interrupted = await wait(started, surface, cell)
-            surface.finish(started.snapshot())
+            with stopped_if_left(started):
+                surface = surface_for(started)
+                is_interrupted = await wait(started, surface, cell)
+                surface.finish(started.snapshot())
         return started, is_interrupted
     with OutputRecorder(cell.front_end.publisher) as recorder:
         started = begin()
-        surface = surface_for(started)
-        async with cell.front_end.shown_as_busy():
-            is_interrupted = await wait(started, surface, cell)
-            surface.finish(started.snapshot())
+        with stopped_if_left(started):
+            surface = surface_for(started)
+            async with cell.front_end.shown_as_busy():
+                is_interrupted = await wait(started, surface, cell)
+                surface.finish(started.snapshot())
         # An interrupt during the last frame counts too: it must keep the next cell from running.
         is_interrupted |= await was_interrupted(let_interrupts_arrive())
     if surface.has_cleared:

@@ -32,8 +32,8 @@ from ._progress import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot, Wait, 
 from ._provenance import Asked, AskedRows, Tally, asked_of
 from ._recording import SENT_AS_IT_IS, Recording
 from ._replay import NO_BATCHES, NotRecordedError
-from ._reply import Job, Reply, ShownOnce, Waitable, interrupts_kept_for, wait_interruptibly
+from ._reply import Job, Reply, ShownOnce, Waitable, interrupts_kept_for, stopped_if_left, wait_interruptibly
 from ._requests import FROM_PANEL, FROM_PYTHON, Question, Where
-from ._runtime import Runtime, RuntimeStatus, close_runtime, get_runtime
+from ._runtime import Runtime, RuntimeStatus, close_runtime, get_runtime, print_note
 from ._settings import EFFORTS, QUESTION_FIELDS, Settings
 from ._turn import TurnPlan

@@ -37,11 +37,15 @@ before a thread waits for a lock does not wake the thread; on Windows, no signal
 _Wake = Literal["done", "interrupted", "call"]
 
 
-class Waitable(Protocol):
-    """The interface that waiting for a reply requires."""
+class Stoppable(Protocol):
+    """What can be stopped: a reply, a comparison or a map."""
 
     def cancel(self) -> None:
         """Request cancellation. Must be safe inside a signal handler."""
+
+
+class Waitable(Stoppable, Protocol):
+    """The interface that waiting for a reply requires."""
 
     def when_done(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` on any thread when it is done, or now if it is; return a function that removes it."""
@@ -96,6 +100,19 @@ def interrupts_kept_for(reply: Waitable) -> Iterator[Waiting]:
         if unsubscribe_calls is not None:
             unsubscribe_calls()
     waiting.raise_interrupt()
+
+
+@contextlib.contextmanager
+def stopped_if_left(reply: Stoppable) -> Iterator[None]:
+    """Stop a reply if an exception leaves the block: nobody waits for it any more, and what it generates is billed.
+
+    Such an exception is the time limit of a signal handler, or an output that cannot be written.
+    """
+    try:
+        yield
+    except BaseException:
+        reply.cancel()
+        raise
 
 
 class Waiting:

@@ -421,7 +421,7 @@ class Runtime:
     def print_pending_notes(self) -> None:
         """Print pending sentences to stderr. Call it on the waiting thread: output of other threads appears elsewhere."""
         while self._pending_notes:
-            print(self._pending_notes.popleft(), file=sys.stderr, flush=True)
+            print_note(self._pending_notes.popleft())
 
     def pace_state(self) -> tuple[PaceState, ...]:
         """Return the learned pace of the server's limits for each model class."""
@@ -572,3 +572,10 @@ def _start_over_after_fork() -> None:
 if hasattr(os, "register_at_fork") and not _kept.get("watches_forks"):
     os.register_at_fork(after_in_child=lambda: _start_over_after_fork())
     _kept["watches_forks"] = True
+
+
+def print_note(text: str) -> None:
+    """Print a line on stderr, if there is a stderr that can be written. If not, the note is lost, but not the answer."""
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr is not None:
+            print(text, file=sys.stderr, flush=True)

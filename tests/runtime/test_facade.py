@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import io
 import sys
@@ -383,6 +384,60 @@ def test_asking_reports_on_stderr_that_an_answer_was_not_recorded(
 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("This answer was not recorded; the next run asks Claude again.")
+
+
+class FullDisk(io.StringIO):
+    """A stderr that cannot be written: a full disk, a closed pipe, or a terminal that has gone."""
+
+    def __init__(self, *, is_terminal: bool) -> None:
+        super().__init__()
+        self._is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal."""
+        return self._is_terminal
+
+    def write(self, text: str, /) -> int:
+        """Fail."""
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def closed() -> io.StringIO:
+    """Return a stderr that has been closed."""
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+NO_STDERR: dict[str, Callable[[], io.StringIO | None]] = {
+    "none": lambda: None,
+    "closed": closed,
+    "file": lambda: FullDisk(is_terminal=False),
+    "terminal": lambda: FullDisk(is_terminal=True),
+}
+
+
+@pytest.mark.parametrize("make", NO_STDERR.values(), ids=NO_STDERR)
+def test_no_answer_is_lost_where_nothing_can_be_printed(
+    sim: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    make: Callable[[], io.StringIO | None],
+) -> None:
+    """A program without a console has no stderr. A note or a progress bar costs neither an answer nor a map."""
+    monkeypatch.chdir(tmp_path)
+    Path(".claude-magic").write_text("in the way")
+    monkeypatch.setattr(sys, "stderr", make())
+
+    answers = [
+        claude.ask("Say exactly: yes", replay="auto"),
+        asyncio.run(claude.ask_async("Say exactly: yes", replay="auto")),
+        *claude.map("Say exactly: {{ item }}", ["yes"] * 3, journal=False),
+    ]
+
+    assert [str(answer) for answer in answers] == ["yes"] * 5
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("is_closed", [False, True], ids=["at once", "after the extension was loaded again"])

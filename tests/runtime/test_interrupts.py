@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import signal
@@ -9,10 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from claude_magic import claude
 from claude_magic.bulk import MapRun
@@ -281,5 +284,58 @@ def test_ctrl_c_at_any_line_leaves_nothing_in_flight(
             lines_until(number)
         assert claude.ask("And now?", thread="counting").text
     finally:
+        gate.open()
+        close_runtime()
+
+
+def run_cell(source: str) -> None:
+    """Run a cell in an IPython shell without a kernel, and raise its error."""
+    shell = InteractiveShell()
+    shell.run_line_magic("load_ext", "claude_magic")
+    shell.run_cell(source).raise_error()
+
+
+LEFT: dict[str, Callable[[], object]] = {
+    **WAYS,
+    "a question on a loop": lambda: asyncio.run(claude.ask_async("Count.")),
+    "a cell": lambda: run_cell("%claude Count."),
+    "a comparison": lambda: run_cell("%claude --compare opus,sonnet Count."),
+    "a map in a cell": lambda: run_cell("rows = ['a', 'b']\n%claude --map rows Say {{ item }}"),
+}
+
+
+@pytest.mark.parametrize("way", LEFT)
+def test_a_time_limit_in_a_signal_handler_stops_what_it_leaves(
+    monkeypatch: pytest.MonkeyPatch, sim: Simulator, tmp_path: Path, way: str
+) -> None:
+    """Such limits are common in tests and scripts. Nobody waits for the answer any more, and it would be billed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test-0123456789abcdef")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", sim.url)
+    gate = Gate()
+    sim.script(hold(gate), hold(gate))
+
+    class LimitError(Exception):
+        pass
+
+    def limit(*_: object) -> None:
+        raise LimitError
+
+    def alarm() -> None:
+        while not sim.requests:
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGALRM)
+
+    previous = signal.signal(signal.SIGALRM, limit)
+    threading.Thread(target=alarm, daemon=True).start()
+    try:
+        with pytest.raises(LimitError):
+            LEFT[way]()
+        deadline = time.monotonic() + TIMEOUT
+        while sim.open_connections:
+            assert time.monotonic() < deadline, "it goes on"
+            time.sleep(0.002)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
         gate.open()
         close_runtime()

@@ -453,9 +453,16 @@ class BlockBuilder:
         return "".join(self.pieces) or (json.dumps(begun, ensure_ascii=False) if begun else "")
 
     @property
+    def begins_with_content(self) -> bool:
+        """Whether the block's start has content: a text, an input, or a block that arrives whole, such as a search result."""
+        if self.piece_kind is not None:
+            return bool(self.written)
+        return any(value for name, value in self.start.items() if name not in ("type", "id"))
+
+    @property
     def estimated_tokens(self) -> int:
         """Estimated output tokens of the block; the length of hidden thinking is estimated from its signature."""
-        written = estimate_tokens("".join(self.pieces))
+        written = estimate_tokens(self.written)
         hidden = self._changes.get("signature") or self.start.get("data")
         return max(written, estimate_tokens(hidden) if isinstance(hidden, str) else 0)
 
@@ -536,13 +543,14 @@ class MessageAccumulator:
     Interleaved deltas of several blocks, wrong block indexes and missing events are tolerated.
 
     Attributes:
-        has_content_delta: Content, including thinking, has started to arrive.
+        has_content: Content, including thinking, has started to arrive.
         is_complete: The reply is complete.
         unknown: Unknown events and deltas, unchanged, oldest first.
     """
 
     def __init__(self) -> None:
-        self.has_content_delta = False
+        self.has_content = False
+        self._begun_blocks = 0
         self.is_complete = False
         self.unknown: list[StreamEvent] = []
         self._fields: dict[str, Any] = {}
@@ -576,7 +584,7 @@ class MessageAccumulator:
         if not isinstance(event, ContentBlockDelta):
             self._add_other(event)
             return
-        self.has_content_delta = True
+        self.has_content = True
         builder = self._open.get(event.index) or self._find(event)
         if builder is None:
             self.unknown.append(event)
@@ -593,7 +601,7 @@ class MessageAccumulator:
             for delta in deltas:
                 self.add(delta)
             return
-        self.has_content_delta = True
+        self.has_content = True
         builder.pieces += texts
 
     def blocks(self) -> list[BlockBuilder]:
@@ -640,6 +648,9 @@ class MessageAccumulator:
             current.finish()
         builder = self._open[event.index] = BlockBuilder(event.index, event.raw)
         self._append(builder)
+        if builder.begins_with_content:
+            self.has_content = True
+            self._begun_blocks += 1
 
     def _append(self, builder: BlockBuilder) -> None:
         self._builders.append(builder)
@@ -677,5 +688,5 @@ class MessageAccumulator:
         return usage if start is None else usage.merged(start.message.usage)
 
     def _pieces(self) -> int:
-        """The number of pieces so far. It only grows."""
-        return sum(len(builder.pieces) for builder in self._builders)
+        """The number of pieces so far, and of blocks whose start has content. It only grows."""
+        return self._begun_blocks + sum(len(builder.pieces) for builder in self._builders)

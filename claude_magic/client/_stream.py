@@ -543,7 +543,7 @@ class MessageStream(ReplyStream):
             await reader.open()
             while events := await reader.read():
                 held.extend(event for event in events if type(event) is not Ping)
-                if reader.accumulator.has_content_delta or len(held) >= _MAX_HELD_EVENTS:
+                if reader.accumulator.has_content or len(held) >= _MAX_HELD_EVENTS:
                     break
         except BaseException:
             await reader.aclose()

@@ -522,6 +522,33 @@ def test_r1_r4_an_unreachable_server_is_retried_and_has_certainly_received_nothi
     assert url in str(error)
 
 
+def test_r4_content_that_arrives_with_the_start_of_a_block_is_not_paid_twice(
+    serve: Any, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: a stream that breaks off after it is not begun again, and the error has the text."""
+    block = b'{"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "All of it."}}'
+    posts: list[bytes] = []
+
+    async def break_off(reader: Any, writer: Any) -> None:
+        posts.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        writer.write(b"data: %s\n\n" % block)
+        await writer.drain()
+
+    async def main() -> ClaudeError:
+        async with serve(break_off) as url, make_client(url) as client:
+            with pytest.raises(ClaudeError) as caught:
+                async for _ in client.stream_message(ask()):
+                    pass
+            return caught.value
+
+    error = play(main)
+
+    assert len(posts) == 1
+    assert error.partial is not None
+    assert error.partial.text == "All of it."
+
+
 def test_a_fault_of_the_client_itself_is_not_attributed_to_the_network(
     sim: Simulator,
     make_client: Any,

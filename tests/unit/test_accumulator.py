@@ -301,9 +301,48 @@ def test_s1_content_starts_with_the_first_delta_of_any_kind() -> None:
     """Promise: thinking counts as content: after it nothing may be replayed (R4)."""
     accumulator = accumulate([start(), begin(0, THINKING), PING])
 
-    assert not accumulator.has_content_delta
+    assert not accumulator.has_content
     accumulator.add(event(delta(0, "thinking_delta", thinking="")))
-    assert accumulator.has_content_delta
+    assert accumulator.has_content
+
+
+@pytest.mark.parametrize(
+    ("block", "has_content"),
+    [
+        ({"type": "text", "text": "All of it."}, True),
+        ({"type": "tool_use", "id": "t", "name": "f", "input": {"x": 1}}, True),
+        ({"type": "redacted_thinking", "data": "x"}, True),
+        ({"type": "web_search_tool_result", "tool_use_id": "t", "content": []}, True),
+        ({"type": "text", "text": "", "citations": []}, False),
+        (THINKING, False),
+        (
+            {"type": "server_tool_use", "id": "t", "name": "f", "input": {}, "caller": {"type": "direct"}},
+            False,
+        ),
+        ({"type": "compaction", "content": None}, False),
+    ],
+)
+def test_s1_content_may_arrive_with_the_start_of_a_block(block: dict[str, Any], has_content: bool) -> None:
+    """Promise: it has been generated and billed, so nothing may be replayed (R4)."""
+    accumulator = accumulate([start({"input_tokens": 3, "output_tokens": 1}), begin(0, block)])
+
+    assert accumulator.has_content is has_content
+
+
+@pytest.mark.parametrize("block", [{**TEXT, "text": "word " * 300}, {**TOOL, "input": {"x": "word " * 300}}])
+def test_s2_content_of_the_start_of_a_block_is_estimated_too(block: dict[str, Any]) -> None:
+    """Promise: if the server has counted no output yet, or counted it before."""
+    payloads = [start({"input_tokens": 3, "output_tokens": 1}), begin(0, block)]
+    counted = [
+        start(),
+        {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 1}},
+        begin(0, block),
+    ]
+
+    for each in (payloads, counted):
+        usage = accumulate(each).usage
+        assert usage.is_estimate
+        assert usage.output_tokens > 200
 
 
 def test_s2_a_snapshot_shows_what_has_arrived_and_the_reply_goes_on() -> None:

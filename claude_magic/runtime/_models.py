@@ -176,9 +176,9 @@ PRICES_AS_OF: Final = "2026-11-27"
 
 
 _MILLION: Final = 1_000_000
-_SPEEDS: Final[Mapping[object, float]] = {None: 1.0, "standard": 1.0, "fast": 2.0}
+_SPEEDS: Final[Mapping[str | None, float]] = {None: 1.0, "standard": 1.0, "fast": 2.0}
 """Price factor by the `speed` that was used."""
-_PLACES: Final[Mapping[object, float]] = {None: 1.0, "global": 1.0, "not_available": 1.0, "us": 1.1}
+_PLACES: Final[Mapping[str | None, float]] = {None: 1.0, "global": 1.0, "not_available": 1.0, "us": 1.1}
 """Price factor by the place where the model ran (`inference_geo`)."""
 BATCH_SHARE: Final = 0.5
 """Price factor of tokens in a batch."""
@@ -287,7 +287,13 @@ def total(costs: Iterable[float | None]) -> float | None:
 
 def surcharge(speed: object, inference_geo: object) -> float:
     """Return the price factor for these fields of a request. Unknown values count as the most expensive ones."""
-    return _SPEEDS.get(speed, max(_SPEEDS.values())) * _PLACES.get(inference_geo, max(_PLACES.values()))
+    faster, place = _factor(_SPEEDS, speed), _factor(_PLACES, inference_geo)
+    return (faster or max(_SPEEDS.values())) * (place or max(_PLACES.values()))
+
+
+def _factor(factors: Mapping[str | None, float], value: object) -> float | None:
+    """Return the factor of a field's value; None if it is unknown, or of a type that the API does not use."""
+    return factors.get(value) if isinstance(value, str | None) else None
 
 
 def usd(tokens: int, per_million: float) -> float:
@@ -353,7 +359,7 @@ def _cost(model: str, step: Usage, whole: Usage, *, is_alone: bool) -> float | N
     price = price_of(model, step.total_input_tokens)
     extra = whole.model_extra or {}
     speed = extra.get("speed")
-    faster, place = _SPEEDS.get(speed), _PLACES.get(extra.get("inference_geo"))
+    faster, place = _factor(_SPEEDS, speed), _factor(_PLACES, extra.get("inference_geo"))
     tier = _TIERS.get(whole.service_tier)
     if price is None or faster is None or place is None or tier is None or _is_repriced(extra):
         return None

@@ -62,6 +62,7 @@ def test_fast_mode_and_a_place_cost_more() -> None:
 
     assert worst(speed="fast").total == pytest.approx(2 * plain)
     assert worst(inference_geo="us").total == pytest.approx(1.1 * plain)
+    assert worst(speed={}, inference_geo=[]).total == pytest.approx(2 * 1.1 * plain)  # not known: the highest
 
 
 def test_searches_are_paid_and_what_they_find_is_input() -> None:

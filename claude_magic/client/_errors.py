@@ -72,7 +72,8 @@ class ClaudeError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle by `args` and attributes, because the arguments of the constructor are not all kept."""
-        return _make_again, (type(self), self.args), self.__dict__
+        kept = {name: value for name, value in self.__dict__.items() if name != "_render_traceback_"}
+        return _make_again, (type(self), self.args), kept
 
     def replace_message(self, message: str) -> None:
         """Replace the message."""

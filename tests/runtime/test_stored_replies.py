@@ -14,15 +14,23 @@ import cloudpickle
 import joblib
 import pandas
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from pydantic import BaseModel
 
 import claude_magic
 from claude_magic import claude
-from claude_magic.client import ClaudeError, Completion, Message, StreamInterruptedError, Usage
+from claude_magic.client import (
+    ClaudeError,
+    Completion,
+    InvalidRequestError,
+    Message,
+    StreamInterruptedError,
+    Usage,
+)
 from claude_magic.notebook._compare import Comparison
-from claude_magic.runtime import BudgetExceededError, Phase, Question, Reply, Runtime, Where
+from claude_magic.runtime import BudgetExceededError, Phase, Question, Reply, Runtime, Where, close_runtime
 from claude_magic.schema import AnswerError, OutputSchema, make_output_schema
-from claude_magic.simulator import Gate, Simulator, close_mid_stream, hold, reply
+from claude_magic.simulator import Gate, Simulator, close_mid_stream, hold, reply, status
 
 TIMEOUT = 120.0
 KEY = "sk-ant-test-0123456789abcdef"
@@ -269,6 +277,26 @@ def test_an_error_comes_back_with_all_it_holds(carry: Callable[[Any], Any]) -> N
         assert str(again) == str(error)
         assert vars(again) == vars(error)
         assert again.args == error.args
+
+
+def test_the_error_of_a_cell_comes_back_too(
+    carry: Callable[[Any], Any], sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IPython asks it for its traceback, which is rendered where it was raised. The reply that failed has the same error."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", sim.url)
+    sim.script(status(400))
+    shell = InteractiveShell()
+    shell.run_line_magic("load_ext", "claude_magic")
+    try:
+        error = shell.run_cell("%claude -o answer Hello").error_in_exec
+
+        for each in (error, shell.user_ns["answer"].error):
+            again = carry(each)
+            assert type(again) is InvalidRequestError
+            assert str(again) == str(error)
+    finally:
+        close_runtime()
 
 
 def test_an_error_comes_back_from_a_worker_process() -> None:

@@ -15,10 +15,10 @@ from ._config import ClientConfig
 from ._errors import APIError, ClaudeError, ConfigurationError, NetworkError, RateLimitError
 from ._messages import Message, Usage
 from ._pace import ServerPace, Ticket
-from ._rate_limit import LimiterReason, TokenBucket
+from ._rate_limit import LimiterReason, TokenBucket, WaitReason
 from ._responses import parse_reply, read_error, read_object, request_id_of
 from ._retry import Deadline, GiveUp, RetryPolicy, describe_seconds, was_sent
-from ._server_limits import Need, WaitReason
+from ._server_limits import Need
 from ._transport import HTTPTransport, WireResponse
 
 logger = logging.getLogger("claude_magic.client")
@@ -342,11 +342,9 @@ class Attempts:
 
     def _report_expected_wait(self, ticket: Ticket | None) -> None:
         """Report what the attempt waits for: the bucket, or a limit of the server if that takes longer."""
-        bucket = self._rules.bucket
-        seconds = bucket.expected_wait()
-        wait_reason = None if ticket is None else ticket.expect()
-        if ticket is not None and wait_reason is not None and wait_reason.seconds > seconds:
-            ticket.report(wait_reason)
+        seconds = self._rules.bucket.expected_wait()
+        if ticket is not None and (wait := ticket.expect()) is not None and wait.seconds > seconds:
+            ticket.report(wait)
         elif seconds:
             self._report_rate(seconds)
 

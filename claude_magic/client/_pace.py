@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter
 
+from ._rate_limit import WaitReason
 from ._server_limits import (
     MINUTE,
     Admission,
@@ -26,7 +27,6 @@ from ._server_limits import (
     Need,
     PacedLimit,
     SharedState,
-    WaitReason,
 )
 
 if TYPE_CHECKING:
@@ -98,21 +98,22 @@ class ClassPace:
         if self._first is ticket:
             self._first = None
 
-    def closed_for(self, ticket: Ticket) -> float:
-        """Return the seconds until the first request in line may be sent; report to all in line why they wait."""
+    def wait_reason(self, ticket: Ticket) -> WaitReason | None:
+        """Return why the first request in line must wait; None if it may be sent now."""
         now = self.clock()
-        wait_reason = self.limits.wait_reason(ticket.need, now)
-        if wait_reason is None:
-            return 0.0
+        if (wait_reason := self.limits.wait_reason(ticket.need, now)) is None:
+            return None
+        first_since = self._first_since if self._first is ticket else now
+        patience = max(first_since, self.limits.learnt.pause.until) + PATIENCE - now
+        return WaitReason(wait_reason.reason, min(wait_reason.seconds, patience)) if patience > 0 else None
+
+    def hold(self, ticket: Ticket, wait_reason: WaitReason) -> None:
+        """Record which request is the first in line, and report to it and to all behind it why they wait."""
+        now = self.clock()
         if self._first is not ticket:
             self._first, self._first_since = ticket, now
-        patience = max(self._first_since, self.limits.learnt.pause.until) + PATIENCE - now
-        if patience <= 0:
-            return 0.0
-        seconds = min(wait_reason.seconds, patience)
-        ticket.report(WaitReason(wait_reason.reason, seconds))
+        ticket.report(wait_reason)
         self._refresh_forecast(now)
-        return seconds
 
     def expect(self, ticket: Ticket) -> WaitReason | None:
         """Return the expected wait of a request that has just joined the line, and its reason; None without a wait."""
@@ -197,9 +198,13 @@ class Ticket:
 
     # For the bucket's queue...
 
-    def closed_for(self) -> float:
-        """Return the seconds until the ticket may enter; 0.0 if it may now. The ticket must be the first of its group."""
-        return self.group.closed_for(self)
+    def wait_reason(self) -> WaitReason | None:
+        """Return why the ticket must wait; None if it may enter now. It must be the first of its group."""
+        return self.group.wait_reason(self)
+
+    def hold(self, wait_reason: WaitReason) -> None:
+        """Stay in line, as the first of the group, for this reason."""
+        self.group.hold(self, wait_reason)
 
     def enter(self) -> None:
         """Leave the line, because the attempt is sent now."""

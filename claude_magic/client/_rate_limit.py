@@ -36,6 +36,19 @@ LimiterReason: TypeAlias = Literal["rate", "paused", "requests", "input tokens",
 """Why a request is not sent yet: the configured rate, a pause requested by a server, or a limit of the server."""
 
 
+@dataclass(frozen=True, slots=True)
+class WaitReason:
+    """The reason why a request must wait.
+
+    Attributes:
+        reason: The limit that is used up, or "paused" after a 429.
+        seconds: Expected wait in seconds.
+    """
+
+    reason: LimiterReason
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketState:
     """A snapshot of a bucket.
@@ -142,8 +155,11 @@ class Gate(Protocol):
     def group(self) -> object:
         """The gate's group. Waiters of a group are granted in order."""
 
-    def closed_for(self) -> float:
-        """Return the seconds until the gate opens for the first waiter of its group; 0.0 if it is open."""
+    def wait_reason(self) -> WaitReason | None:
+        """Return why the first waiter of its group must wait; None if the gate is open. Has no side effects."""
+
+    def hold(self, wait_reason: WaitReason) -> None:
+        """Called when the queue is served and the waiter, the first of its group, is skipped."""
 
     def enter(self) -> None:
         """Called when the waiter is granted."""
@@ -253,7 +269,7 @@ class TokenBucket:
         if start - now > (level.capacity - amount) / level.rate + CLOCK_GRAIN or now < self._pause.until:
             return False
         if gate is not None:
-            if gate.closed_for() > 0.0:
+            if gate.wait_reason() is not None:
                 return False
             gate.enter()
         level.full_at = start + amount / level.rate
@@ -353,7 +369,7 @@ class TokenBucket:
             while self._queue:
                 waiter = self._queue[0]
                 if not waiter.future.done():
-                    if seconds := self._closed_for(waiter):
+                    if seconds := self._hold_at_gate(waiter):
                         wait = min(wait, seconds)
                         passed_over.append(self._queue.popleft())
                         continue
@@ -460,16 +476,21 @@ class TokenBucket:
             waiter.gate.enter()
         waiter.future.set_result(None)
 
-    def _closed_for(self, waiter: Waiter) -> float:
-        """Return the seconds for which a waiter's gate is closed; infinite if an earlier waiter of its group is skipped."""
+    def _hold_at_gate(self, waiter: Waiter) -> float:
+        """Skip a waiter whose gate is closed, and with it the later ones of its group.
+
+        Returns:
+            Seconds until the gate opens; 0.0 if it is open, infinite if an earlier waiter of the group is skipped.
+        """
         if waiter.gate is None:
             return 0.0
         if waiter.group in self._closed:
             return math.inf
-        seconds = waiter.gate.closed_for()
-        if seconds > 0.0:
-            self._closed.add(waiter.group)
-        return seconds
+        if (wait_reason := waiter.gate.wait_reason()) is None:
+            return 0.0
+        waiter.gate.hold(wait_reason)
+        self._closed.add(waiter.group)
+        return wait_reason.seconds
 
     def _bind_to_running_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()

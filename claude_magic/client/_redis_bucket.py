@@ -287,7 +287,7 @@ class RedisBucket(TokenBucket):
             self._late[waiter] = self._bookings.pop(waiter)
             self._send_soon()
             return math.inf
-        if seconds := self._closed_for(waiter):
+        if seconds := self._hold_at_gate(waiter):
             self._gated.add(waiter.group)
             self._drop_booking(waiter)
             return seconds
@@ -299,7 +299,7 @@ class RedisBucket(TokenBucket):
         is_asked = waiter in self._requested or waiter in self._late
         if waiter.group in self._gated:
             # Waiters of a group whose gate was closed request bookings one by one, because each grant may close the gate.
-            if not is_asked and (seconds := self._closed_for(waiter)):
+            if not is_asked and (seconds := self._hold_at_gate(waiter)):
                 return seconds
             self._closed.add(waiter.group)
         if not is_asked:

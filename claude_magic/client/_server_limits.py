@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from ._rate_limit import LimiterReason, Pause
+from ._rate_limit import LimiterReason, Pause, WaitReason
 
 if TYPE_CHECKING:
     from ._messages import Usage
@@ -351,19 +351,6 @@ _OUTPUT: Final = "output tokens"
 _TOKENS: Final = "tokens"
 _KINDS: Final[tuple[LimiterReason, ...]] = (_REQUESTS, _INPUT, _OUTPUT, _TOKENS)
 """The limits that are enforced. Those of the priority tier and of the fast mode are additional, and only displayed."""
-
-
-@dataclass(frozen=True, slots=True)
-class WaitReason:
-    """The reason why a request must wait.
-
-    Attributes:
-        reason: The limit that is used up, or "paused" after a 429.
-        seconds: Expected wait in seconds.
-    """
-
-    reason: LimiterReason
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

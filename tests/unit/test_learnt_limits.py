@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from claude_magic.client import Usage
 from claude_magic.client._pace import ServerPace
+from claude_magic.client._rate_limit import WaitReason
 from claude_magic.client._server_limits import MEMORY, MINUTE, Admission, LearntLimits
 
 from .told import need, told
@@ -464,6 +465,11 @@ def pair(clock: list[float]) -> tuple[ServerPace, ServerPace, str]:
     return teacher, pupil, need().model_class
 
 
+def wait_reason_in(pace: ServerPace) -> WaitReason | None:
+    """Return why a request would wait if it were the first in line."""
+    return pace.ticket(need(), lambda _reason: None).wait_reason()
+
+
 def test_limits_reported_to_one_process_apply_to_the_others() -> None:
     """Including the amounts in flight, and the pause."""
     clock = [START]
@@ -475,7 +481,7 @@ def test_limits_reported_to_one_process_apply_to_the_others() -> None:
 
     (limit,) = pupil.state[0].limits
     assert (limit.kind, limit.per_minute, limit.level) == ("requests", 60.0, 0.0)
-    assert pupil.ticket(need(), lambda _reason: None).closed_for() == pytest.approx(1.0)
+    assert wait_reason_in(pupil) == WaitReason("requests", pytest.approx(1.0))
     pupil.forget_others()
     assert pupil.state[0].limits[0].level == 1.0
 
@@ -492,9 +498,9 @@ def test_waiting_processes_share_the_refill() -> None:
 
     pupil.merge_state(name, "teacher", teacher.shared_state(name))
 
-    assert pupil.ticket(need(), lambda _reason: None).closed_for() == pytest.approx(1.0)
+    assert wait_reason_in(pupil) == WaitReason("requests", pytest.approx(1.0))
     clock[0] += 1.0
-    assert pupil.ticket(need(), lambda _reason: None).closed_for() == 0.0
+    assert wait_reason_in(pupil) is None
 
 
 def test_a_process_publishes_only_reported_limits() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from claude_magic.client import MessageRequest, ServerPace, TokenBucket, Usage
 from claude_magic.client._pace import Ticket
-from claude_magic.client._server_limits import Need, WaitReason
+from claude_magic.client._rate_limit import WaitReason
+from claude_magic.client._server_limits import Need
 from claude_magic.simulator._service import Limits, RateLimiter
 from claude_magic.simulator._wire import APIError
 
@@ -390,6 +391,30 @@ def test_a_slightly_longer_wait_is_not_reported_again() -> None:
             ticket.report(WaitReason("requests", seconds))
 
         assert [wait_reason.seconds for wait_reason in sender.notices["waiting"]] == [100.0, 130.0, 0.5]
+
+    run(main)
+
+
+def test_try_acquire_asks_the_gate_and_changes_nothing() -> None:
+    """The wait is reported when the queue is served: to the request, and to those behind it."""
+
+    async def main(loop: MovedLoop) -> None:
+        sender = Sender(loop)
+        await sender.learn(told("input-tokens", 6000, 0))
+        job = asyncio.create_task(sender.send("waiting"))
+        await let_run()
+        told_before = list(sender.notices["waiting"])
+        ticket = sender.ticket("tried")
+        other = TokenBucket(10, clock=loop.time)  # whose queue is empty
+
+        for _ in range(3):
+            assert not other.try_acquire(gate=ticket)
+            await asyncio.sleep(1)
+
+        assert (sender.notices["waiting"], sender.notices["tried"]) == (told_before, [])
+        assert other.state.level == 10
+        ticket.withdraw()
+        await job
 
     run(main)
 

@@ -23,7 +23,7 @@ OURS_ALONE = (
     "tests/unit/test_cores.py",
     "tests/unit/test_deadline.py",
     "tests/unit/test_labextension.py",  # what JupyterLab loads, and how the wheel carries it
-    "tests/unit/test_learnt_limits.py",  # what follows from the server's headers
+    "tests/unit/test_limit_tracker.py",  # what follows from the server's headers
     "tests/unit/test_pace.py",
     "tests/server/test_rate_limit.py",
     "tests/unit/test_retry.py",

@@ -22,11 +22,11 @@ from ._server_limits import (
     MINUTE,
     Admission,
     Forecast,
-    Learnt,
-    LearntLimits,
+    LimitTracker,
     Need,
     PacedLimit,
     SharedState,
+    TrackedState,
 )
 
 if TYPE_CHECKING:
@@ -75,13 +75,13 @@ class ClassPace:
     Args:
         model_class: Class of models.
         server: Pace that this one is part of.
-        learnt: State to restore, or None.
+        tracked: State to restore, or None.
     """
 
-    def __init__(self, model_class: str, server: ServerPace, learnt: Learnt | None) -> None:
+    def __init__(self, model_class: str, server: ServerPace, tracked: TrackedState | None) -> None:
         self.clock = server.clock
         self._server = server
-        self.limits = LearntLimits(learnt)
+        self.limits = LimitTracker(tracked)
         self._model_class = model_class
         self._in_line: dict[Ticket, None] = {}  # a set that keeps its order
         self._first: Ticket | None = None
@@ -104,7 +104,7 @@ class ClassPace:
         if (wait_reason := self.limits.wait_reason(ticket.need, now)) is None:
             return None
         first_since = self._first_since if self._first is ticket else now
-        patience = max(first_since, self.limits.learnt.pause.until) + PATIENCE - now
+        patience = max(first_since, self.limits.tracked.pause.until) + PATIENCE - now
         return WaitReason(wait_reason.reason, min(wait_reason.seconds, patience)) if patience > 0 else None
 
     def hold(self, ticket: Ticket, wait_reason: WaitReason) -> None:
@@ -126,15 +126,15 @@ class ClassPace:
         now = self.clock()
         if not self.limits.is_known(now):
             return False
-        self.limits.learnt.pause.extend(seconds, now, asked=asked)
+        self.limits.tracked.pause.extend(seconds, now, asked=asked)
         self.publish()
         return True
 
     def publish(self) -> None:
         """Publish the state to processes that share the limiter, if the server reports limits."""
-        on_learnt = self._server.on_learnt
-        if on_learnt is not None and self.limits.is_known(self.clock()):
-            on_learnt(self._model_class)
+        on_change = self._server.on_change
+        if on_change is not None and self.limits.is_known(self.clock()):
+            on_change(self._model_class)
 
     def shared_state(self) -> SharedState:
         """Return the state for processes that share the limiter."""
@@ -148,8 +148,8 @@ class ClassPace:
             limits=self.limits.state(now),
             waiting=len(self._in_line),
             in_flight=self.limits.in_flight,
-            paused_for=self.limits.learnt.pause.left(now),
-            asked_for=self.limits.learnt.pause.asked_left(now),
+            paused_for=self.limits.tracked.pause.left(now),
+            asked_for=self.limits.tracked.pause.asked_left(now),
         )
 
     def _refresh_forecast(self, now: float) -> None:
@@ -209,7 +209,7 @@ class Ticket:
     def enter(self) -> None:
         """Leave the line, because the attempt is sent now."""
         self.group.leave(self)
-        self._admission = self.group.limits.let_through(self.need, self.group.clock())
+        self._admission = self.group.limits.admit(self.need, self.group.clock())
 
     # For the attempt...
 
@@ -237,7 +237,7 @@ class Ticket:
 
     def asked_for(self) -> float:
         """Return the remaining seconds of the wait that the server requested for the class; 0.0 if not paused."""
-        return self.group.limits.learnt.pause.asked_left(self.group.clock())
+        return self.group.limits.tracked.pause.asked_left(self.group.clock())
 
     def finish(self, usage: Usage | None) -> None:
         """Record the end of the attempt; `usage` is that of a complete reply, or None."""
@@ -256,24 +256,24 @@ class ServerPace:
     """The pace of requests to one server. Methods must be called in the loop's thread, except `state` and `dump`.
 
     Args:
-        learnt: Result of `dump` of a previous pace for this server, in the same process and with the same clock, or None.
+        dumped: Result of `dump` of a previous pace for this server, in the same process and with the same clock, or None.
         clock: Monotonic clock in seconds.
     """
 
     def __init__(
-        self, learnt: Mapping[str, Any] | None = None, *, clock: Callable[[], float] = time.monotonic
+        self, dumped: Mapping[str, Any] | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.clock = clock
-        self.on_learnt: Callable[[str], None] | None = None
+        self.on_change: Callable[[str], None] | None = None
         """Called with a class of models when its state has changed, so that it can be sent to other processes."""
         self._classes: dict[str, ClassPace] = {}
-        if learnt:
-            for name, each in TypeAdapter(dict[str, Learnt]).validate_python(learnt).items():
+        if dumped:
+            for name, each in TypeAdapter(dict[str, TrackedState]).validate_python(dumped).items():
                 self._class(name, each)
 
     def dump(self) -> dict[str, Any]:
         """Return the state as plain data, which the classes of reloaded code can read."""
-        return {name: asdict(each.limits.learnt) for name, each in tuple(self._classes.items())}
+        return {name: asdict(each.limits.tracked) for name, each in tuple(self._classes.items())}
 
     def ticket(self, need: Need, on_wait: OnWait) -> Ticket:
         """Return a ticket for one attempt, which serves as its gate in the bucket.
@@ -304,9 +304,9 @@ class ServerPace:
         for each in self._classes.values():
             each.limits.forget_others()
 
-    def _class(self, name: str, learnt: Learnt | None = None) -> ClassPace:
+    def _class(self, name: str, tracked: TrackedState | None = None) -> ClassPace:
         if name not in self._classes:
-            self._classes[name] = ClassPace(name, self, learnt)
+            self._classes[name] = ClassPace(name, self, tracked)
         return self._classes[name]
 
     @property

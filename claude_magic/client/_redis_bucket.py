@@ -500,13 +500,13 @@ class SharedPace:
         self._recheck = recheck
         self._changed: set[str] = set()
         self._task: asyncio.Task[None] | None = None
-        pace.on_learnt = self._on_learnt
+        pace.on_change = self._publish_soon
         self._unsubscribe = link.subscribe(self._on_message, self._on_change)
 
     def close(self) -> None:
         """Stop sending and receiving."""
         self._unsubscribe()
-        self._pace.on_learnt = None
+        self._pace.on_change = None
         if self._task is not None:
             self._task.cancel()
 
@@ -518,7 +518,7 @@ class SharedPace:
                 if message["by"] != self._link.member:
                     self._pace.merge_state(name, message["by"], message["state"], age=message["age"])
 
-    def _on_learnt(self, name: str) -> None:
+    def _publish_soon(self, name: str) -> None:
         self._changed.add(name)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._publish())

@@ -369,8 +369,8 @@ class PacedLimit:
 
 
 @dataclass(slots=True, eq=False)
-class Learnt:
-    """The tracked state of one class of models, which is kept when the code is reloaded.
+class TrackedState:
+    """The state of one class of models, which is kept when the code is reloaded.
 
     Attributes:
         limits: Mirrors of the limits. The dict is replaced, never changed, so that any thread may read it.
@@ -417,11 +417,11 @@ class SharedState(TypedDict):
     asked: float
 
 
-class LearntLimits:
-    """The limits of one class of models, and its requests in flight, here and in other processes."""
+class LimitTracker:
+    """Tracks the limits of one class of models, and its requests in flight, here and in other processes."""
 
-    def __init__(self, learnt: Learnt | None = None) -> None:
-        self.learnt = learnt or Learnt()
+    def __init__(self, tracked: TrackedState | None = None) -> None:
+        self.tracked = tracked or TrackedState()
         self._in_flight: dict[int, Admission] = {}
         self._numbers = itertools.count(1)
         self._last_number = 0
@@ -429,7 +429,7 @@ class LearntLimits:
 
     def is_known(self, now: float) -> bool:
         """Return whether the server has reported limits recently."""
-        return bool(self.learnt.limits) and now - self.learnt.received_at <= MEMORY
+        return bool(self.tracked.limits) and now - self.tracked.received_at <= MEMORY
 
     def wait_reason(self, need: Need, now: float) -> WaitReason | None:
         """Return why the first request in line must wait; None if it need not."""
@@ -437,7 +437,7 @@ class LearntLimits:
 
     def forecast(self, now: float) -> Forecast:
         """Return a forecast of the waits of requests in line."""
-        mirrors = self.learnt.limits if self.is_known(now) else {}
+        mirrors = self.tracked.limits if self.is_known(now) else {}
         return Forecast(
             made_at=now,
             mirrors=mirrors,
@@ -446,13 +446,13 @@ class LearntLimits:
             processes=1 + self._others_waiting(now),
         )
 
-    def let_through(self, need: Need, now: float) -> Admission:
+    def admit(self, need: Need, now: float) -> Admission:
         """Record that a request is being sent, and return its record in flight."""
         while self._in_flight and (oldest := next(iter(self._in_flight.values()))).is_stale(now):
             del self._in_flight[oldest.number]
         admission = Admission(need, next(self._numbers), now)
         self._in_flight[admission.number] = admission
-        mirror = self.learnt.limits.get(_REQUESTS)
+        mirror = self.tracked.limits.get(_REQUESTS)
         if mirror is not None and mirror.is_small:
             # The server counts it on arrival, not when the response starts. So the refill until then is not lost.
             mirror.take(1.0, now)
@@ -481,10 +481,10 @@ class LearntLimits:
         if not (reported := _limits_to_keep(read_limits(headers))):
             return
         if not was_known:
-            self.learnt.limits = {}
-        self._last_number, self.learnt.received_at = admission.number, now
+            self.tracked.limits = {}
+        self._last_number, self.tracked.received_at = admission.number, now
         taken = None if is_429 else admission
-        self.learnt.limits = {
+        self.tracked.limits = {
             kind: self._updated_mirror(kind, limit, taken, now) for kind, limit in reported.items()
         }
         if is_429:
@@ -502,16 +502,16 @@ class LearntLimits:
             return
         if not admission.is_counted:
             self._subtract(admission, now)
-        limits = self.learnt.limits
+        limits = self.tracked.limits
         if _OUTPUT in limits:
             output = self._amount(_OUTPUT, admission.need) if usage is None else usage.output_tokens
             limits[_OUTPUT].take(output, now)
         if usage is not None and limits:
-            self.learnt.expectation.learn(admission.need, usage)
+            self.tracked.expectation.learn(admission.need, usage)
 
     def or_paused(self, wait_reason: WaitReason | None, now: float) -> WaitReason | None:
         """Return the longer of a wait and the remaining pause."""
-        paused_for = self.learnt.pause.until - now
+        paused_for = self.tracked.pause.until - now
         if paused_for <= 0.0 or (wait_reason is not None and wait_reason.seconds > paused_for):
             return wait_reason
         return WaitReason("paused", paused_for)
@@ -520,7 +520,7 @@ class LearntLimits:
 
     def shared_state(self, now: float, *, waiting: int) -> SharedState:
         """Return the state for other processes: the limits as last reported, and the amounts in flight here."""
-        limits = self.learnt.limits
+        limits = self.tracked.limits
         return {
             "limits": {
                 kind: asdict(mirror)
@@ -534,24 +534,24 @@ class LearntLimits:
             # Includes requests already subtracted here: the mirrors of other processes do not subtract them.
             "in_flight": {kind: self._pending_here(kind, now, is_for_others=True) for kind in limits},
             "waiting": waiting,
-            "paused": self.learnt.pause.left(now),
-            "asked": self.learnt.pause.asked_left(now),
+            "paused": self.tracked.pause.left(now),
+            "asked": self.tracked.pause.asked_left(now),
         }
 
     def merge_state(self, name: str, state: SharedState, now: float, *, age: float) -> None:
         """Merge the state from another process. The server's values in it include the usage of all processes."""
         then = now - age
         self._others[name] = (then, state)
-        if state["limits"] and then > self.learnt.received_at:
-            self.learnt.received_at = then
-            self.learnt.limits = {
+        if state["limits"] and then > self.tracked.received_at:
+            self.tracked.received_at = then
+            self.tracked.limits = {
                 kind: MirroredLimit(**{**limit, "at": then, "slowed_at": then + limit["slowed_at"]})
                 for kind, limit in state["limits"].items()
             }
             for admission in self._in_flight.values():
                 admission.is_subtracted = False  # not subtracted from the new mirrors
         if state["paused"] > age:
-            self.learnt.pause.extend(state["paused"] - age, now, asked=state["asked"] - age)
+            self.tracked.pause.extend(state["paused"] - age, now, asked=state["asked"] - age)
 
     def forget_others(self) -> None:
         """Discard the amounts that other processes have in flight."""
@@ -567,8 +567,8 @@ class LearntLimits:
     def withdraw(self, admission: Admission) -> None:
         """Remove a request that never reached the server, or was rejected."""
         self._in_flight.pop(admission.number, None)
-        if admission.is_subtracted and _REQUESTS in self.learnt.limits:
-            self.learnt.limits[_REQUESTS].give_back(1.0)
+        if admission.is_subtracted and _REQUESTS in self.tracked.limits:
+            self.tracked.limits[_REQUESTS].give_back(1.0)
             admission.is_subtracted = False
 
     @property
@@ -586,7 +586,7 @@ class LearntLimits:
                 per_minute=mirror.per_minute,
                 level=mirror.level_at(now) - self._pending(kind, now),
             )
-            for kind, mirror in self.learnt.limits.items()
+            for kind, mirror in self.tracked.limits.items()
         )
 
     def _pending(self, kind: LimiterReason, now: float) -> float:
@@ -604,7 +604,7 @@ class LearntLimits:
         )
 
     def _amount(self, kind: LimiterReason, need: Need) -> float:
-        expectation = self.learnt.expectation
+        expectation = self.tracked.expectation
         match kind:
             case "requests":
                 return 1.0
@@ -617,15 +617,15 @@ class LearntLimits:
     def _subtract(self, admission: Admission, now: float) -> None:
         """Subtract a request from the mirrors, because the last reported limits do not include it."""
         for kind in (_INPUT, _TOKENS) if admission.is_subtracted else (_REQUESTS, _INPUT, _TOKENS):
-            if kind in self.learnt.limits:
-                self.learnt.limits[kind].take(self._amount(kind, admission.need), now)
+            if kind in self.tracked.limits:
+                self.tracked.limits[kind].take(self._amount(kind, admission.need), now)
 
     def _updated_mirror(
         self, kind: LimiterReason, reported: ServerLimit, taken: Admission | None, now: float
     ) -> MirroredLimit:
         """Return the updated mirror of a limit; `taken` is the request that the server has accepted, or None after a 429."""
         per_minute = reported.limit or 1  # never 0: see `_limits_to_keep`
-        mirror = self.learnt.limits.get(kind) or MirroredLimit(
+        mirror = self.tracked.limits.get(kind) or MirroredLimit(
             per_minute=per_minute,
             is_rounded=kind != _REQUESTS,
             capacity=per_minute,
@@ -640,13 +640,13 @@ class LearntLimits:
     def _slow_down(self, admission: Admission, now: float) -> None:
         used_up = [
             kind
-            for kind, mirror in self.learnt.limits.items()
+            for kind, mirror in self.tracked.limits.items()
             if self._pending(kind, now) + mirror.fitting(self._amount(kind, admission.need)) > mirror.reported
         ]
         for kind in used_up:
-            self.learnt.limits[kind].on_429(admission.admitted_at, now, is_used_up=True)
-        if not used_up and _REQUESTS in self.learnt.limits:
-            self.learnt.limits[_REQUESTS].on_429(admission.admitted_at, now, is_used_up=False)
+            self.tracked.limits[kind].on_429(admission.admitted_at, now, is_used_up=True)
+        if not used_up and _REQUESTS in self.tracked.limits:
+            self.tracked.limits[_REQUESTS].on_429(admission.admitted_at, now, is_used_up=False)
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

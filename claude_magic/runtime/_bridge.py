@@ -225,7 +225,7 @@ class KnownPace:
         kept = kept or {}
         self._base_url: str | None = kept.get("base_url")
         self._connection: Connection | None = None
-        self._pace = ServerPace(kept.get("learnt"))
+        self._pace = ServerPace(kept.get("classes"))
 
     def holds_for(self, connection: Connection) -> bool:
         """Whether the known pace applies to the server and account of a connection; True if none is known."""
@@ -246,8 +246,8 @@ class KnownPace:
         return self._pace.state
 
     def dump(self) -> Mapping[str, Any]:
-        """Return the learned pace and its server as plain data for the next runtime."""
-        return {"base_url": self._base_url, "learnt": self._pace.dump()}
+        """Return the known limits and their server as plain data for the next runtime."""
+        return {"base_url": self._base_url, "classes": self._pace.dump()}
 
 
 class SharedClient:

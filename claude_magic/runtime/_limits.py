@@ -213,16 +213,16 @@ def read_gauge(
 
 
 def _read_classes(paces: Sequence[PaceState], reported: RateLimits, now: float) -> Iterator[ClassReading]:
-    learnt = {pace.model_class: pace for pace in paces if pace.limits or pace.paused_for}
+    by_class = {pace.model_class: pace for pace in paces if pace.limits or pace.paused_for}
     latest: dict[str, ModelLimits] = {}
     for each in reported.by_model():
         latest.setdefault(model_class(each.model), each)
     for name, each in latest.items():
         limits = tuple(_read_limit(limit, each.received_at, now) for limit in distinct_limits(each.limits))
         yield ClassReading(
-            name=name, received_at=each.received_at, limits=limits, pace=learnt.pop(name, None)
+            name=name, received_at=each.received_at, limits=limits, pace=by_class.pop(name, None)
         )
-    for name, pace in learnt.items():
+    for name, pace in by_class.items():
         yield ClassReading(name=name, pace=pace)
 
 

@@ -1,10 +1,12 @@
 """The bridge (a daemon thread with an asyncio loop), and the shared client that runs on it.
 
-A `Source` lends the shared client, or a cassette in front of it.
+Which client answers: a runtime chooses the `Source` by the settings, the `Engine` starts the work on the bridge, and
+`Source.client` lends the shared client (`DirectSource`), or a cassette in front of it (`CassetteSource`).
 """
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import concurrent.futures
 import contextlib
@@ -12,9 +14,9 @@ import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from .._tracebacks import is_ours
 from ..client import (
@@ -269,31 +271,31 @@ class SharedClient:
         self._notify_user = notify_user
         self._known_pace = known_pace
         self._common: dict[tuple[str, str], RedisBucket] = {}
-        self._current: _Lent | None = None
-        self._retired: set[_Lent] = set()
+        self._current: _RefCountedClient | None = None
+        self._retired: set[_RefCountedClient] = set()
         self._closing: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def lend(self, connection: Connection) -> AsyncIterator[HTTPClaudeClient]:
         """Lend the client for a connection while the context is open."""
-        lent = self._client_for(connection)
+        entry = self._client_for(connection)
         config = connection.config
-        lent.client.bucket.reconfigure(config.rate_limit_rps, config.rate_limit_capacity)
-        lent.users += 1
+        entry.client.bucket.reconfigure(config.rate_limit_rps, config.rate_limit_capacity)
+        entry.users += 1
         try:
-            yield lent.client
+            yield entry.client
         finally:
-            lent.users -= 1
-            if lent in self._retired and not lent.users:
-                self._close(lent)
+            entry.users -= 1
+            if entry in self._retired and not entry.users:
+                self._close(entry)
 
     async def aclose(self) -> None:
         """Close all connections. The next request gets a new client."""
         if self._current is not None:
             self._close(self._current)
             self._current = None
-        for lent in tuple(self._retired):
-            self._close(lent)
+        for entry in tuple(self._retired):
+            self._close(entry)
         if self._closing:
             await asyncio.wait(self._closing)
         common, self._common = self._common, {}
@@ -315,7 +317,7 @@ class SharedClient:
         made.notify_user = self._notify_user
         return self._common.setdefault((limiter, made.account), made)
 
-    def _client_for(self, connection: Connection) -> _Lent:
+    def _client_for(self, connection: Connection) -> _RefCountedClient:
         current = self._current
         if current is not None and not connection.needs_other_client_than(current.connection):
             return current
@@ -328,25 +330,25 @@ class SharedClient:
             bucket=self._bucket_for(connection),
             pace=self._known_pace.for_connection(connection),
         )
-        self._current = _Lent(connection, client)
+        self._current = _RefCountedClient(connection, client)
         if current is not None:
             self._retire(current)
         return self._current
 
-    def _retire(self, lent: _Lent) -> None:
-        self._retired.add(lent)
-        if not lent.users:
-            self._close(lent)
+    def _retire(self, entry: _RefCountedClient) -> None:
+        self._retired.add(entry)
+        if not entry.users:
+            self._close(entry)
 
-    def _close(self, lent: _Lent) -> None:
+    def _close(self, entry: _RefCountedClient) -> None:
         """Close a client in its own task, which outlives a cancelled caller."""
-        self._retired.discard(lent)
-        task = asyncio.get_running_loop().create_task(lent.client.aclose())
+        self._retired.discard(entry)
+        task = asyncio.get_running_loop().create_task(entry.client.aclose())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
 
-class _Lent:
+class _RefCountedClient:
     """A client, the connection it was built from, and its number of users."""
 
     def __init__(self, connection: Connection, client: HTTPClaudeClient) -> None:
@@ -355,51 +357,64 @@ class _Lent:
         self.users = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """The source of answers: a server, or a cassette in front of it.
+ClientContext: TypeAlias = AbstractAsyncContextManager[ClaudeClient]
+"""Lends the client that answers, while the context is open."""
+
+
+class Source(abc.ABC):
+    """The source of answers: the server, or a cassette in front of it. The settings of the request decide.
+
+    Args:
+        settings: The settings.
+        connector: Makes the connection.
 
     Attributes:
-        lend: Lends the client.
         is_simulated: The embedded simulator is known to answer.
         redact: Removes the API key from text.
-    """
-
-    lend: Callable[[SharedClient], contextlib.AbstractAsyncContextManager[ClaudeClient]]
-    is_simulated: bool
-    redact: Callable[[str], str]
-
-
-def source_of(settings: ResolvedSettings, connector: Connector, cassettes: Cassettes) -> Source:
-    """Return the source of answers by the settings.
 
     Raises:
         ConfigurationError: There is no key, and replay is off.
     """
-    values = settings.values
-    found = None if values.replay == "only" else connector.find_credential()
-    redact = partial(redact_key, found=found)
-    if values.replay == "off":
-        connection = connector.connect(settings, found)
 
-        def lend(shared: SharedClient) -> contextlib.AbstractAsyncContextManager[ClaudeClient]:
-            return shared.lend(connection)
+    def __init__(self, settings: ResolvedSettings, connector: Connector) -> None:
+        found = None if settings.values.replay == "only" else connector.find_credential()
+        self.is_simulated = connector.is_demo(settings, found)
+        self.redact = partial(redact_key, found=found)
+        self._connect = partial(connector.connect, settings, found)
 
-    else:
-        cassette = cassettes.at(values.cassette)
+    @abc.abstractmethod
+    def client(self, shared: SharedClient) -> ClientContext:
+        """Return the client that answers. `shared` lends the one that sends."""
 
-        @contextlib.asynccontextmanager
-        async def lend_later(shared: SharedClient) -> AsyncIterator[HTTPClaudeClient]:
-            # On a thread, because it may start the simulator.
-            loop = asyncio.get_running_loop()
-            connection = await loop.run_in_executor(None, connector.connect, settings, found)
-            async with shared.lend(connection) as client:
-                yield client
 
-        def lend(shared: SharedClient) -> contextlib.AbstractAsyncContextManager[ClaudeClient]:
-            return ReplayClient(cassette, values, partial(lend_later, shared), redact)
+class DirectSource(Source):
+    """The server: the shared client answers."""
 
-    return Source(lend=lend, is_simulated=connector.is_demo(settings, found), redact=redact)
+    def __init__(self, settings: ResolvedSettings, connector: Connector) -> None:
+        super().__init__(settings, connector)
+        self._connection = self._connect()
+
+    def client(self, shared: SharedClient) -> ClientContext:
+        return shared.lend(self._connection)
+
+
+class CassetteSource(Source):
+    """A cassette: a `ReplayClient` answers. It borrows the shared client for the first request that the cassette lacks."""
+
+    def __init__(self, settings: ResolvedSettings, connector: Connector, cassettes: Cassettes) -> None:
+        super().__init__(settings, connector)
+        self._settings = settings.values
+        self._cassette = cassettes.at(self._settings.cassette)
+
+    def client(self, shared: SharedClient) -> ClientContext:
+        return ReplayClient(self._cassette, self._settings, partial(self._lend, shared), self.redact)
+
+    @contextlib.asynccontextmanager
+    async def _lend(self, shared: SharedClient) -> AsyncIterator[HTTPClaudeClient]:
+        # On a thread, because it may start the simulator.
+        connection = await asyncio.get_running_loop().run_in_executor(None, self._connect)
+        async with shared.lend(connection) as client:
+            yield client
 
 
 class Engine:
@@ -438,27 +453,29 @@ class Engine:
 
     def spawn(
         self,
-        work: Callable[[SharedClient], Coroutine[Any, Any, _Result]],
+        source: Source,
+        work: Callable[[ClientContext], Coroutine[Any, Any, _Result]],
         *,
         on_end: Callable[[asyncio.Task[_Result]], None],
     ) -> Callable[[], None]:
         """Run a coroutine and return a function that cancels it. See `Bridge.spawn`.
 
         Args:
-            work: Returns the coroutine.
+            source: Source of the client.
+            work: Called with the client's context; returns the coroutine.
             on_end: Called on the bridge with the task when it has ended.
         """
         with self._lock:
             bridge, shared = self._started()
-            return bridge.spawn(work(shared), on_end=on_end)
+            return bridge.spawn(work(source.client(shared)), on_end=on_end)
 
     def submit(
-        self, work: Callable[[SharedClient], Coroutine[Any, Any, _Result]]
+        self, source: Source, work: Callable[[ClientContext], Coroutine[Any, Any, _Result]]
     ) -> concurrent.futures.Future[_Result]:
         """Run a coroutine and return a future for its result. Arguments as for `spawn`."""
         with self._lock:
             bridge, shared = self._started()
-            return bridge.submit(work(shared))
+            return bridge.submit(work(source.client(shared)))
 
     def limiter_state(self) -> BucketState:
         """Return level, queue and pause of the bucket in use; creates one if needed."""

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from .. import _forks  # noqa: F401
@@ -30,7 +31,7 @@ from ..client import (
 from ..conversation import Conversations, Turn
 from ..tools import interrupts_deferred
 from ._accountant import TurnAccountant
-from ._bridge import Engine, SharedClient, Source, source_of
+from ._bridge import CassetteSource, ClientContext, DirectSource, Engine, Source
 from ._cassette import Cassette, Cassettes
 from ._connection import Connector, FoundCredential, SettingRow, redact_key
 from ._ledger import Ledger, publish_budget
@@ -169,9 +170,7 @@ class Runtime:
                 self._in_flight[reply] = plan
                 self.last = reply
             try:
-                reply.bind(
-                    self._engine.spawn(lambda shared: run.run(source.lend(shared), before), on_end=on_end)
-                )
+                reply.bind(self._engine.spawn(source, partial(run.run, before=before), on_end=on_end))
             except BaseException:
                 self._in_flight.pop(reply, None)
                 progress.cancel(None)
@@ -242,7 +241,9 @@ class Runtime:
         )
 
     def _source(self, settings: ResolvedSettings) -> Source:
-        return source_of(settings, self._connector, self.cassettes)
+        if settings.values.replay == "off":
+            return DirectSource(settings, self._connector)
+        return CassetteSource(settings, self._connector, self.cassettes)
 
     def count_recorded(self, keys: Iterable[bytes], options: Mapping[str, object]) -> int:
         """Return how many of the requests with these keys the cassette would answer; 0 if replay does not use recordings.
@@ -283,13 +284,7 @@ class Runtime:
             ConfigurationError: A setting cannot be used, or there is no key. Errors and cancellation of the work are
                 reported by the future.
         """
-        source = self._source(self.settings(options))
-
-        async def run(shared: SharedClient) -> _Result:
-            async with source.lend(shared) as client:
-                return await work(client)
-
-        return self._engine.submit(run)
+        return self._engine.submit(self._source(self.settings(options)), partial(_with_client, work))
 
     def spawn(
         self,
@@ -311,17 +306,9 @@ class Runtime:
         """
         settings = self.settings(options)
         source = self._source(settings)
-
-        rows = AskedRows()
-
-        def make_accountant() -> TurnAccountant:
-            return self._accountant_for(None, settings, source, rows=rows)
-
-        async def run(shared: SharedClient) -> None:
-            async with source.lend(shared) as client:
-                await work(client, make_accountant)
-
-        return self._engine.spawn(run, on_end=on_end)
+        make_accountant = partial(self._accountant_for, None, settings, source, rows=AskedRows())
+        run = partial(_with_client, lambda client: work(client, make_accountant))
+        return self._engine.spawn(source, run, on_end=on_end)
 
     def refresh_budget(self) -> concurrent.futures.Future[None] | None:
         """Start `Ledger.refresh` on the bridge, and return its future; None if no other process shares the limiter."""
@@ -523,6 +510,12 @@ class Runtime:
         self._in_flight.clear()
         self.jobs = Jobs(self.in_flight)
         return parents
+
+
+async def _with_client(work: Callable[[ClaudeClient], Awaitable[_Result]], lent: ClientContext) -> _Result:
+    """Await what `work` returns for the client."""
+    async with lent as client:
+        return await work(client)
 
 
 # `importlib.reload` executes this file again in the same namespace, so the previous globals still exist.

@@ -12,7 +12,6 @@ import logging
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +32,7 @@ from ..context import CHARS_PER_TOKEN
 from ..conversation import CUT_SHORT, Conversations, Place, Turn, fingerprint_of
 from ..tools import CallState, ToolExecutor, ToolResult
 from ._accountant import TurnAccountant
+from ._bridge import ClientContext
 from ._budget import BudgetExceededError
 from ._models import ModelNames, facts_of, table_id
 from ._progress import Progress, ReplySnapshot
@@ -412,19 +412,17 @@ class TurnRun:
         self._turn: Turns = [plan.request.messages[-1]]
         self._stream: ReplyStream | None = None
 
-    async def run(
-        self, lending: AbstractAsyncContextManager[ClaudeClient], before: Iterable[Reply] = ()
-    ) -> None:
+    async def run(self, lent: ClientContext, before: Iterable[Reply] = ()) -> None:
         """Stream the reply into its progress, and end it as complete, failed or cancelled.
 
         Args:
-            lending: Lends the client.
+            lent: Lends the client; entered once the replies in `before` have ended.
             before: Replies in flight of the same conversation, whose turns come first.
         """
         progress = self._progress
         try:
             await self._wait_for_turn(before)
-            async with lending as client:
+            async with lent as client:
                 self._plan = await self._planner.resolve(client, self._plan)
                 message = await self._answer(client)
             self._keep_turn(_CUT, last=message, is_partial=message.stop_reason in CUT_SHORT)

@@ -45,8 +45,8 @@ from ._batch_notes import HEARTBEAT_INTERVAL, BatchNote, BatchNotes, custom_id, 
 from ._journal import JournalError
 from ._run import Task
 
-SETTLING_TIME: Final = 300.0
-"""Seconds after the sender's last heartbeat before a batch that is missing from the list counts as not created."""
+CREATION_TIMEOUT: Final = 300.0
+"""Seconds after the sender's last heartbeat until a batch that is missing from the list counts as not created."""
 _CANCEL_GRACE: Final = 2.0
 """Seconds that an interrupt waits for a POST in flight, so that the batch's id is recorded."""
 
@@ -286,7 +286,7 @@ class Delivery:
         missed = min(missed, now()) if is_again else now()
         self._missing_since[note.tag] = note.beat, missed
         # A heartbeat in the future means that the clock was set back.
-        rest = min(note.beat, missed) + SETTLING_TIME - now()
+        rest = min(note.beat, missed) + CREATION_TIMEOUT - now()
         # After a machine slept, all heartbeats are old. A second search gives a live process time for a new one.
         if rest > 0 or not is_again:
             why = f"{rows}; the server does not list them; they are sent again once that is certain"
@@ -381,4 +381,4 @@ def _may_match(batch: MessageBatch, note: BatchNote) -> bool:
         return False
     if note.clock_offset is None or batch.created is None:
         return True
-    return batch.created <= note.beat + note.clock_offset + SETTLING_TIME
+    return batch.created <= note.beat + note.clock_offset + CREATION_TIMEOUT

@@ -35,7 +35,7 @@ sent 13 times per second; a part full of formulas, which the browser typesets ea
 TICK = 1.0
 """Seconds after which a frame is drawn without a change, because a countdown may run."""
 
-SETTLING_TIME = 1.0
+_CANCEL_TIMEOUT = 1.0
 """Maximum seconds to wait for the end of an interrupted reply. It normally takes milliseconds."""
 
 
@@ -105,7 +105,7 @@ async def follow(reply: Followed, surface: Surface) -> None:
     except asyncio.CancelledError:
         reply.cancel()
         with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-            async with asyncio.timeout(SETTLING_TIME):
+            async with asyncio.timeout(_CANCEL_TIMEOUT):
                 await changes.is_final.wait()
         raise
     finally:

@@ -27,7 +27,7 @@ from ._requests import Question
 # Python raises KeyboardInterrupt wherever the main thread happens to be, and it can be swallowed: inside a callback, a
 # `__del__`, a lock. So during the wait, and only then, SIGINT has a handler of its own, which does not raise: it cancels the
 # reply and wakes the waiting code, which raises. Measured on ipykernel: none of 450 interrupts was lost.
-_SETTLING_TIME = 2.0
+_CANCEL_TIMEOUT = 2.0
 """Seconds given to an interrupted reply to close its stream and finish its text, which takes milliseconds."""
 
 _POLL_INTERVAL = 0.1
@@ -160,7 +160,7 @@ class Waiting:
         """Raise KeyboardInterrupt if Ctrl-C was pressed, after the cancelled reply has ended."""
         if not self._is_interrupted:
             return
-        deadline = time.monotonic() + _SETTLING_TIME
+        deadline = time.monotonic() + _CANCEL_TIMEOUT
         while not self._is_done and (left := deadline - time.monotonic()) > 0:
             self._take(left)
         raise KeyboardInterrupt

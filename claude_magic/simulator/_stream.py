@@ -220,13 +220,13 @@ def stream_head(post: Post, answer: Answer | None = None, extra: Mapping[str, st
     return Head(200, tuple(headers.items()))
 
 
-SETTLING_TIME = 0.02
+_FLUSH_TIME = 0.02
 """Seconds before a connection ends, which give the data sent so far time to arrive."""
 
 
 def hang_up(how: Literal["reset", "close"]) -> Steps:
     """End the connection in the middle of a response."""
-    yield Pause(SETTLING_TIME)
+    yield Pause(_FLUSH_TIME)
     yield HangUp(how)
 
 

@@ -145,7 +145,7 @@ def test_a_second_ctrl_c_raises_at_once(monkeypatch: pytest.MonkeyPatch) -> None
         def when_done(self, callback: Callable[[], None]) -> Callable[[], None]:
             return lambda: None
 
-    monkeypatch.setattr(_reply, "_SETTLING_TIME", 2 * TIMEOUT)  # what a first one alone would wait
+    monkeypatch.setattr(_reply, "_CANCEL_TIMEOUT", 2 * TIMEOUT)  # what a first one alone would wait
     stuck = Stuck()
     interrupt_when(stuck, lambda _: True)
     started_at = time.monotonic()

@@ -286,7 +286,7 @@ def test_a_sign_of_life_from_before_the_clock_was_set_back_holds_no_rows(
 
     assert ask()["answer"].tolist() == RIGHT
     assert len(sim.batches) == 1
-    assert _batch_delivery.SETTLING_TIME <= sum(clock.waits) < HOUR
+    assert _batch_delivery.CREATION_TIMEOUT <= sum(clock.waits) < HOUR
 
 
 def test_the_next_look_and_the_batch_are_told(
@@ -732,7 +732,7 @@ def test_a_connection_that_breaks_during_the_post_pays_once(
     assert len(sim.batches) == 1
     assert posts(sim) == (1 if is_accepted else 2)
     if not is_accepted:  # not before it is certain
-        assert clock.moved > _batch_delivery.SETTLING_TIME
+        assert clock.moved > _batch_delivery.CREATION_TIMEOUT
 
 
 def test_a_batch_of_somebody_else_with_as_many_rows_is_not_taken_for_ours(

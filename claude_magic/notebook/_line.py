@@ -22,12 +22,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from IPython.core.error import UsageError
 
 from ._cell import Scope
-from ._commands import COMMAND_BY_NAME, ESCAPE, Call, find_call
+from ._commands import COMMAND_BY_NAME, ESCAPE, Call, Command, find_call
 from ._options import SPEC_BY_FIELD, SPEC_BY_NAME, Options, OptionSpec, with_full_stop
 
 
@@ -386,6 +387,15 @@ def _checked(line: Line) -> Line:
     return line
 
 
+def _accepts(options: Options, command: Command | None) -> bool:
+    """Return whether options can be used with a subcommand, or with a prompt if it is None."""
+    try:
+        _checked(Line(options=options, call=None if command is None else Call(command=command)))
+    except UsageError:
+        return False
+    return True
+
+
 def _explain_missing(spec: OptionSpec, word: str) -> str:
     found = f", but {word} follows" if word else ""
     hint = ""
@@ -423,10 +433,14 @@ def _read_line(line: str, scope: Scope) -> Line:
     call = find_call(parsed.rest, scope)
     if call is not None and call.command.kind == "ask":
         return Line(options=parsed.options, prompt=parsed.rest, call=call)
+    _refuse_typo(parsed, line, scope, percents="%")
+    return Line(options=parsed.options, prompt=parsed.rest)
+
+
+def _refuse_typo(parsed: OptionLine, line: str, scope: Scope, *, percents: str) -> None:
     from ._typos import refuse_typo  # late: prompts below `%%claude` are not checked
 
-    refuse_typo(parsed.rest, line, scope, percents="%")
-    return Line(options=parsed.options, prompt=parsed.rest)
+    refuse_typo(parsed.rest, line, scope, percents=percents, accepts=partial(_accepts, parsed.options))
 
 
 def read_cell(line: str, body: str, scope: Scope) -> Line:
@@ -440,9 +454,7 @@ def read_cell(line: str, body: str, scope: Scope) -> Line:
     if parsed.is_closed:
         return request
     if not body.strip():
-        from ._typos import refuse_typo
-
-        refuse_typo(parsed.rest, line, scope, percents="%%")
+        _refuse_typo(parsed, line, scope, percents="%%")
         return request
     # The first line of a prompt may be anything, so only an exact subcommand is refused.
     call = find_call(parsed.rest, scope)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 from IPython.core.error import UsageError
 
@@ -63,7 +64,9 @@ _HINTS = {
 _MOST_SHOWN = 60
 
 
-def refuse_typo(text: str, line: str, scope: Scope, *, percents: str) -> None:
+def refuse_typo(
+    text: str, line: str, scope: Scope, *, percents: str, accepts: Callable[[Command | None], bool]
+) -> None:
     """Reject a prompt that is probably meant as a subcommand.
 
     Args:
@@ -71,6 +74,8 @@ def refuse_typo(text: str, line: str, scope: Scope, *, percents: str) -> None:
         line: The whole option line, which ends with the prompt.
         scope: The variables and threads that exist.
         percents: The percent signs of the magic, for the error message.
+        accepts: Returns whether the options of the line can be used with a subcommand, or with a prompt if it is None.
+            They are left out of a suggestion with which they cannot.
 
     Raises:
         UsageError: The prompt is probably meant as a subcommand, or a subcommand is followed by a key.
@@ -98,8 +103,10 @@ def refuse_typo(text: str, line: str, scope: Scope, *, percents: str) -> None:
     words = _meant(command, rest, scope)
     if word != name and rest and _is_model(command, rest):  # `model opus`
         words = f"--model {rest} PROMPT"
-    meant = _join_words("%claude", options if command.kind == "ask" else "", words)
-    escaped = _join_words("%claude", options, ESCAPE, text.strip() if not rest else "…")
+    meant = _join_words("%claude", options if command.kind == "ask" and accepts(command) else "", words)
+    escaped = _join_words(
+        "%claude", options if accepts(None) else "", ESCAPE, text.strip() if not rest else "…"
+    )
     typed = _join_words(f"{percents}claude", options, as_shown(text.strip(), command))
     hint = (
         f"{_HINTS[command.argument]} "

@@ -196,6 +196,13 @@ def test_ask_is_a_word_of_its_own():
         ("Status.", "%claude status?", "%claude ask Status. Nothing"),
         ("jobs!", "%claude jobs?", "%claude ask jobs! Nothing"),
         ("-m opus contniue", "%claude -m opus continue?", "%claude -m opus ask contniue."),
+        # Options that are refused before the subcommand, or before a prompt, are left out.
+        ("--new contineu", "%claude continue?", "%claude --new ask contineu."),
+        ("--new fxi", "%claude --new fix?", "%claude --new ask fxi."),
+        ("--map df fxi", "%claude fix?", "%claude --map df ask fxi."),
+        ("--bg fxi", "%claude fix?", "%claude --bg ask fxi."),
+        ("--approve never fxi", "%claude fix?", "%claude ask fxi."),
+        ("--approve never contineu", "%claude --approve never continue?", "%claude ask contineu."),
     ],
 )
 def test_a_prompt_of_one_word_that_is_probably_a_typo_is_not_sent(line, meant, escaped):

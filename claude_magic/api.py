@@ -544,7 +544,7 @@ class Claude:
 
     @short_errors
     def forget_batch(self, name: str, journal: str | Path | None = None) -> int:
-        """Forget a lost batch, so that its rows can be asked again; return the number of rows.
+        """Forget a lost batch, so that its rows without an answer can be asked again; return their number.
 
         If the server has the batch after all, it is billed, and its answers are not fetched.
 

@@ -20,6 +20,7 @@ from ..client import (
     ClaudeError,
     ClientEvent,
     ConfigurationError,
+    InvalidLinesError,
     MessageBatch,
     MessageRequest,
     NotFoundError,
@@ -319,16 +320,16 @@ class Delivery:
         """Return whether the first result of a batch shows that it is the one of a note.
 
         Raises:
-            ConfigurationError: The batch has no results any more.
+            ConfigurationError: The batch has no results any more, or none that can be read.
         """
         try:
             first = await _first(self._client.batches.results(batch.id, observer=self._observer))
-        except NotFoundError:
+        except (NotFoundError, InvalidLinesError):
             first = None
         if first is None:
             raise ConfigurationError(
                 f"The sending of {note.requests:,} of these rows broke off. Batch {batch.id} may contain them, but its results, which "
-                "would show it, are no longer available. Nothing was sent. If the batch is another one, "
+                "would show it, are no longer available or cannot be read. Nothing was sent. If the batch is another one, "
                 f"`%claude batches forget {note.tag}` lets the rows be asked again."
             )
         return key_of(first.custom_id, note.tag) is not None

@@ -23,12 +23,12 @@ from ..client import (
     ClaudeClient,
     ClaudeError,
     ConfigurationError,
+    InvalidLinesError,
     InvalidRequestError,
     Message,
     MessageBatch,
     NotFoundError,
     StreamInterruptedError,
-    UnknownStatusError,
     Usage,
     batch_params,
     counted,
@@ -145,7 +145,6 @@ class BatchEngine:
         self._find_places = find_places
         self._places: dict[bytes, tuple[int, int]] = {}
         self._watched: dict[str, BatchNote] = {}
-        self._lost: dict[str, int] = {}
         self._due: dict[str, tuple[float, float]] = {}
         self._status = ""
         self._max_bytes = math.inf
@@ -358,20 +357,25 @@ class BatchEngine:
     async def _unwatch(self, note: BatchNote, *, is_dropped: bool) -> None:
         """Stop watching a batch that another kernel merged or dropped. The rows of a dropped batch are sent again."""
         self._watched.pop(note.tag, None)
+        results = self._task.results
         mine = [key for key in note.row_keys if key in self._places]
+        unread = {key for key in mine if results.is_open(self._places[key][0])}
         found = await self._load_known(mine)
         # If this kernel holds the reservation, it books the answers that another kernel fetched.
+        lost = [answer for answer in found if answer.is_lost]
+        self._ledger.lose_rows(note.tag, sum(answer.key in unread for answer in lost) / note.requests)
         if self._ledger.finish_batch(note.tag):
             for answer in found:
+                if answer.is_lost:
+                    continue
                 usage = Usage(input_tokens=answer.tokens_in, output_tokens=answer.tokens_out)
                 line = BillLine(model=answer.model, usage=usage, cost=answer.cost)
                 self._ledger.book([line], is_simulated=answer.is_simulated)
+        left = [self._places[key] for key in mine if results.is_open(self._places[key][0])]
         if not is_dropped:
-            for key in mine:
-                self._set_problem(key, _MERGED_ELSEWHERE)
+            for index, _ in left:
+                results.problems[index] = _MERGED_ELSEWHERE
             return
-        results, places = self._task.results, [self._places[key] for key in mine]
-        left = [(index, place) for index, place in places if results.is_open(index)]
         jobs = ([self._task.rebuild(index, place)] for index, place in left)
         await self._watch_open()
         await self._submit(lambda: next(jobs, []))
@@ -393,8 +397,8 @@ class BatchEngine:
                 async for result in self._results(batch):
                     unbilled += await self._handle_result(result, note, left, done)
                 downloads += 1
-            except UnknownStatusError as error:
-                await self._handle_odd_lines(error, note, batch, len(left - done), unbilled)
+            except InvalidLinesError as error:
+                await self._handle_odd_lines(error, note, batch, left, done, unbilled)
                 break
             except NotFoundError:
                 server_now = now() + (self._observer.clock_offset or 0.0)
@@ -417,7 +421,7 @@ class BatchEngine:
             return True
         await self._load_known([key for key in done if key in self._places])
         # Finish its reservation first: another run books the answers of a merged batch that still has a reservation.
-        self._ledger.finish_batch(note.tag, lost=self._lost.pop(note.tag, 0) / len(note.row_keys))
+        self._ledger.finish_batch(note.tag)
         await asyncio.to_thread(self._notes.merged, note.tag)
         self._watched.pop(note.tag, None)
         return True
@@ -433,7 +437,13 @@ class BatchEngine:
                 yield result
 
     async def _handle_odd_lines(
-        self, error: UnknownStatusError, note: BatchNote, batch: MessageBatch, missing: int, unbilled: int
+        self,
+        error: InvalidLinesError,
+        note: BatchNote,
+        batch: MessageBatch,
+        left: set[bytes],
+        done: set[bytes],
+        unbilled: int,
     ) -> None:
         """Handle lines in the results of an ended batch that are no results: a remark if no answer can be among them.
 
@@ -441,20 +451,25 @@ class BatchEngine:
             error: The error after the last line.
             note: The batch as in the journal.
             batch: The batch as described by the server.
-            missing: Number of rows without a line.
-            unbilled: Number of rows that ended without a reply.
+            left: Keys of the rows without a line.
+            done: Keys of the rows that had an answer before.
+            unbilled: Number of rows whose line says that they ended without a reply.
 
         Raises:
-            UnknownStatusError: Some of the missing rows may have been billed. They stay reserved, all others do not.
+            InvalidLinesError: Some rows without a line and an answer may have been billed. They stay reserved, all others do not.
         """
-        counts = batch.request_counts
-        billed = missing
+        counts, billed = batch.request_counts, len(left - done)
         if counts.total == note.requests:
-            billed = min(missing, max(0, missing + unbilled - counts.failed))
+            # Which of the rows without a line failed is unknown: it may be those that have an answer from elsewhere.
+            billed = min(billed, max(0, len(left) - (counts.failed - unbilled)))
         if billed:
             await self._writer.wait_until_durable()
-            lost = self._lost.pop(note.tag, 0)
-            self._ledger.reduce_batch(note.tag, billed / note.requests, lost=lost / note.requests)
+            self._ledger.reduce_batch(note.tag, billed / note.requests)
+            rows = f"{counted(billed, 'row')} {'has' if billed == 1 else 'have'}"
+            error.replace_message(
+                f"{error.message} So {rows} no answer, but may be billed. If the same line ends like this again, "
+                f"`%claude batches forget {batch.id}` lets these rows be asked again; they may then be paid for twice."
+            )
             raise error
         self._task.results.add_remarks([f"the results of {batch.id} have lines that are no results"])
 
@@ -466,19 +481,18 @@ class BatchEngine:
         if key is None or key not in left:
             return False
         left.discard(key)
+        is_unbilled = result.message is None and result.type != "unreadable"
         if key in done:
-            return False
-        if result.type == "unreadable":
-            await self._writer.wait_for_room()
-            self._store_loss(key, note, _UNREADABLE)
-            return False
-        if result.message is None:
+            return is_unbilled
+        await self._writer.wait_for_room()
+        if is_unbilled:
             self._set_problem(key, _reason(result))
             self._log(key, note, None, (), error=type(result.error).__name__ if result.error else result.type)
-            return True
-        await self._writer.wait_for_room()
-        self._log(key, note, result.message, self._store(key, result.message))
-        return False
+        elif result.message is None:
+            self._store_loss(key, note, _UNREADABLE)
+        else:
+            self._log(key, note, result.message, self._store(key, result.message))
+        return is_unbilled
 
     def _log(
         self,
@@ -548,8 +562,13 @@ class BatchEngine:
     def _store_loss(self, key: bytes, note: BatchNote, problem: str) -> None:
         """Store a problem in place of an answer that is paid for, but not available."""
         lost = Answer(key, "", problem, note.model, None, 0, 0, None, self._observer.is_simulated)
-        self._lost[note.tag] = self._lost.get(note.tag, 0) + 1
-        self._writer.put(lost, partial(self._count, ()))
+        self._writer.put(lost, partial(self._count_loss, note))
+
+    def _count_loss(self, note: BatchNote, answer: Answer, is_durable: bool) -> None:
+        """Count a durable problem, and its row as possibly billed."""
+        if is_durable:
+            self._ledger.lose_rows(note.tag, 1 / note.requests)
+        self._count((), answer, is_durable)
 
     def _set_problem(self, key: bytes, problem: str) -> None:
         index, _ = self._places.get(key, (None, 0))

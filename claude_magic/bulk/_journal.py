@@ -90,6 +90,11 @@ class Answer(NamedTuple):
     cost: float | None
     is_simulated: bool
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether this is a problem in place of an answer of a batch that may be billed, but cannot be read."""
+        return self.problem is not None and self.cost is None and not (self.tokens_in or self.tokens_out)
+
 
 NO_KEY: Final = bytes(KEY_BYTES)
 """Placeholder in the key list of a run for a row that could not be sent."""

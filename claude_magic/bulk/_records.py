@@ -379,7 +379,7 @@ class BatchDesk:
             ) from None
 
     def forget(self, name: str) -> int:
-        """Release the rows of a batch, so that they can be sent again, and return their number.
+        """Release the rows of a batch that have no answer, so that they can be sent again, and return their number.
 
         Nothing changes at the server: if the batch exists, it is billed, and its answers are not fetched.
 
@@ -400,7 +400,7 @@ class BatchDesk:
                 raise JournalError(f"Batch {name} is being sent. Wait until that is done.")
             if not notes.drop(note):
                 raise JournalError(f"The state of batch {name} has just changed. %claude batches shows it.")
-            return note.requests
+            return note.requests - len(notes.answered(note.row_keys, note.claimed))
 
     def _open_journal(self) -> Journal:
         """Return the open journal; an empty one if there is no file, which listing does not create."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from pydantic import Field
@@ -24,10 +24,9 @@ from ._errors import (
     OverloadedError,
     StreamInterruptedError,
 )
-from ._json import encode_json
 from ._messages import Message, Received
 from ._requests import MAX_BODY_BYTES, MessageRequest
-from ._responses import error_from_event, object_in, request_id_of, unexpected_body_error
+from ._responses import error_from_event, invalid_lines_error, object_in, request_id_of, unexpected_body_error
 from ._retry import GiveUp, Retry, RetryPolicy
 from ._transport import WireResponse
 
@@ -236,21 +235,24 @@ class MessageBatches:
         Raises:
             NotFoundError: There are no results: the batch has not ended, or they were deleted.
             StreamInterruptedError: The response broke off. The results so far are valid; reading again starts from the first.
-            UnknownStatusError: Some lines are not results, so another server may have responded. Raised after all results
-                were yielded.
+            InvalidLinesError: Some lines are no results. Raised after all results were yielded.
+            UnknownStatusError: The server responded with an unknown status, or no line is a result, so another server may have
+                responded.
         """
         path = _path(batch_id, "/results")
         response, attempts = await self._calls.open(path, observer)
-        invalid: dict[str, Any] | None = None
+        has_results, invalid = "jsonl" in response.headers.get("content-type", ""), b""
         try:
             async for line, is_whole in _lines(response):
-                value = _object_of(line, is_whole=is_whole)
-                if (result := _read_result(value)) is not None:
+                if (result := _read_result(line, is_whole=is_whole)) is not None:
+                    has_results = True
                     yield result
-                elif invalid is None:
-                    invalid = value
-            if invalid is not None:
-                raise unexpected_body_error(response, encode_json(invalid))
+                elif len(invalid) < _SHOWN_BYTES:
+                    invalid += line[:_SHOWN_BYTES] + b"\n"
+            if invalid and has_results:
+                raise invalid_lines_error(response, batch_id, invalid)
+            if invalid:
+                raise unexpected_body_error(response, invalid)
         except ClaudeError as error:
             failure = error.with_traceback(None)
         except BaseException:  # the caller stops iterating, or is cancelled
@@ -352,27 +354,19 @@ async def _lines(response: WireResponse) -> AsyncIterator[tuple[bytes, bool]]:
         yield response.redact(pending), False
 
 
-def _object_of(line: bytes, *, is_whole: bool) -> dict[str, Any]:
-    """Return the JSON object of a line. A whole line that is not a JSON object becomes an object that is not a result.
+def _read_result(line: bytes, *, is_whole: bool) -> BatchResult | None:
+    """Return the result in a line, "unreadable" if it is malformed; None for a line that is no object with a `custom_id`.
+
+    A malformed line must not hide the results after it, which are paid for.
 
     Raises:
         StreamInterruptedError: The line is truncated.
     """
     value = object_in(line)
-    if value is not None:
-        return value
-    if not is_whole:
+    if value is None and not is_whole:
         raise StreamInterruptedError("The results are not complete: a line is truncated.")
-    return {"line": line[:_SHOWN_BYTES].decode("utf-8", "replace")}
-
-
-def _read_result(value: dict[str, Any]) -> BatchResult | None:
-    """Return the result in a line, "unreadable" if it is malformed; None for a line without `custom_id`.
-
-    A malformed line must not hide the results after it, which are paid for.
-    """
-    custom_id = value.get("custom_id")
-    if not isinstance(custom_id, str):
+    custom_id = None if value is None else value.get("custom_id")
+    if value is None or not isinstance(custom_id, str):
         return None
     try:
         result = value["result"]

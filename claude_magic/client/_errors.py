@@ -15,6 +15,7 @@ ClaudeError                     base of all exceptions that the client raises
     ├── RateLimitError          429
     ├── ServerError             500, 502, 503, 504
     │   └── OverloadedError     529
+    ├── InvalidLinesError       200, but lines of a batch's results are no results
     └── UnknownStatusError      any other status
 ```
 
@@ -254,6 +255,10 @@ class OverloadedError(ServerError):
 
     title = "Overloaded"
     hint = "This affects all users: your quota is not the reason. Try again later."
+
+
+class InvalidLinesError(APIError):
+    """200: some lines of the results of a batch are no results, so the rows that they belong to are unknown."""
 
 
 class UnknownStatusError(APIError):

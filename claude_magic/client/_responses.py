@@ -24,6 +24,7 @@ from ._errors import (
     ClaudeError,
     ForbiddenError,
     InvalidApiKeyError,
+    InvalidLinesError,
     InvalidRequestError,
     NetworkError,
     NotFoundError,
@@ -247,6 +248,20 @@ def unexpected_body_error(response: WireResponse, body: bytes) -> UnknownStatusE
         f"{response.url} answered {response.status} with {kind} ({excerpt}) where a reply of the Messages API was expected. "
         "Check base_url: is this the right host and port? A proxy or a login page of the network may answer instead.",
         status=response.status,
+    )
+
+
+def invalid_lines_error(response: WireResponse, batch_id: str, lines: bytes) -> APIError:
+    """Return the error for results of a batch with lines that are no results.
+
+    Args:
+        response: The response.
+        batch_id: Id of the batch.
+        lines: The first of these lines.
+    """
+    text = _shorten(lines.decode("utf-8", "replace"))
+    return InvalidLinesError(
+        f"The results of batch {batch_id} have lines that are no results ({text}).", status=response.status
     )
 
 

@@ -62,7 +62,7 @@ def batches(cell: Cell, arguments: Mapping[str, str]) -> None:
     elif action == "forget":
         rows = desk.forget(name)
         cell.front_end.say(
-            f"{name} is forgotten: the line of its map asks its {rows:,} rows again. If the server has the batch, it is billed as well."
+            f"{name} is forgotten: the line of its map asks {counted(rows, 'row')} again. If the server has the batch, it is billed as well."
         )
     else:
         cell.front_end.show(desk.list().render())

@@ -350,38 +350,37 @@ class Ledger:
         await self._reserve(reservation, what)
         self._batches[name] = reservation
 
-    def finish_batch(self, name: str, *, lost: float = 0.0) -> bool:
-        """Release the reservation of a batch, whose rows are booked one by one; return False if another process sent it.
-
-        Args:
-            name: The name of the batch.
-            lost: Share of its requests, from 0 to 1, that may be billed but whose answers cannot be read.
-        """
+    def finish_batch(self, name: str) -> bool:
+        """Release the reservation of a batch, whose rows are booked one by one; return False if another process sent it."""
         with self._lock:
             reservation = self._batches.pop(name, None)
-            worst = None if reservation is None or not lost else reservation.full or reservation.worst_case()
-            if reservation is not None and worst is not None:
-                self._books.unconfirmed[reservation.is_simulated] += lost * worst.total
         if reservation is not None:
             self.release(reservation)
         return reservation is not None
 
-    def reduce_batch(self, name: str, share: float, *, lost: float = 0.0) -> None:
-        """Reduce the reservation of a batch that has ended, and that is not finished.
+    def reduce_batch(self, name: str, share: float) -> None:
+        """Reduce the reservation of a batch that has ended to the share of its requests, from 0 to 1, that may still be booked."""
+        self._change_batch(name, lambda full, reserved: min(reserved, full * share))
+
+    def lose_rows(self, name: str, share: float) -> None:
+        """Count requests of a batch that may be billed, but whose answers cannot be read, as unconfirmed instead of reserved.
 
         Args:
-            name: The name of the batch.
-            share: Share of its requests, from 0 to 1, that may still be booked.
-            lost: As for `finish_batch`.
+            name: The name of the batch. If another process sent it, they are counted there.
+            share: Their share of the requests of the batch, from 0 to 1.
         """
+        self._change_batch(name, lambda full, reserved: max(0.0, reserved - full * share), lost=share)
+
+    def _change_batch(self, name: str, reduce: Callable[[float, float], float], *, lost: float = 0.0) -> None:
+        """Change the reservation of a batch: `reduce` is called with what was reserved first, and what is reserved now."""
         with self._lock:
             reservation = self._batches.get(name)
-            worst = None if reservation is None else reservation.worst
+            worst = None if reservation is None else reservation.worst_case()
             if reservation is None or worst is None:
                 return
             full = reservation.full = reservation.full or worst
             self._books.unconfirmed[reservation.is_simulated] += lost * full.total
-            reservation.worst = replace(worst, per_attempt=min(worst.per_attempt, full.per_attempt * share))
+            reservation.worst = replace(worst, per_attempt=reduce(full.per_attempt, worst.per_attempt))
         self._shared.report_soon(is_simulated=reservation.is_simulated)
 
     def book(self, bill: Sequence[BillLine], *, is_simulated: bool) -> None:

@@ -33,6 +33,7 @@ from claude_magic.bulk import (
     _plan,
     journal_path,
 )
+from claude_magic.bulk._journal import Answer
 from claude_magic.client import ConfigurationError
 from claude_magic.render import Methods
 from claude_magic.runtime import close_runtime, get_runtime
@@ -48,7 +49,7 @@ from claude_magic.simulator import (
     slow_headers,
     status,
 )
-from claude_magic.simulator._stream import Post, deliver
+from claude_magic.simulator._stream import Post, deliver, hang_up
 from claude_magic.simulator._wire import Chunk, Head, Hold, Pause, json_steps
 
 HOUR = 3600.0
@@ -139,6 +140,10 @@ def spent() -> float:
 
 def reserved() -> float:
     return get_runtime().ledger.account(is_simulated=True).reserved
+
+
+def unconfirmed() -> float:
+    return get_runtime().ledger.account(is_simulated=True).unconfirmed
 
 
 # The usual...
@@ -421,8 +426,25 @@ def test_results_that_break_off_are_read_again(cut_by: Any, sim: Simulator) -> N
         assert posts(sim) == 1
 
 
-def lines(sim: Simulator, off: bytes, *, after: bytes = b"") -> Behaviour:
-    """Return results of which the second one is `off`, in which `ID` stands for its name, unless `off` is empty."""
+def lines(
+    sim: Simulator,
+    off: bytes,
+    *,
+    after: bytes = b"",
+    off_at: tuple[int, ...] = (1,),
+    errored: tuple[int, ...] = (),
+    reset_after: int | None = None,
+) -> Behaviour:
+    """Return the results of the newest batch, of which some are changed.
+
+    Args:
+        sim: The simulator.
+        off: A line in place of the second result, in which `ID` stands for its name; empty for none.
+        after: A last line.
+        off_at: Numbers of other results in whose place `off` is.
+        errored: Numbers of the results that are errors.
+        reset_after: Number of results after which the connection is reset.
+    """
 
     def behave(post: Post) -> Any:
         yield Head(200, (("content-type", "application/x-jsonl"), ("connection", "close")))
@@ -436,8 +458,14 @@ def lines(sim: Simulator, off: bytes, *, after: bytes = b"") -> Behaviour:
                 "stop_reason": "end_turn",
                 "usage": {"input_tokens": 1, "output_tokens": 1},
             }
-            whole = json.dumps({"custom_id": name, "result": {"type": "succeeded", "message": message}})
-            is_off = place == 1 and off
+            result: dict[str, Any] = {"type": "succeeded", "message": message}
+            if place in errored:
+                result = {"type": "errored", "error": {"type": "error", "error": {"type": "api_error"}}}
+            if place == reset_after:
+                yield from hang_up("reset")
+                return
+            whole = json.dumps({"custom_id": name, "result": result})
+            is_off = place in off_at and off
             yield Chunk((off.replace(b"ID", name.encode()) if is_off else whole.encode()) + b"\n")
         yield Chunk(after)
 
@@ -458,17 +486,69 @@ def test_an_answer_that_cannot_be_read_is_an_error_of_its_row_and_loses_no_other
 ) -> None:
     """It may have been billed, so only `retry` asks again."""
     sim.script_batch_calls("results", lines(sim, off))
-    before = get_runtime().ledger.account(is_simulated=True).unconfirmed
+    before = unconfirmed()
 
     for _ in range(2):
         out = ask()
         assert out["answer"].isna().tolist() == [False, True, False, False]
         assert "cannot be read" in out["error"][1]
     assert posts(sim) == 1
-    unconfirmed = get_runtime().ledger.account(is_simulated=True).unconfirmed - before
-    assert unconfirmed > 0
+    lost = unconfirmed() - before
+    assert lost > 0
     assert claude.retry(out)["answer"].notna().all()
-    assert get_runtime().ledger.account(is_simulated=True).unconfirmed == pytest.approx(before + unconfirmed)
+    assert unconfirmed() == pytest.approx(before + lost)
+
+
+UNREADABLE = b'{"custom_id": "ID", "result": {"type": "succeeded"}}'
+
+
+def test_an_answer_that_cannot_be_read_is_counted_once_although_the_map_stops(
+    sim: Simulator, clock: Clock
+) -> None:
+    """Promise: it counts as possibly billed as soon as it is in the journal, and is no longer reserved."""
+    before, reserved_before = unconfirmed(), reserved()
+    interrupt_while_waiting(sim, clock)
+    whole = reserved() - reserved_before
+    sim.script_batch_calls("results", lines(sim, UNREADABLE, reset_after=3), status(401))
+
+    with pytest.raises(MapStoppedError, match="401"):
+        ask()
+    assert unconfirmed() - before == pytest.approx(whole / 4)
+    assert reserved() - reserved_before == pytest.approx(whole * 3 / 4)
+
+    assert ask()["answer"].isna().tolist() == [False, True, False, False]
+    assert unconfirmed() - before == pytest.approx(whole / 4)
+    assert reserved() == pytest.approx(reserved_before)
+
+
+def test_an_answer_that_another_kernel_could_not_read_is_counted_in_this_one(
+    sim: Simulator, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: this kernel sent the batch, so its budget knows of the row. The error says why it has no answer."""
+    before, reserved_before, spent_before = unconfirmed(), reserved(), spent()
+    whole = 0.0
+
+    async def merge_elsewhere(seconds: float) -> None:
+        nonlocal whole
+        await clock.sleep(seconds)
+        whole = reserved() - reserved_before
+        [note] = notes()
+        first, second, *_ = note.row_keys
+        lost = Answer(second, "", "It cannot be read.", note.model, None, 0, 0, None, True)
+        journal = Journal(journal_path())
+        journal.add([Answer(first, "one", None, note.model, "msg_1", 1, 1, 0.25, True), lost], note.run)
+        _batch_notes.BatchNotes(journal).merged(note.tag)
+
+    monkeypatch.setattr(_batches, "sleep", merge_elsewhere)
+
+    out = ask()
+
+    assert out["answer"].isna().tolist() == [False, True, True, True]
+    assert out["error"][1] == "It cannot be read."
+    assert "another kernel has fetched the others" in out["error"][2]
+    assert unconfirmed() - before == pytest.approx(whole / 4)
+    assert spent() - spent_before == pytest.approx(0.25)
+    assert reserved() == pytest.approx(reserved_before)
 
 
 ODD_LINES = [
@@ -498,7 +578,7 @@ def test_a_line_that_is_no_result_is_a_remark_if_each_row_has_an_answer(
 @pytest.mark.parametrize("odd", ODD_LINES)
 def test_a_row_without_a_result_that_is_not_billed_is_asked_again(odd: bytes, sim: Simulator) -> None:
     """By the server's counts, it was refused. The odd line may have said so."""
-    before, account = reserved(), get_runtime().ledger.account(is_simulated=True)
+    before, unconfirmed_before = reserved(), unconfirmed()
     sim.script_batch_calls("results", lines(sim, odd))
     prompts = ["Say exactly: one", "!simulate bad_request", "Say exactly: three", "Say exactly: four"]
 
@@ -508,7 +588,67 @@ def test_a_row_without_a_result_that_is_not_billed_is_asked_again(odd: bytes, si
     assert "Running the same line again asks it" in out["error"][1]
     assert [note.state for note in notes()] == ["merged"]
     assert reserved() == pytest.approx(before)
-    assert get_runtime().ledger.account(is_simulated=True).unconfirmed == account.unconfirmed
+    assert unconfirmed() == unconfirmed_before
+
+
+def answer_elsewhere(row: int) -> None:
+    """Store an answer to a row of the only batch, as a map that runs online at the same time does."""
+    [note] = notes()
+    answer = Answer(note.row_keys[row], RIGHT[row], None, note.model, "msg_2", 1, 1, 0.01, True)
+    Journal(journal_path()).add([answer], note.run)
+
+
+@pytest.mark.parametrize(
+    "off_at",
+    [
+        # The line of row 0 says that it failed, so row 1, whose line is odd, was answered.
+        (1,),
+        # The lines of both are odd: it is unknown which one failed.
+        (0, 1),
+    ],
+)
+def test_a_row_that_may_be_billed_is_not_asked_again_because_another_one_was_answered_elsewhere(
+    off_at: tuple[int, ...], sim: Simulator, clock: Clock
+) -> None:
+    before = reserved()
+    sim.script_batch(BatchScript(errored=[0]))
+    interrupt_while_waiting(sim, clock)
+    whole = reserved() - before
+    answer_elsewhere(0)
+    sim.script_batch_calls("results", lines(sim, b"{oops", off_at=off_at, errored=(0,)))
+
+    with pytest.raises(MapStoppedError, match="1 row has no answer, but may be billed") as stopped:
+        ask()
+
+    assert stopped.value.result["answer"].isna().tolist() == [False, True, False, False]
+    assert [note.state for note in notes()] == ["sent"]
+    assert reserved() - before == pytest.approx(whole / 4)
+    assert ask()["answer"].notna().all()
+    assert posts(sim) == 1
+
+
+def login_page(_post: Post) -> Any:
+    """Respond with the login page of a network."""
+    yield Head(200, (("content-type", "text/html"), ("connection", "close")))
+    yield Chunk(b"<!DOCTYPE html>\n<html>\n<title>Log in</title>\n</html>\n")
+
+
+@pytest.mark.parametrize(("other", "match"), [(status(302), "302"), (login_page, "web page titled “Log in”")])
+def test_a_response_that_is_not_of_the_server_hides_no_reasons(
+    other: Any, match: str, sim: Simulator
+) -> None:
+    """All rows were refused, so no answer is missing, but the reasons are."""
+    prompts = ["!simulate bad_request", "!simulate bad_request "]
+    sim.script_batch_calls("results", other)
+
+    with pytest.raises(MapStoppedError, match=match) as stopped:
+        claude.map("{{ item }}", prompts, via="batch")
+
+    assert "lines that are no results" not in str(stopped.value)
+    assert [note.state for note in notes()] == ["sent"]
+    out = claude.map("{{ item }}", prompts, via="batch")
+    assert [error.startswith("Refused in the batch") for error in out.errors.values()] == [True, True]
+    assert posts(sim) == 1
 
 
 @pytest.mark.parametrize("odd", ODD_LINES)
@@ -521,11 +661,16 @@ def test_a_line_that_is_no_result_stops_it_once_all_others_are_kept(
     whole = reserved() - before
     sim.script_batch_calls("results", *[lines(sim, odd)] * 2)
 
-    with pytest.raises(MapStoppedError, match="where a reply of the Messages API was expected") as stopped:
+    with pytest.raises(MapStoppedError, match="have lines that are no results") as stopped:
         ask()
     assert stopped.value.result["answer"].isna().tolist() == [False, True, False, False]
     said, batch = str(stopped.value), sim.batches[-1]
     assert f"{batch.id} has ended at the server: running the same line again fetches the rest" in said
+    assert (
+        f"`%claude batches forget {batch.id}` lets these rows be asked again; they may then be paid for"
+        in said
+    )
+    assert "base_url" not in said
     assert "goes on at the server" not in said
     assert batch.id in stopped.value.result["error"][1]
     assert "had not ended" not in stopped.value.result["error"][1]
@@ -538,6 +683,34 @@ def test_a_line_that_is_no_result_stops_it_once_all_others_are_kept(
     assert ask()["answer"].notna().all()
     assert posts(sim) == 1
     assert reserved() == pytest.approx(before)
+
+
+def test_a_batch_whose_results_stay_odd_can_be_forgotten(sim: Simulator) -> None:
+    """Only its missing rows are asked again."""
+    sim.script_batch_calls("results", lines(sim, b"{oops", off_at=(1, 2)))
+    with pytest.raises(MapStoppedError, match="So 2 rows have no answer, but may be billed") as stopped:
+        ask()
+    forget = re.search(r"forget (\S+?)`", str(stopped.value))
+    assert forget is not None
+
+    assert claude.forget_batch(forget[1]) == 2
+    assert ask()["answer"].tolist() == RIGHT
+    assert rows_per_batch(sim) == [4, 2]
+
+
+def test_a_batch_whose_results_do_not_show_whose_it_is_is_not_sent_again(
+    sim: Simulator, clock: Clock
+) -> None:
+    sim.script_batch_calls("create", accept_unheard())
+    sim.script_batch_calls("results", lines(sim, b"{oops", off_at=(0, 1, 2, 3)))
+
+    with pytest.raises(
+        MapStoppedError, match=r"may contain them, .* cannot be read.*`%claude batches forget cm"
+    ):
+        ask()
+
+    assert ask()["answer"].tolist() == RIGHT
+    assert posts(sim) == 1
 
 
 def test_results_in_any_order_go_to_their_rows(sim: Simulator) -> None:

@@ -13,6 +13,7 @@ from claude_magic.client import (
     ClaudeError,
     ConfigurationError,
     HTTPClaudeClient,
+    InvalidLinesError,
     InvalidRequestError,
     NetworkError,
     NotFoundError,
@@ -20,6 +21,7 @@ from claude_magic.client import (
     RateLimitError,
     ServerError,
     StreamInterruptedError,
+    UnknownStatusError,
     batch_body,
     batch_entry,
     batch_params,
@@ -32,6 +34,8 @@ from claude_magic.simulator import (
     drop_before_headers,
     status,
 )
+from claude_magic.simulator._stream import Post
+from claude_magic.simulator._wire import Chunk, Head
 
 KEY = "sk-ant-test-0123456789abcdef"
 
@@ -187,6 +191,66 @@ def test_truncated_results_are_detected(
 
     assert [result.custom_id for result in again][:2] == came
     assert len(again) == 4
+
+
+@pytest.mark.parametrize("content_type", ["application/x-jsonl", "application/octet-stream"])
+def test_lines_that_are_no_results_are_an_error_after_all_others(
+    content_type: str, sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """It says nothing about base_url: the server is the right one, as the other lines show."""
+    sim.script_batch_calls(
+        "results", answer_lines(content_type, b"{oops", result("row-0"), b'{"type": "ping"}', result("row-1"))
+    )
+    came, error = play(lambda: read_to_error(sim, make_client, ask))
+
+    assert came == ["row-0", "row-1"]
+    assert isinstance(error, InvalidLinesError)
+    assert '({oops {"type": "ping"})' in str(error)
+    assert "base_url" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "kind"),
+    [("application/x-jsonl", InvalidLinesError), ("application/json", UnknownStatusError)],
+)
+def test_a_response_without_a_result_is_of_another_server_unless_its_type_is_that_of_results(
+    content_type: str, kind: type[Exception], sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    sim.script_batch_calls("results", answer_lines(content_type, b'{"jobs": []}'))
+
+    came, error = play(lambda: read_to_error(sim, make_client, ask))
+
+    assert came == []
+    assert type(error) is kind
+
+
+def result(custom_id: str) -> bytes:
+    return b'{"custom_id": "%s", "result": {"type": "expired"}}' % custom_id.encode()
+
+
+def answer_lines(content_type: str, *lines: bytes) -> Any:
+    """Respond with these lines."""
+
+    def behave(_post: Post) -> Any:
+        yield Head(200, (("content-type", content_type), ("connection", "close")))
+        for line in lines:
+            yield Chunk(line + b"\n")
+
+    return behave
+
+
+async def read_to_error(sim: Simulator, make_client: Any, ask: Any) -> tuple[list[str], Exception]:
+    """Return the names of the results of a batch, and the error that ends them."""
+    came: list[str] = []
+    async with make_client(sim.url) as client:
+        made = await client.batches.create(body_of(ask, *"ab"))
+        await client.batches.retrieve(made.id)
+        try:
+            async for each in client.batches.results(made.id):
+                came.append(each.custom_id)
+        except ClaudeError as error:
+            return came, error
+    raise AssertionError("there was no error")
 
 
 def test_a_failed_poll_is_not_retried(

@@ -83,12 +83,20 @@ def test_the_worst_case_of_a_row_is_half_but_for_searches() -> None:
 
 
 def test_the_share_of_lost_answers_is_unconfirmed() -> None:
-    """They may be billed; those of another process are counted there."""
+    """They may be billed, and are no longer reserved; those of another process are counted there."""
     ledger = Ledger()
     admit(ledger, "a", 0.6)
 
-    ledger.finish_batch("a", lost=0.5)
-    ledger.finish_batch("of another process", lost=1.0)
+    for _ in range(2):
+        ledger.lose_rows("a", 0.25)
+    ledger.lose_rows("of another process", 1.0)
 
     account = ledger.account()
-    assert (account.spent, account.unconfirmed, account.reserved) == (0, 0.3, 0)
+    assert (account.spent, account.unconfirmed) == (0, pytest.approx(0.3))
+    assert account.reserved == pytest.approx(0.3)
+    ledger.reduce_batch("a", 0.25)
+    assert ledger.account().reserved == pytest.approx(0.15)
+    ledger.lose_rows("a", 0.25)
+    assert ledger.account().reserved == pytest.approx(0)
+    ledger.finish_batch("a")
+    assert ledger.account().unconfirmed == pytest.approx(0.45)

@@ -42,7 +42,7 @@ from ..runtime import (
     usd,
     worst_case,
 )
-from ._batch_notes import HEARTBEAT_INTERVAL, BatchNote, BatchNotes, custom_id, key_of, now
+from ._batch_notes import HEARTBEAT_INTERVAL, BatchNote, BatchNotes, custom_id, key_of, list_batches, now
 from ._journal import JournalError
 from ._run import Task
 
@@ -154,9 +154,7 @@ class Delivery:
         try:
             await self._record_sending(tag, rows)
             is_recorded = True
-            await self._create(
-                tag, batch_body(batch_entry(custom_id(tag, row.key), row.params) for row in rows)
-            )
+            await self._create(tag, rows)
         except JournalError:  # the batch is in the state that the journal has, or a later one
             if not is_recorded:
                 self._ledger.finish_batch(tag)
@@ -234,15 +232,16 @@ class Delivery:
         )
         self._reserved[tag] = 0.0 if worst is None else worst.total
 
-    async def _create(self, tag: str, body: bytes) -> None:
+    async def _create(self, tag: str, rows: Sequence[BatchRow]) -> None:
         """Create a batch, and record its id. An interrupt waits up to 2 s for that."""
         results = self._task.results
+        body = batch_body(batch_entry(custom_id(tag, row.key), row.params) for row in rows)
 
         async def create() -> None:
             batch = await self._client.batches.create(
                 body, betas=self._task.template.betas, observer=self._observer
             )
-            results.batches = (*results.batches, batch.id)
+            results.add_batch(batch.id, (row.key for row in rows))
             results.waiting = f"{counted(batch.request_counts.total, 'row')} sent in {batch.id}"
             await asyncio.to_thread(self._notes.sent, tag, batch.id, batch.expires)
 
@@ -281,7 +280,7 @@ class Delivery:
                 self._other_batches.add(batch.id)
         rows = f"the sending of {counted(note.requests, 'row')} broke off"
         if candidates:
-            return None, f"{rows}; {', '.join(candidates[:3])} may contain them, and its results will show it"
+            return None, f"{rows}; {list_batches(candidates)} may contain them, and its results will show it"
         beat, missed = self._missing_since.get(note.tag, (math.nan, 0.0))
         is_again = beat == note.beat
         missed = min(missed, now()) if is_again else now()

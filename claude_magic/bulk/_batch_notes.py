@@ -32,6 +32,7 @@ HEARTBEAT_INTERVAL: Final = 5.0
 HEARTBEAT_TIMEOUT: Final = 20.0
 """Seconds without a heartbeat after which a process is presumed dead."""
 
+_MAX_LISTED: Final = 3
 _PROCESS: Final = secrets.token_hex(8)
 
 _sending: set[str] = set()
@@ -161,12 +162,18 @@ def held_rows(notes: Sequence[BatchNote], find_rows: Callable[[], Container[byte
     return {name: count for name, count in held.items() if count}
 
 
+def list_batches(names: Sequence[str]) -> str:
+    """Return the names of batches as text, at most three of them: "a, b, c and 2 more"."""
+    more = f" and {len(names) - _MAX_LISTED:,} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(names[:_MAX_LISTED]) + more
+
+
 def describe_held(held: Mapping[str, int]) -> str:
     """Return a message that rows are in open batches, with the ways to proceed."""
     names = list(held)
     where = "a batch" if len(names) == 1 else "batches"
     return (
-        f"Of these rows, {sum(held.values()):,} are in {where} already ({', '.join(names[:3])}). They would be paid for twice. "
+        f"Of these rows, {sum(held.values()):,} are in {where} already ({list_batches(names)}). They would be paid for twice. "
         f"via='batch' (--via batch) fetches their answers; `%claude batches forget {names[0]}` lets the rows be asked again."
     )
 

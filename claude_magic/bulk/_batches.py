@@ -173,12 +173,12 @@ class BatchEngine:
             for note in tuple(self._watched.values()):
                 if self._until_due(note.tag) <= _TOLERANCE:
                     seconds = await self._poll(note)
+                    self._publish_batches()
                     self._due[note.tag] = now(), now() + seconds
             seconds = min(map(self._until_due, self._watched), default=0.0)
             if seconds > _TOLERANCE and self._stop is None:
                 await self._wait(seconds)
         self._task.results.waiting = ""
-        self._publish_ids()
         if self.error is not None:
             raise self.error
 
@@ -282,7 +282,7 @@ class BatchEngine:
     async def _wait(self, seconds: float) -> None:
         """Wait until the next poll, and report its time and the batches."""
         notes, results = tuple(self._watched.values()), self._task.results
-        ids = self._publish_ids()
+        ids = results.batches
         named = ids[0] if len(ids) == 1 else f"{len(ids)} batches" if ids else "a batch"
         at = time.strftime("%H:%M:%S", time.localtime(now() + seconds))
         rows = f"{counted(sum(note.requests for note in notes), 'row')} in {named}"
@@ -291,11 +291,14 @@ class BatchEngine:
         self._on_change()
         await sleep(seconds)
 
-    def _publish_ids(self) -> tuple[str, ...]:
-        """Publish and return the ids of the batches with rows of this map that are not merged."""
-        ids = tuple(note.id for note in self._watched.values() if note.id is not None)
-        self._task.results.batches = ids
-        return ids
+    def _publish_batches(self) -> None:
+        """Publish the ids of the batches with rows of this map that are not merged, and the rows of new ones."""
+        results = self._task.results
+        notes = {note.id: note for note in self._watched.values() if note.id is not None}
+        for batch in notes.keys() - results.batches:
+            results.add_batch(batch, notes[batch].row_keys)
+        results.batches = tuple(notes)
+        results.ended_batches = tuple(each for each in results.ended_batches if each in notes)
 
     async def _poll(self, note: BatchNote) -> float:
         """Handle one batch according to its state, and return the seconds until the next poll."""
@@ -337,7 +340,8 @@ class BatchEngine:
         if not batch.has_ended:
             self._status = batch.processing_status.replace("_", " ")
             return max(self._poll_interval(note), observer.retry_after or 0.0)
-        self._task.results.ended.add(batch.id)
+        results = self._task.results
+        results.ended_batches = tuple(dict.fromkeys((*results.ended_batches, batch.id)))
         if note.tag in _merging:
             self._status = "another run is fetching the answers"
             return HEARTBEAT_INTERVAL
@@ -581,6 +585,7 @@ class BatchEngine:
         """Start watching open batches with rows of this map."""
         for note in await asyncio.to_thread(self._notes.open, self._places):
             self._watched.setdefault(note.tag, note)
+        self._publish_batches()
 
     async def _load_known(self, keys: Sequence[bytes]) -> list[Answer]:
         """Load the answers that other kernels wrote to the journal, and return them."""

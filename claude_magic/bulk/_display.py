@@ -218,7 +218,7 @@ class MapSurface:
         self._handle: Any = None
         self._samples: Any = None
         self._first: tuple[Any, ...] = ()
-        self._seen: tuple[str, ...] = ()
+        self._seen: set[str] = set()
         self._has_shown_hint = False
 
     def draw(self, snapshot: MapSnapshot, /) -> float:
@@ -244,8 +244,10 @@ class MapSurface:
             if not self.is_live and not self._has_shown_hint and snapshot.elapsed >= REMARK_DELAY:
                 self._has_shown_hint = True
                 bar.write(self._how_to_stop("Ctrl-C stops it"), file=sys.stderr)
-        elif snapshot.batches != self._seen and snapshot.waiting and not self._draws and not self._is_quiet:
-            self._seen = snapshot.batches
+        elif snapshot.waiting and not (
+            self._draws or self._is_quiet or self._seen.issuperset(snapshot.batches)
+        ):
+            self._seen.update(snapshot.batches)
             self._say(snapshot.waiting)
 
     def finish(self, snapshot: MapSnapshot, /) -> None:
@@ -404,7 +406,8 @@ def describe_end(snapshot: MapSnapshot) -> str:
         once = f" once, on {snapshot.recorded_on}" if snapshot.recorded_on else ""
         facts.append(f"{format_usd(snapshot.cost)}{simulated}{once}")
     elif snapshot.batches:
-        facts.append(f"{', '.join(snapshot.batches[:3])} at the server: the same line waits for the answers")
+        does = "waits for" if snapshot.running_batches else "fetches"
+        facts.append(f"{snapshot.describe_batches()}: the same line {does} the answers")
     elif snapshot.phase is Phase.CANCELLED and not snapshot.unconfirmed:
         facts.append("requests in flight may be billed: `%claude usage` shows how much at most")
     elif not snapshot.answered and not snapshot.failed and not snapshot.unconfirmed:

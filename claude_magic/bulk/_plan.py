@@ -356,7 +356,8 @@ class MapPlan:
             return nothing, self._index.problems[place // self._request.repeat]
         text = self.results.texts[index]
         if text is None:
-            return nothing, self.results.problems.get(index, self.results.open_reason)
+            problem = self.results.problems.get(index)
+            return nothing, problem or self.results.open_reason(self._index.key_at(place))
         if self._request.schema is None:
             return [text], None
         try:

@@ -15,6 +15,7 @@ from .._tracebacks import short_errors
 from ..client import APIError, ClaudeClient, ClaudeError, ConfigurationError, Message, MessageRequest, counted
 from ..runtime import Phase, TurnAccountant
 from ..schema import AnswerError
+from ._batch_notes import list_batches
 from ._journal import Answer, AnswerWriter, Journal
 from ._requests import MapRequest, RowJob
 
@@ -37,6 +38,7 @@ class Totals:
         waiting: What the run is waiting for, as one line; empty if nothing.
         held_back: Why fewer rows run at once than the server allows, as one line; empty if they do not.
         batches: Ids of the batches that the run is waiting for.
+        ended_batches: Ids of those that have ended at the server, as of the last check.
         recorded_on: Date of the oldest recording (YYYY-MM-DD) if all answers of this run are in the cassette; "" if some are not; None
             before the first.
         remarks: Remarks about the content, the options and the cassette, as sentences.
@@ -53,8 +55,25 @@ class Totals:
     waiting: str = ""
     held_back: str = ""
     batches: tuple[str, ...] = ()
+    ended_batches: tuple[str, ...] = ()
     recorded_on: str | None = None
     remarks: tuple[str, ...] = ()
+
+    @property
+    def running_batches(self) -> tuple[str, ...]:
+        """Ids of the batches that the run is waiting for, and that had not ended at the last check."""
+        return tuple(each for each in self.batches if each not in self.ended_batches)
+
+    def describe_batches(self) -> str:
+        """Return where the batches are that the run is waiting for, as a sentence without its end."""
+        running, ended = self.running_batches, self.ended_batches
+        parts = []
+        if ended:
+            have = "has ended" if len(ended) == 1 else "have ended"
+            parts.append(f"{list_batches(ended)} {have}{'' if running else ' at the server'}")
+        if running:
+            parts.append(f"{list_batches(running)} {'goes' if len(running) == 1 else 'go'} on at the server")
+        return "; ".join(parts)
 
 
 @dataclass(kw_only=True)
@@ -65,31 +84,32 @@ class Results(Totals):
         texts: Answer by number of the distinct request, or None.
         problems: Reasons for missing answers, by number of the request.
         unkept: Number of the requests answered by this run whose answers could not be written.
-        ended: Ids of the batches that have ended at the server.
+        batch_by_key: Id of the batch that a request is in, by key.
     """
 
     texts: list[str | None] = field(default_factory=list)
     problems: dict[int, str] = field(default_factory=dict)
     unkept: int = 0
-    ended: set[str] = field(default_factory=set)
+    batch_by_key: dict[bytes, str] = field(default_factory=dict)
 
-    @property
-    def open_reason(self) -> str:
-        """The reason why a request has neither an answer nor a problem."""
-        if self.running_batches:
-            return (
-                f"no answer yet: {', '.join(self.running_batches[:3])} had not ended when the map was stopped"
-            )
-        if self.batches:
-            return (
-                f"no answer yet: it was not in what was read of the results of {', '.join(self.batches[:3])}"
-            )
+    def open_reason(self, key: bytes) -> str:
+        """Return the reason why the request with this key has neither an answer nor a problem."""
+        batch = self.batch_by_key.get(key)
+        if batch in self.ended_batches:
+            return f"no answer yet: it was not in what was read of the results of {batch}"
+        if batch in self.batches:
+            return f"no answer yet: {batch} had not ended when the map was stopped"
         return "not asked: the map was stopped before this row"
 
-    @property
-    def running_batches(self) -> tuple[str, ...]:
-        """Ids of the batches that the run is waiting for, and that had not ended at the last check."""
-        return tuple(each for each in self.batches if each not in self.ended)
+    def add_batch(self, batch: str, keys: Iterable[bytes]) -> None:
+        """Add a batch that the run is waiting for.
+
+        Args:
+            batch: Its id.
+            keys: Keys of its requests.
+        """
+        self.batch_by_key.update(dict.fromkeys(keys, batch))
+        self.batches = (*self.batches, batch)
 
     def is_open(self, index: int) -> bool:
         """Whether a request has neither an answer nor a problem."""
@@ -391,18 +411,18 @@ class MapRun:
 
     def how_to_continue(self, line: str = "the same line") -> str:
         """Return how to continue after a stop, as the rest of a sentence. `line` names the line or cell to run again."""
-        batches, running = self._task.results.batches, self._task.results.running_batches
+        results = self._task.results
+        running = results.running_batches
         if self.again is None:
             return "there is no journal, so they are only in the `result` of this error: pass it to `claude.retry` to ask only the rest."
-        if not batches:
+        if not results.batches:
             return f"running {line} again{self.again} asks only the rest."
         if not running:
-            have = "has" if len(batches) == 1 else "have"
-            return f"{', '.join(batches[:3])} {have} ended at the server: running {line} again fetches the rest of the answers."
-        each = "it" if len(running) == 1 else "each of them"
+            return f"{results.describe_batches()}: running {line} again fetches the rest of the answers."
+        name, each = (running[0], "it") if len(running) == 1 else ("ID", "one of them")
         return (
-            f"{', '.join(running[:3])}{' ...' if len(running) > 3 else ''} goes on at the server, nothing was cancelled: running {line} "
-            f"again waits for the answers, even tomorrow or in another kernel. `%claude batches cancel {running[0]}` cancels {each}."
+            f"{results.describe_batches()}, nothing was cancelled: running {line} again waits for the answers, even tomorrow or in "
+            f"another kernel. `%claude batches cancel {name}` cancels {each}."
         )
 
     def __repr__(self) -> str:

@@ -213,7 +213,9 @@ def test_an_interrupt_ends_the_waiting_for_a_batch_and_not_the_batch(kernel, sim
     assert "running the cell again waits for the answers" in run.error["evalue"]
     assert kernel.value("'no answer yet' in out['error'].iloc[0]") == "True"
     assert batch.cancelled_at is None
-    assert texts(run)[0].startswith(f"stopped · 3 rows, 0 of 3 requests answered · {batch.id} at the server")
+    assert texts(run)[0].startswith(
+        f"stopped · 3 rows, 0 of 3 requests answered · {batch.id} goes on at the server"
+    )
     batch.seconds = 0.0
 
     assert kernel.run(cell).status == "ok"

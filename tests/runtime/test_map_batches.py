@@ -713,6 +713,31 @@ def test_a_batch_whose_results_do_not_show_whose_it_is_is_not_sent_again(
     assert posts(sim) == 1
 
 
+def test_a_row_names_the_batch_that_it_is_in(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The results of the first batch have an odd line; the second one has not ended."""
+    monkeypatch.setattr(_batches, "MAX_BATCH_REQUESTS", 2)
+    for seconds in (1, HOUR):
+        sim.script_batch(BatchScript(seconds=seconds))
+
+    def odd(post: Post) -> Any:
+        yield Head(200, (("content-type", "application/x-jsonl"), ("connection", "close")))
+        yield Chunk(b"{oops\n")
+
+    sim.script_batch_calls("results", odd)
+    with pytest.raises(MapStoppedError) as stopped:
+        ask()
+
+    ended, running = (batch.id for batch in sim.batches)
+    reasons = stopped.value.result["error"].tolist()
+    assert reasons[:2] == [f"no answer yet: it was not in what was read of the results of {ended}"] * 2
+    assert reasons[2:] == [f"no answer yet: {running} had not ended when the map was stopped"] * 2
+    state = f"{ended} has ended; {running} goes on at the server"
+    assert f"{state}, nothing was cancelled: running the same line again waits" in str(stopped.value)
+    assert f" · {state}: the same line waits for the answers · " in "".join(capsys.readouterr())
+
+
 def test_results_in_any_order_go_to_their_rows(sim: Simulator) -> None:
     sim.script_batch(BatchScript(order="reversed"))
 
@@ -766,10 +791,18 @@ def interrupt_while_waiting(sim: Simulator, clock: Clock) -> str:
         await asyncio.sleep(HOUR)
 
     sleep, _batches.sleep = _batches.sleep, wait  # type: ignore[assignment]
+    try:
+        return str(interrupt_once(is_waiting))
+    finally:
+        _batches.sleep = sleep  # type: ignore[assignment]
+
+
+def interrupt_once(moment: threading.Event) -> Any:
+    """Run the line, interrupt it at a moment, and return the exception."""
     main = threading.get_ident()
 
     def interrupt() -> None:
-        assert is_waiting.wait(60)
+        assert moment.wait(60)
         signal.pthread_kill(main, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
@@ -779,8 +812,27 @@ def interrupt_while_waiting(sim: Simulator, clock: Clock) -> str:
             ask()
     finally:
         thread.join()
-        _batches.sleep = sleep  # type: ignore[assignment]
-    return str(caught.value)
+    return caught.value
+
+
+def test_interrupting_the_download_says_that_the_batch_has_ended(sim: Simulator, clock: Clock) -> None:
+    interrupt_while_waiting(sim, clock)
+    clock.moved += HOUR
+    is_asked, gate = threading.Event(), Gate()
+
+    def held(_post: Post) -> Any:
+        is_asked.set()
+        yield Hold(gate)
+
+    sim.script_batch_calls("results", held)
+    stopped = interrupt_once(is_asked)
+    gate.open()
+
+    [batch] = sim.batches
+    assert f"{batch.id} has ended at the server: running the same line again fetches the rest" in str(stopped)
+    reason = f"no answer yet: it was not in what was read of the results of {batch.id}"
+    assert stopped.result["error"].tolist() == [reason] * 4
+    assert ask()["answer"].tolist() == RIGHT
 
 
 def test_interrupting_cancels_nothing_and_the_same_line_goes_on(sim: Simulator, clock: Clock) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tqdm.std import tqdm
 
-from claude_magic.bulk._display import Preview, approve_price, describe_end, describe_progress
-from claude_magic.bulk._run import MapSnapshot
+from claude_magic.bulk._display import MapSurface, Preview, approve_price, describe_end, describe_progress
+from claude_magic.bulk._requests import MapRequest
+from claude_magic.bulk._run import MapRun, MapSnapshot, Results
 from claude_magic.client import ConfigurationError
 from claude_magic.runtime import Phase
 
@@ -122,3 +125,51 @@ def test_summary_has_the_amount_that_broken_attempts_may_cost(answered: int):
     assert "requests in flight" not in line
     assert "nothing paid" not in line
     assert ("$9.57 (simulated)" in line) is bool(answered)
+
+
+FIVE = ("a", "b", "c", "d", "e")
+
+
+@pytest.mark.parametrize(
+    ("batches", "ended", "state"),
+    [
+        (("a",), (), "a goes on at the server"),
+        (("a",), ("a",), "a has ended at the server"),
+        (("a", "b"), (), "a, b go on at the server"),
+        (("a", "b"), ("a", "b"), "a, b have ended at the server"),
+        (("a", "b"), ("b",), "b has ended; a goes on at the server"),
+        (FIVE, (), "a, b, c and 2 more go on at the server"),
+        (FIVE, FIVE, "a, b, c and 2 more have ended at the server"),
+        (FIVE, FIVE[:4], "a, b, c and 1 more have ended; e goes on at the server"),
+    ],
+)
+def test_summary_and_error_say_the_same_about_batches(
+    batches: tuple[str, ...], ended: tuple[str, ...], state: str
+) -> None:
+    results = Results(batches=batches, ended_batches=ended)
+    task: Any = SimpleNamespace(
+        request=MapRequest(prompt="", items=[], names={}, settings={}), results=results
+    )
+    error = MapRun(task, list, again="").how_to_continue()
+    stopped = replace(
+        SNAPSHOT, answered=0, cost=0.0, phase=Phase.CANCELLED, batches=batches, ended_batches=ended
+    )
+
+    is_running = len(batches) > len(ended)
+    does = "waits for" if is_running else "fetches"
+    assert f" · {state}: the same line {does} the answers · " in describe_end(stopped)
+    assert error.startswith(f"{state}, nothing was cancelled: " if is_running else f"{state}: ")
+    assert f"running the same line again {does} " in error
+    assert ("cancels one of them" in error) is (len(batches) - len(ended) > 1)
+
+
+def test_only_new_batches_are_reported() -> None:
+    """Where nothing is drawn; not the rest once a batch is done."""
+    said: list[str] = []
+    front_end: Any = SimpleNamespace(has_kernel=True, has_widgets=False, say=said.append)
+    surface = MapSurface(front_end, is_live=False)
+
+    for batches, waiting in ((("a",), "one"), (("a", "b"), "two"), (("b",), "three"), ((), "four")):
+        surface.draw(replace(SNAPSHOT, batches=batches, waiting=waiting))
+
+    assert said == ["one", "two"]

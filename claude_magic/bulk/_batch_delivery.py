@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from hashlib import blake2b
 from typing import Final, TypeVar
 
 from ..client import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_REQUESTS,
     ClaudeClient,
     ClaudeError,
     ClientEvent,
@@ -48,6 +50,8 @@ from ._run import Task
 
 CREATION_TIMEOUT: Final = 300.0
 """Seconds after the sender's last heartbeat until a batch that is missing from the list counts as not created."""
+OVERHEAD: Final = 1_000
+"""Bytes of the body of a batch beside its rows, at most."""
 _CANCEL_GRACE: Final = 2.0
 """Seconds that an interrupt waits for a POST in flight, so that the batch's id is recorded."""
 
@@ -118,6 +122,26 @@ class BatchRow:
     def size(self) -> int:
         """Maximum size of the row in the body, in bytes."""
         return len(self.params) + 100
+
+
+@dataclass(slots=True)
+class Chunk:
+    """The rows of a batch that is being filled, up to `max_bytes` bytes."""
+
+    max_bytes: float = math.inf
+    rows: list[BatchRow] = field(default_factory=list)
+    size: int = OVERHEAD
+
+    def has_room_for(self, row: BatchRow) -> bool:
+        """Return whether a row fits; an empty chunk accepts any row."""
+        max_bytes = min(MAX_BATCH_BYTES, self.max_bytes)
+        fits = len(self.rows) < MAX_BATCH_REQUESTS and self.size + row.size <= max_bytes
+        return fits or not self.rows
+
+    def add(self, row: BatchRow) -> None:
+        """Add a row."""
+        self.rows.append(row)
+        self.size += row.size
 
 
 class Delivery:

@@ -11,13 +11,10 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 from ..client import (
-    MAX_BATCH_BYTES,
-    MAX_BATCH_REQUESTS,
     APIError,
     BatchResult,
     ClaudeClient,
@@ -34,7 +31,7 @@ from ..client import (
     counted,
 )
 from ..runtime import BATCH_SHARE, BillLine, Ledger, TurnAccountant, bill_of, total, worst_case
-from ._batch_delivery import BatchRow, Delivery, HeaderObserver
+from ._batch_delivery import OVERHEAD, BatchRow, Chunk, Delivery, HeaderObserver
 from ._batch_notes import (
     HEARTBEAT_INTERVAL,
     RESULTS_KEPT,
@@ -67,7 +64,6 @@ _MAX_TOO_LARGE: Final = 20
 """Number of consecutive single-row batches rejected as too large after which sending stops: size is not the cause."""
 _TOLERANCE: Final = 0.05
 """Tolerance in seconds when comparing times."""
-_OVERHEAD: Final = 1_000
 
 _EXPIRED: Final = "The batch expired before this row's turn. Running the same line again asks it."
 _CANCELLED: Final = "The batch was cancelled before this row's turn. Running the same line again asks it."
@@ -85,26 +81,6 @@ _merging: set[str] = set()
 async def sleep(seconds: float) -> None:
     """Wait between two polls."""
     await asyncio.sleep(seconds)
-
-
-@dataclass(slots=True)
-class _Chunk:
-    """The rows of a batch that is being filled, up to `max_bytes` bytes."""
-
-    max_bytes: float = math.inf
-    rows: list[BatchRow] = field(default_factory=list)
-    size: int = _OVERHEAD
-
-    def has_room_for(self, row: BatchRow) -> bool:
-        """Return whether a row fits; an empty chunk accepts any row."""
-        max_bytes = min(MAX_BATCH_BYTES, self.max_bytes)
-        fits = len(self.rows) < MAX_BATCH_REQUESTS and self.size + row.size <= max_bytes
-        return fits or not self.rows
-
-    def add(self, row: BatchRow) -> None:
-        """Add a row."""
-        self.rows.append(row)
-        self.size += row.size
 
 
 class BatchEngine:
@@ -191,7 +167,7 @@ class BatchEngine:
 
     async def _submit(self, feed: Callable[[], Sequence[RowJob]]) -> None:
         """Claim and send the jobs that `feed` returns, except those already claimed by others."""
-        chunk = _Chunk()
+        chunk = Chunk()
 
         def read() -> list[BatchRow] | None:
             jobs = feed()
@@ -207,7 +183,7 @@ class BatchEngine:
             for row in rows or ():
                 if not chunk.has_room_for(row):
                     await self._send(chunk.rows)
-                    chunk = _Chunk(self._max_bytes)
+                    chunk = Chunk(self._max_bytes)
                 chunk.add(row)
             if rows is None:
                 break
@@ -235,7 +211,7 @@ class BatchEngine:
             with sending_batch(tag):
                 refused = await self._claim_and_send(tag, part)
             if refused is not None and len(part) > 1:
-                self._max_bytes = min(self._max_bytes, _OVERHEAD + sum(row.size for row in part) / 2)
+                self._max_bytes = min(self._max_bytes, OVERHEAD + sum(row.size for row in part) / 2)
                 waiting[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
             elif refused is not None:
                 self._set_problem(part[0].key, f"Too large for a batch: {in_one_line(refused)}")
@@ -366,12 +342,10 @@ class BatchEngine:
         unread = {key for key in mine if results.is_open(self._places[key][0])}
         found = await self._load_known(mine)
         # If this kernel holds the reservation, it books the answers that another kernel fetched.
-        lost = [answer for answer in found if answer.is_lost]
-        self._ledger.lose_rows(note.tag, sum(answer.key in unread for answer in lost) / note.requests)
+        lost = {answer.key for answer in found if answer.is_lost}
+        self._ledger.lose_rows(note.tag, len(lost & unread) / note.requests)
         if self._ledger.finish_batch(note.tag):
-            for answer in found:
-                if answer.is_lost:
-                    continue
+            for answer in (each for each in found if each.key not in lost):
                 usage = Usage(input_tokens=answer.tokens_in, output_tokens=answer.tokens_out)
                 line = BillLine(model=answer.model, usage=usage, cost=answer.cost)
                 self._ledger.book([line], is_simulated=answer.is_simulated)

@@ -111,7 +111,10 @@ def _kernel(monkeypatch: pytest.MonkeyPatch, sim: Simulator) -> Iterator[None]:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     yield
-    get_runtime().ledger.set_budget(None)
+    ledger = get_runtime().ledger
+    ledger.set_budget(None)
+    for name in tuple(ledger._batches):  # of batches that a test did not finish
+        ledger.finish_batch(name)
     close_runtime()
 
 
@@ -203,7 +206,7 @@ def test_what_all_rows_share_is_cached_for_an_hour(sim: Simulator) -> None:
 @pytest.mark.parametrize("bound", [{"MAX_BATCH_REQUESTS": 2}, {"MAX_BATCH_BYTES": 1900}])
 def test_large_maps_are_split(bound: dict[str, int], sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in bound.items():
-        monkeypatch.setattr(_batches, name, value)
+        monkeypatch.setattr(_batch_delivery, name, value)
 
     assert ask()["answer"].tolist() == RIGHT
     assert len(sim.batches) == 2
@@ -717,7 +720,7 @@ def test_a_row_names_the_batch_that_it_is_in(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The results of the first batch have an odd line; the second one has not ended."""
-    monkeypatch.setattr(_batches, "MAX_BATCH_REQUESTS", 2)
+    monkeypatch.setattr(_batch_delivery, "MAX_BATCH_REQUESTS", 2)
     for seconds in (1, HOUR):
         sim.script_batch(BatchScript(seconds=seconds))
 
@@ -1255,7 +1258,7 @@ def test_what_a_server_takes_is_learnt(
     set_max_body_size: Callable[[int], None], sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise: later batches are small enough from the start."""
-    monkeypatch.setattr(_batches, "MAX_BATCH_REQUESTS", 4)
+    monkeypatch.setattr(_batch_delivery, "MAX_BATCH_REQUESTS", 4)
     set_max_body_size(2_500)
 
     ask(pd.DataFrame({"text": [f"{number:02} " + "x" * 500 for number in range(12)]}))

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_magic.bulk import _batches
-from claude_magic.bulk._batch_delivery import BatchRow
-from claude_magic.bulk._batches import _Chunk
+from claude_magic.bulk import _batch_delivery
+from claude_magic.bulk._batch_delivery import BatchRow, Chunk
 from claude_magic.client import batch_body, batch_entry
 
 LONGEST_NAME = "n" * 64
@@ -19,7 +18,7 @@ def row(size: int) -> BatchRow:
     return BatchRow(key=b"k", params=b"{" + b" " * (size - 2) + b"}", worst=None)
 
 
-def body_of(chunk: _Chunk) -> bytes:
+def body_of(chunk: Chunk) -> bytes:
     return batch_body(batch_entry(LONGEST_NAME, each.params) for each in chunk.rows)
 
 
@@ -33,12 +32,12 @@ def test_every_body_is_within_the_limits_and_as_full_as_possible(
 ) -> None:
     """Whatever the names of the rows. A row that is too large by itself is sent alone, and the server rejects it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_batches, "MAX_BATCH_BYTES", most_bytes)
-        patch.setattr(_batches, "MAX_BATCH_REQUESTS", most_rows)
-        chunks = [_Chunk()]
+        patch.setattr(_batch_delivery, "MAX_BATCH_BYTES", most_bytes)
+        patch.setattr(_batch_delivery, "MAX_BATCH_REQUESTS", most_rows)
+        chunks = [Chunk()]
         for size in sizes:
             if not chunks[-1].has_room_for(row(size)):
-                chunks.append(_Chunk())
+                chunks.append(Chunk())
             chunks[-1].add(row(size))
 
     assert [len(each.params) for chunk in chunks for each in chunk.rows] == sizes

@@ -80,6 +80,6 @@ def test_all_settings_are_listed():
 
 def test_what_a_file_beside_the_notebook_cannot_set_is_named():
     """In the paragraph below the table of settings: all of it, and nothing else."""
-    (sentence,) = re.findall(r"so it can set neither a key, (.*?)\. What it does set", REFERENCE, re.DOTALL)
+    (sentence,) = re.findall(r"so it can set neither a key, (.*?)\. The footer", REFERENCE, re.DOTALL)
 
     assert set(re.findall(r"`(\w+)`", sentence)) == set(SETTINGS) - LOCAL_FILE_FIELDS

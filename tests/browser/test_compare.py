@@ -9,10 +9,10 @@ from typing import Any
 
 import nbformat
 import pytest
+from endless import wait_until
 from lab_server import NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import expect
-from until_told import wait_until
 
 from claude_magic.simulator import Gate, Simulator, hold, reply, status
 

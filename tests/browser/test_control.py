@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from endless import COMPUTE_UNTIL_FILE
 from lab_server import NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import expect
-from until_told import COMPUTE_UNTIL_FILE
 
 from claude_magic.simulator import Simulator, reply
 

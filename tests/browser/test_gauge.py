@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 import nbformat
 import pytest
+from endless import COMPUTE_UNTIL_FILE
 from lab_server import NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import Locator, expect
 from test_rendering import CONTRAST
-from until_told import COMPUTE_UNTIL_FILE
 
 from claude_magic.simulator import Simulator
 

@@ -9,12 +9,12 @@ from typing import Protocol
 
 import nbformat
 import pytest
+from endless import COMPUTE, endless_answer, wait_until
 from lab_server import API_KEY, NotebookFolder
 from notebook_page import NotebookPage
 from panel_on_page import PanelOnPage
 from playwright.sync_api import expect
 from test_rendering import CONTRAST
-from until_told import COMPUTE, endless_answer, wait_until
 
 from claude_magic.simulator import Gate, Simulator, hold, reply
 

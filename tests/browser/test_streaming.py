@@ -7,10 +7,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from endless import endless_answer, wait_until
 from lab_server import API_KEY, NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import expect
-from until_told import endless_answer, wait_until
 
 from claude_magic.simulator import Gate, Simulator, hold
 

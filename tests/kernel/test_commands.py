@@ -218,9 +218,9 @@ def test_a_key_in_a_typed_prompt_is_not_sent(kernel, sim, cell):
 
     assert run.status == "error"
     assert sim.requests == []
-    told = run.stderr + str(run.contents("error")[0]["evalue"] if run.contents("error") else "")
-    assert "key" in told
-    assert TYPED_KEY not in told
+    shown = run.stderr + str(run.contents("error")[0]["evalue"] if run.contents("error") else "")
+    assert "key" in shown
+    assert TYPED_KEY not in shown
 
 
 def test_raw_sends_what_looks_like_a_key(kernel, sim):

@@ -287,7 +287,7 @@ def test_where_nothing_is_drawn_live_there_is_one_display(kernel, answers):
     assert run.contents("update_display_data", "clear_output") == []
 
 
-@pytest.mark.skipif(IS_OLD, reason="ipykernel 6 hears of a page after the cell")
+@pytest.mark.skipif(IS_OLD, reason="ipykernel 6 receives messages of a page after the cell")
 def test_a_front_end_with_widgets_sees_them_grow_in_widgets(kernel, sim, answers):
     """Finished blocks are not sent again; at the end there is no widget, but one output."""
     section = "## A part\n\n" + "Some words of prose. " * 60 + "\n\n"
@@ -296,8 +296,8 @@ def test_a_front_end_with_widgets_sees_them_grow_in_widgets(kernel, sim, answers
 
     run = kernel.run(COMPARE, allow_stdin=True, cell_id="widgets", has_page=True)
 
-    told = [str(each) for each in run.contents("comm_open", "comm_msg") if each["comm_id"] == run.view]
-    assert sum(map(len, told)) < 24 * len("".join(long))
+    sent = [str(each) for each in run.contents("comm_open", "comm_msg") if each["comm_id"] == run.view]
+    assert sum(map(len, sent)) < 24 * len("".join(long))
     assert run.view in {each["comm_id"] for each in run.contents("comm_close")}
     (output,) = run.outputs
     assert set(output["data"]) == {"text/html", "text/markdown", "text/plain"}

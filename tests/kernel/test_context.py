@@ -226,7 +226,7 @@ def test_attachments_too_large_together_send_nothing(kernel, sim):
     assert "Compare." not in str(sim.requests[-1].body["messages"])
 
 
-def test_cells_go_along_with_what_they_showed(start_kernel, sim):
+def test_cells_are_sent_with_what_they_showed(start_kernel, sim):
     """Only the requested cells, without questions to Claude."""
     kernel = start_kernel()
     kernel.run("first = 1")
@@ -269,7 +269,7 @@ def test_fix_sends_the_failure_and_puts_the_corrected_cell_below(start_kernel, s
     assert "ratio(3, 0)" in payload["text"]
 
 
-def test_what_cells_printed_goes_along_as_far_as_ipython_remembers(start_kernel, sim):
+def test_what_cells_printed_is_sent_as_far_as_ipython_remembers(start_kernel, sim):
     """IPython 8 keeps only the values of last lines, which a note reports. A value whose repr fails is not an error."""
     kernel = start_kernel()
     kernel.run("print('\\x1b[31mhigh water\\x1b[0m')\n6 * 7")

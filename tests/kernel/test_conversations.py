@@ -127,17 +127,17 @@ def test_a_second_run_all_passes_each_subcommand(notebook, sim):
         "g": "%%claude --new\nFive",
         "h": "Six",
     }
-    told = []
+    sent = []
     for _ in range(2):
         sim.clear()
         for cell_id, prompt in cells.items():
             assert notebook(**{cell_id: prompt}).status == "ok"
-        told.append([[turn["role"] for turn in request.body["messages"]] for request in sim.requests])
+        sent.append([[turn["role"] for turn in request.body["messages"]] for request in sim.requests])
         assert asked_by(sim, "Three") == ["One", "Three"]
         assert asked_by(sim, "Four") == ["One", "Four"]
         assert asked(sim) == ["Five", "Six"]
         assert accepted(sim)
-    assert told[0] == told[1]
+    assert sent[0] == sent[1]
 
 
 def test_threads_are_apart_and_a_fork_goes_on(notebook, sim):
@@ -192,8 +192,8 @@ def test_clear_tells_what_other_threads_keep(notebook, sim):
     """A fork keeps the turns that it continues from."""
     run = notebook(a="One", b="%claude fork idea", c="Two", d="%claude clear")
 
-    told = run.outputs[0]["data"]["text/plain"]
-    assert told == "Deleted: 1 turn. Kept, because other threads continue from there: 1 turn."
+    shown = run.outputs[0]["data"]["text/plain"]
+    assert shown == "Deleted: 1 turn. Kept, because other threads continue from there: 1 turn."
 
     notebook(e="%%claude --thread idea\nThree")
     assert asked(sim) == ["One", "Three"]
@@ -203,8 +203,8 @@ def test_a_saved_conversation_goes_on_in_another_kernel(notebook, start_kernel, 
     """Thinking and signatures are accepted, and cells that run again find their places."""
     path = tmp_path / "conversation.json"
     notebook(a="My name is Ada", b="Two")
-    (told,) = notebook.kernel.run(f"%claude save {path}").outputs
-    assert told["data"]["text/plain"].startswith("Saved: 2 turns in 1 thread, ")
+    (shown,) = notebook.kernel.run(f"%claude save {path}").outputs
+    assert shown["data"]["text/plain"].startswith("Saved: 2 turns in 1 thread, ")
 
     other = start_kernel()
     other.run(f"%claude load {path}")
@@ -418,8 +418,8 @@ def test_switch_goes_back_to_where_the_conversation_was(notebook, sim):
     notebook(b="Two, differently")
 
     run = notebook(x="%claude switch 4")
-    (told,) = run.outputs
-    assert told["data"]["text/plain"] == (
+    (shown,) = run.outputs
+    assert shown["data"]["text/plain"] == (
         "main continues from turn 4, “Four”. %claude switch 5 goes back to where it was."
     )
     notebook(e="Five")

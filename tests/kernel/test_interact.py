@@ -168,7 +168,7 @@ def test_the_cell_goes_on_waiting_when_the_user_has_moved_on(kernel, sim, show):
     """After a change before the first answer, the value of the cell is the answer to the new state."""
     sim.clear()
     if int(kernel.value("__import__('ipykernel').version_info[0]")) < 7:
-        pytest.skip("This kernel hears of a control when the cell has ended.")
+        pytest.skip("This kernel receives changes of a control after the cell.")
     kernel.run("import ipywidgets\nn = ipywidgets.IntSlider(3)")
     comm = kernel.value("n.model_id").strip("'")
     sim.script(hold(Gate(), after_deltas=1, text="Three that never come."), reply("Five."))

@@ -87,7 +87,7 @@ def test_l2_an_interrupt_in_the_limiter_takes_nothing_from_it(start_kernel, sim)
     assert kernel.value("__import__('claude_magic').claude.limiter.level > 0") == "True"
 
 
-def test_the_blocking_door_is_interrupted_too(kernel, sim):
+def test_a_blocking_cell_is_interrupted_too(kernel, sim):
     """A line among other code is interrupted, and so is the code after it."""
     for _ in range(ROUNDS):
         sim.script(hold(Gate(), after_deltas=1, text="Half an answer and no more."))

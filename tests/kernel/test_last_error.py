@@ -68,7 +68,7 @@ def test_what_was_shown_last_is_fixed(kernel, sim, script, cell, says):
     assert "an earlier error" not in sent(sim)
 
 
-def test_the_code_of_a_script_goes_along(kernel, sim, script):
+def test_the_code_of_a_script_is_sent(kernel, sim, script):
     """It is the code to correct."""
     kernel.run(f"%run {script}")
 

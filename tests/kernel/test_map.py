@@ -29,7 +29,7 @@ def in_notebook(kernel):
 
 
 runs_clicks = pytest.mark.skipif(
-    int(ipykernel.__version__.split(".")[0]) < 7, reason="ipykernel 6 hears clicks after the cell"
+    int(ipykernel.__version__.split(".")[0]) < 7, reason="ipykernel 6 receives clicks after the cell"
 )
 
 
@@ -154,7 +154,7 @@ def test_stop_under_the_bar_keeps_what_there_is(kernel, sim, in_notebook):
     assert kernel.value("int(out['answer'].notna().sum())") == "2"
 
 
-def test_where_no_click_would_be_heard_there_is_no_button(kernel, sim, in_notebook):
+def test_where_clicks_are_not_received_there_is_no_button(kernel, sim, in_notebook):
     """A blocking call has a bar, and below it a line on how to stop."""
     gate = Gate()
     sim.script(hold(gate))

@@ -101,7 +101,7 @@ def test_where_clicks_wait_for_cells_the_panel_says_so(kernel: Kernel, sim: Simu
 
 
 @pytest.mark.usefixtures("panel")
-def test_stop_is_heard_while_a_cell_computes_where_the_kernel_has_subshells(
+def test_stop_works_while_a_cell_computes_where_the_kernel_has_subshells(
     kernel: Kernel, sim: Simulator
 ) -> None:
     """A click ends the stream while a cell runs; the partial answer is kept."""

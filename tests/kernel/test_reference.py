@@ -130,7 +130,7 @@ def test_thread_goes_on_with_its_own_conversation(kernel, sim, example):
     assert prompts(sim) == ["Who was Ada Lovelace?", "And then?"]
 
 
-def test_new_begins_anew(kernel, sim, example):
+def test_new_starts_a_conversation(kernel, sim, example):
     """No earlier turns are sent."""
     succeed(kernel, "%claude Hello.")
     succeed(kernel, example("--new"))

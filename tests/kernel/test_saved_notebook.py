@@ -99,7 +99,7 @@ def test_the_first_question_after_a_restart_says_that_the_answers_above_are_not_
     ("cell", "source"),
     [
         ("a", "My name is Ada"),
-        ("c", "%%claude --new\nAnew"),
+        ("c", "%%claude --new\nA new start"),
         ("c", "%%claude --no-history\nAlone"),
         ("c", "%%claude --thread other\nElsewhere"),
         ("c", "%%claude --dry-run\nSee"),

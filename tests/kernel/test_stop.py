@@ -7,7 +7,7 @@ from claude_magic.simulator import Gate, hold, reply
 
 TEXT = "First words, then many more of them."
 IS_OLD = int(ipykernel.__version__.split(".")[0]) < 7
-runs_clicks = pytest.mark.skipif(IS_OLD, reason="ipykernel 6 hears clicks after the cell")
+runs_clicks = pytest.mark.skipif(IS_OLD, reason="ipykernel 6 receives clicks after the cell")
 
 
 PERSON = {"allow_stdin": True, "has_page": True}
@@ -103,11 +103,11 @@ def test_a_short_answer_has_no_button(start_kernel, sim):
         pytest.param(
             "%%claude\nhi",
             {"cell_id": "old", **PERSON},
-            marks=pytest.mark.skipif(not IS_OLD, reason="ipykernel 7 hears clicks while a cell awaits"),
+            marks=pytest.mark.skipif(not IS_OLD, reason="ipykernel 7 receives clicks while a cell awaits"),
         ),
     ],
 )
-def test_where_no_click_would_be_heard_a_line_says_how_to_stop(kernel, sim, code, kwargs):
+def test_where_clicks_are_not_received_a_line_says_how_to_stop(kernel, sim, code, kwargs):
     """For blocking calls, and with ipykernel 6: no button without effect. The line is removed at the end."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=2, text=TEXT))

@@ -247,7 +247,7 @@ def test_a_captured_cell_yields_one_output(kernel, sim):
     assert kernel.value("[output.data['text/plain'] for output in caught.outputs]") == "['caught']"
 
 
-def test_a_nested_cell_magic_uses_the_blocking_door(kernel, sim):
+def test_a_nested_cell_magic_blocks(kernel, sim):
     """`%%time` runs its body as plain code, which cannot await."""
     sim.script(reply("timed"))
 

@@ -284,14 +284,14 @@ PERSON = {"allow_stdin": True, "cell_id": "ask", "has_page": True}
 """In a front end that names its cells, and so draws widgets."""
 ASK = '%%claude --tools tide_table\nUse tide_table for port "Brest"'
 runs_clicks = pytest.mark.skipif(
-    int(ipykernel.__version__.split(".")[0]) < 7, reason="ipykernel 6 hears clicks after the cell"
+    int(ipykernel.__version__.split(".")[0]) < 7, reason="ipykernel 6 receives clicks after the cell"
 )
 
 
 def states(run):
     """Return the states of the answer's widget that were sent to the page, oldest first."""
-    told = [content["data"] for content in run.contents("comm_msg") if content["comm_id"] == run.view]
-    return [data["state"] for data in told if data["method"] == "update"]
+    sent = [content["data"] for content in run.contents("comm_msg") if content["comm_id"] == run.view]
+    return [data["state"] for data in sent if data["method"] == "update"]
 
 
 def question(run):

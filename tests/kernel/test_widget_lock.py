@@ -6,7 +6,7 @@ import pytest
 from claude_magic.simulator import Gate, hold, reply
 
 runs_clicks = pytest.mark.skipif(
-    int(ipykernel.__version__.split(".")[0]) < 7, reason="ipykernel 6 hears clicks after the cell"
+    int(ipykernel.__version__.split(".")[0]) < 7, reason="ipykernel 6 receives clicks after the cell"
 )
 CLICK = {"method": "custom", "content": {"event": "click"}}
 LONG = "\n\n".join(f"## Part {number}\n\nSome words about it." for number in range(12))
@@ -208,11 +208,11 @@ PAGES = """
 import threading, ipywidgets
 from ipywidgets import Widget
 many = [ipywidgets.HTML() for _ in range(300)]
-told, failed, enough = [], [], threading.Event()
+counts, failed, enough = [], [], threading.Event()
 
 class Page:
     def send(self, data, **buffers):
-        told.append(len(data["states"]))
+        counts.append(len(data["states"]))
 
 def open_pages():
     while not enough.is_set():
@@ -248,4 +248,4 @@ def test_pages_that_open_meanwhile_are_told_of_all_widgets(start_kernel, sim, co
 
     assert [run.status for run in runs] == ["ok", "ok"]
     assert kernel.value("failed") == "[]"
-    assert kernel.value("len(told) > 0 and min(told) >= 300") == "True"
+    assert kernel.value("len(counts) > 0 and min(counts) >= 300") == "True"

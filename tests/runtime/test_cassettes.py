@@ -107,7 +107,7 @@ def test_auto_asks_only_what_is_missing(runtime: Runtime, sim: Simulator) -> Non
     assert (sent(sim), len(lines())) == (1, 1)
 
 
-def test_record_asks_anew_and_replaces(runtime: Runtime, sim: Simulator, make_runtime: MakeRuntime) -> None:
+def test_record_asks_again_and_replaces(runtime: Runtime, sim: Simulator, make_runtime: MakeRuntime) -> None:
     """The new answer takes the place of the old one."""
     ask(runtime, "Name a tree.")
     ask(runtime, "Name a bird.")

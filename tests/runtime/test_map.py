@@ -448,7 +448,7 @@ def test_half_an_answer_is_none(sim: Simulator, name: str, why: str) -> None:
 
 
 @pytest.mark.parametrize(("rows", "place"), [(["one", "two"], 0), ({"a": "one", "b": "two"}, "a")])
-def test_a_list_and_a_dict_have_the_doors_of_a_table(sim: Simulator, rows: Any, place: object) -> None:
+def test_a_list_and_a_dict_have_the_functions_of_a_table(sim: Simulator, rows: Any, place: object) -> None:
     """`claude.errors(out)`, `out.claude.errors()` and the attribute; the same for `retry`."""
     sim.script(status(400, message="too long"))
 

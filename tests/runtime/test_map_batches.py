@@ -300,11 +300,11 @@ def test_a_sign_of_life_from_before_the_clock_was_set_back_holds_no_rows(
 def test_the_next_look_and_the_batch_are_told(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    told: list[str] = []
+    waits: list[str] = []
     sleep = clock.sleep
 
     async def note(seconds: float) -> None:
-        told.append(run_of().snapshot().waiting)
+        waits.append(run_of().snapshot().waiting)
         await sleep(seconds)
 
     runs: list[Any] = []
@@ -319,7 +319,7 @@ def test_the_next_look_and_the_batch_are_told(
 
     ask()
 
-    assert re.fullmatch(rf"next check \d\d:\d\d:\d\d · in progress · 4 rows in {sim.batches[0].id}", told[0])
+    assert re.fullmatch(rf"next check \d\d:\d\d:\d\d · in progress · 4 rows in {sim.batches[0].id}", waits[0])
 
 
 @pytest.mark.parametrize(

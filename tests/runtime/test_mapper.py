@@ -229,7 +229,7 @@ def shorten(text: str) -> str:
     return text[:2]
 
 
-def test_names_of_the_prompt_go_along_and_no_others(sim: Simulator, frame: pd.DataFrame) -> None:
+def test_names_of_the_prompt_are_pickled_and_no_others(sim: Simulator, frame: pd.DataFrame) -> None:
     """Promise: functions that the prompt calls are pickled with it, but no other variables of the notebook."""
     large = bytes(100_000)
     mapper = pickle.loads(pickle.dumps(claude.mapper("Classify: {{ shorten(text) }}")))

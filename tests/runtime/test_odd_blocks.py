@@ -85,8 +85,8 @@ def test_a_block_of_no_type_spoils_no_answer_and_no_conversation(
     assert len(load_forest(path).turns) == 2
     runtime.start(question("And now?")).result(TIMEOUT)
     assert sim.requests[-1].status == 200
-    told = [turn["content"] for turn in sim.requests[-1].body["messages"] if turn["role"] == "assistant"]
-    assert told == [[{"type": "text", "text": "The whole answer."}]] * 2
+    sent = [turn["content"] for turn in sim.requests[-1].body["messages"] if turn["role"] == "assistant"]
+    assert sent == [[{"type": "text", "text": "The whole answer."}]] * 2
 
 
 @pytest.mark.parametrize("kind", ODD_TYPES)

@@ -366,8 +366,8 @@ def test_a_budget_is_not_multiplied_by_worker_processes(
         with {POOLS[kind]} as pool:
             list(pool.map(int, "1234"))  # the workers run
             claude.runtime.ledger.set_budget(5)
-            told = list(pool.map(work, ["one", "two", "three"]))
-        print(set(told).pop().replace(str(os.getpid()), "PID"), len(set(told)))
+            answers = list(pool.map(work, ["one", "two", "three"]))
+        print(set(answers).pop().replace(str(os.getpid()), "PID"), len(set(answers)))
         print(claude.ask("Hello", max_tokens=1000).phase.value)
     """
 
@@ -375,7 +375,7 @@ def test_a_budget_is_not_multiplied_by_worker_processes(
 
     assert printed[0].startswith("A budget of $5.00 is set in process PID, which started this one")
     assert printed == [printed[0], "complete"]
-    assert printed[0].endswith(" 1"), "each is told the same"
+    assert printed[0].endswith(" 1"), "each gets the same answer"
     assert sum(seen.path == "/v1/messages" for seen in sim.requests) == 2
 
 
@@ -386,8 +386,8 @@ def test_a_budget_is_not_multiplied_by_joblib(run_script: RunScript, sim: Simula
     import joblib
     from worker import claude, work
     claude.runtime.ledger.set_budget(5)
-    told = joblib.Parallel(n_jobs=2)(joblib.delayed(work)(prompt) for prompt in ("one", "two"))
-    print({each[:19] for each in told})
+    answers = joblib.Parallel(n_jobs=2)(joblib.delayed(work)(prompt) for prompt in ("one", "two"))
+    print({each[:19] for each in answers})
     """
 
     assert run_script(script, ANTHROPIC_BASE_URL=sim.url, **SETTINGS).strip() == "{'A budget of $5.00 i'}"

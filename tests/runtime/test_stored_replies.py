@@ -201,7 +201,7 @@ def test_a_reply_on_its_way_refuses_in_one_sentence(
     assert carry(answer).text == "one two three"
 
 
-def test_no_secret_and_no_function_goes_along(make_runtime: Any, sim: Simulator) -> None:
+def test_no_secret_and_no_function_is_stored(make_runtime: Any, sim: Simulator) -> None:
     """Neither the key, nor a URL with a password, nor the tools."""
     runtime = make_runtime(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=sim.url)
     runtime.login(KEY + "-login")
@@ -214,7 +214,7 @@ def test_no_secret_and_no_function_goes_along(make_runtime: Any, sim: Simulator)
         pickle.dumps(runtime.find_credential())
 
 
-def test_nothing_that_was_attached_goes_along(make_runtime: Any, sim: Simulator) -> None:
+def test_nothing_that_was_attached_is_stored(make_runtime: Any, sim: Simulator) -> None:
     """A reply references its turn, which contains all content that was sent."""
     runtime = make_runtime(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=sim.url)
     sim.script(reply("A lantern."))

@@ -266,9 +266,9 @@ def test_an_id_that_comes_again_in_a_later_round_is_another_call(runtime: Runtim
     sim.script(calls("Dover"))
     second = runtime.start(question(waiting(tide_table))).result(TIMEOUT)
 
-    told = [block.call.result for each in (first, second) for block in each.snapshot().blocks if block.call]
-    assert told == ["Brest: 04:12", "Cork: 04:12", "Dover: 04:12"]
-    assert [result["content"] for result in results(sim)] == told
+    shown = [block.call.result for each in (first, second) for block in each.snapshot().blocks if block.call]
+    assert shown == ["Brest: 04:12", "Cork: 04:12", "Dover: 04:12"]
+    assert [result["content"] for result in results(sim)] == shown
     assert len({result["tool_use_id"] for result in results(sim)}) == 3
     assert ask_next(runtime, sim).status == 200
 

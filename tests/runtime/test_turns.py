@@ -56,7 +56,7 @@ def test_a_question_that_stands_alone_sends_and_leaves_nothing(runtime: Runtime,
     assert roles(sim) == "uau"
 
 
-def test_threads_do_not_hear_each_other(runtime: Runtime, sim: Simulator) -> None:
+def test_threads_do_not_send_turns_of_each_other(runtime: Runtime, sim: Simulator) -> None:
     """Each has a history of its own."""
     ask(runtime, "I am in the main thread.").result(TIMEOUT)
     ask(runtime, "I am elsewhere.", where=Where(thread="ideas")).result(TIMEOUT)

@@ -191,12 +191,12 @@ def test_a_wait_is_reported_when_the_server_has_responded(server: RedisServer, p
     """Promise: a cell can show the wait as soon as the server has responded."""
 
     async def main() -> None:
-        told: list[float] = []
-        async with buckets(server, "told", rate=1, capacity=1) as (bucket,):
+        waits: list[float] = []
+        async with buckets(server, "waits", rate=1, capacity=1) as (bucket,):
             await bucket.acquire()
-            task = asyncio.create_task(bucket.acquire(on_delay=told.append))
-            await until(lambda: told)
-            assert 0.5 < told[0] <= 1.0
+            task = asyncio.create_task(bucket.acquire(on_delay=waits.append))
+            await until(lambda: waits)
+            assert 0.5 < waits[0] <= 1.0
             await drop([task])
 
     play(main)

@@ -204,7 +204,7 @@ def test_r3_a_retry_after_of_a_day_fails_now_and_holds_others_for_max_backoff(
 
 
 LIMITS = {"anthropic-ratelimit-requests-limit": "50", "anthropic-ratelimit-requests-remaining": "7"}
-told_or_not = pytest.mark.parametrize("headers", [{}, LIMITS], ids=["no limits told", "limits told"])
+with_or_without_limits = pytest.mark.parametrize("headers", [{}, LIMITS], ids=["no limits", "limits"])
 
 
 class MovedClock:
@@ -233,7 +233,7 @@ async def refused(asking: Any) -> RateLimitError:
     return caught.value
 
 
-@told_or_not
+@with_or_without_limits
 @pytest.mark.parametrize(
     ("retry_after", "left"),
     [
@@ -249,24 +249,24 @@ def test_r3_after_a_wait_that_is_too_long_the_next_call_fails_at_once_too(
     """Promise: no silent minutes: a later call, plain or streamed, raises at once with the remaining wait, and nothing is sent."""
     sim.script(status(429, retry_after=retry_after, headers=headers))
     clock = MovedClock()
-    told: list[Any] = []
+    events: list[Any] = []
 
     async def streamed(client: HTTPClaudeClient) -> None:
-        async with client.stream_message(ask(), observer=told.append) as stream:
+        async with client.stream_message(ask(), observer=events.append) as stream:
             async for _ in stream:
                 pass
 
     async def main() -> list[RateLimitError]:
         async with clocked(sim.url, clock) as client:
             errors = [await refused(client.send_message(ask()))]
-            errors.append(await refused(client.send_message(ask(), observer=told.append)))
+            errors.append(await refused(client.send_message(ask(), observer=events.append)))
             errors.append(await refused(streamed(client)))
             return errors
 
     first, *later = play(main)
 
     assert len(sim.requests) == 1
-    assert told == []
+    assert events == []
     for error in later:
         assert error.retry_after == pytest.approx(first.retry_after)
         assert (error.status, error.attempts) == (429, 0)
@@ -274,13 +274,13 @@ def test_r3_after_a_wait_that_is_too_long_the_next_call_fails_at_once_too(
             assert part in str(error)
 
 
-@told_or_not
+@with_or_without_limits
 def test_r3_waiting_calls_fail_at_once_with_the_first(
     headers: dict[str, str], sim: Simulator, play: Any, ask: Any
 ) -> None:
     """Promise: of several questions at once, as in a comparison, none keeps waiting for a wait that is too long."""
     clock = MovedClock()
-    told: list[Any] = []
+    events: list[Any] = []
 
     async def main() -> list[RateLimitError]:
         async with clocked(sim.url, clock, rate_limit_rps=1.0) as client:
@@ -289,7 +289,7 @@ def test_r3_waiting_calls_fail_at_once_with_the_first(
             first = asyncio.create_task(refused(client.send_message(ask())))
             await asyncio.sleep(0)
             others = [
-                asyncio.create_task(refused(client.send_message(ask(), observer=told.append)))
+                asyncio.create_task(refused(client.send_message(ask(), observer=events.append)))
                 for _ in range(3)
             ]
             errors = [await first, *await asyncio.gather(*others)]
@@ -301,10 +301,10 @@ def test_r3_waiting_calls_fail_at_once_with_the_first(
 
     assert len(sim.requests) == 1
     assert ["Not sent" in str(error) for error in errors] == [False, True, True, True]
-    assert [event.reason for event in told][:3] == ["rate"] * 3
+    assert [event.reason for event in events][:3] == ["rate"] * 3
 
 
-@told_or_not
+@with_or_without_limits
 def test_r3_after_max_backoff_one_call_checks_the_server_again(
     headers: dict[str, str], sim: Simulator, play: Any, ask: Any
 ) -> None:
@@ -352,20 +352,20 @@ def test_r3_a_pause_is_reported_before_the_wait(sim: Simulator, play: Any, ask: 
     """Promise: a wait within the limits is kept, and its reason and length are reported first."""
     sim.script(status(429, retry_after=100))
     clock = MovedClock()
-    told: list[Any] = []
+    events: list[Any] = []
 
     async def main() -> None:
         async with clocked(sim.url, clock, max_retries=0) as client:
             await refused(client.send_message(ask()))
-            waiting = asyncio.create_task(client.send_message(ask(), observer=told.append))
-            while not told:
+            waiting = asyncio.create_task(client.send_message(ask(), observer=events.append))
+            while not events:
                 await asyncio.sleep(0)
             waiting.cancel()
             await asyncio.wait([waiting])
 
     play(main)
 
-    assert [(event.reason, event.expected_wait) for event in told] == [("paused", 100)]
+    assert [(event.reason, event.expected_wait) for event in events] == [("paused", 100)]
 
 
 def test_r3_after_a_429_all_callers_wait_and_every_attempt_uses_the_limiter(sim: Simulator, ask: Any) -> None:
@@ -373,14 +373,14 @@ def test_r3_after_a_429_all_callers_wait_and_every_attempt_uses_the_limiter(sim:
     sim.script(status(429, retry_after=40))
     loop = MovedLoop()
     started: list[float] = []
-    told: list[Any] = []
+    events: list[Any] = []
 
     def on_event(event: ClientEvent) -> None:
         loop.on_event(event)
         if isinstance(event, AttemptStarted):
             started.append(loop.time())
         elif isinstance(event, LimiterWaiting):
-            told.append(event)
+            events.append(event)
 
     async def main() -> None:
         async with HTTPClaudeClient(
@@ -401,8 +401,8 @@ def test_r3_after_a_429_all_callers_wait_and_every_attempt_uses_the_limiter(sim:
     assert len(later) == 4
     assert all(moment - refused == pytest.approx(40, abs=0.5) for moment in later)
     assert all(moment - refused >= 40 for moment in later)
-    assert [event.reason for event in told][:3] == ["paused"] * 3
-    assert [event.expected_wait for event in told][:3] == [pytest.approx(40, abs=0.5)] * 3
+    assert [event.reason for event in events][:3] == ["paused"] * 3
+    assert [event.expected_wait for event in events][:3] == [pytest.approx(40, abs=0.5)] * 3
 
 
 def test_r5_every_attempt_acquires_from_the_limiter_again(sim: Simulator, play: Any, ask: Any) -> None:
@@ -485,15 +485,15 @@ def test_r1_r4_a_connection_that_drops_before_a_response_is_retried_and_reported
 ) -> None:
     """Promise: reset and close before the headers are retried, and reported as possibly executed."""
     sim.script(drop_before_headers(how="reset"), drop_before_headers(how="close"))
-    told: list[Any] = []
+    events: list[Any] = []
 
     async def main() -> None:
         async with make_client(sim.url) as client:
-            await client.send_message(ask(), observer=told.append)
+            await client.send_message(ask(), observer=events.append)
 
     play(main)
 
-    failures = [event.error for event in told if isinstance(event, AttemptFinished) and event.error]
+    failures = [event.error for event in events if isinstance(event, AttemptFinished) and event.error]
     assert sleeps == [10, 20]
     assert [type(error) for error in failures] == [NetworkError, NetworkError]
     for error in failures:
@@ -597,15 +597,15 @@ def test_t1_c2_a_read_timeout_is_retried_and_then_a_request_timeout_error(
 def test_observers_get_one_record_per_step(sim: Simulator, make_client: Any, play: Any, ask: Any) -> None:
     """Promise: a cell can show "overloaded, retrying in 10 s, attempt 2 of 4" from these records alone."""
     sim.script(status(529), reply("Done."))
-    told: list[Any] = []
+    events: list[Any] = []
 
     async def main() -> None:
         async with make_client(sim.url) as client:
-            await client.send_message(ask(), observer=told.append)
+            await client.send_message(ask(), observer=events.append)
 
     play(main)
 
-    assert [type(event).__name__ for event in told] == [
+    assert [type(event).__name__ for event in events] == [
         "AttemptStarted",
         "ResponseStarted",
         "AttemptFinished",
@@ -613,7 +613,7 @@ def test_observers_get_one_record_per_step(sim: Simulator, make_client: Any, pla
         "ResponseStarted",
         "AttemptFinished",
     ]
-    failed, finished = (event for event in told if isinstance(event, AttemptFinished))
+    failed, finished = (event for event in events if isinstance(event, AttemptFinished))
     assert isinstance(failed.error, OverloadedError)
     assert (failed.attempt, failed.max_attempts, failed.will_retry, failed.delay) == (1, 4, True, 10.0)
     assert (failed.status, failed.method, failed.path) == (529, "POST", "/v1/messages")
@@ -621,7 +621,7 @@ def test_observers_get_one_record_per_step(sim: Simulator, make_client: Any, pla
     assert str(finished.request_id).startswith("req_")
     assert finished.output_tokens
     assert finished.input_tokens
-    assert told[3] == AttemptStarted(attempt=2, max_attempts=4)
+    assert events[3] == AttemptStarted(attempt=2, max_attempts=4)
 
 
 def test_an_observer_that_raises_does_not_lose_the_reply(
@@ -646,9 +646,9 @@ def test_cancelling_in_backoff_ends_the_call_at_once(sim: Simulator, play: Any, 
 
     async def main() -> None:
         async with HTTPClaudeClient(ClientConfig(base_url=sim.url), Credential(api_key=KEY)) as client:
-            told: list[Any] = []
-            call = asyncio.create_task(client.send_message(ask(), observer=told.append))
-            while not any(isinstance(event, AttemptFinished) for event in told):
+            events: list[Any] = []
+            call = asyncio.create_task(client.send_message(ask(), observer=events.append))
+            while not any(isinstance(event, AttemptFinished) for event in events):
                 await asyncio.sleep(0.005)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):

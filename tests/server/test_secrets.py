@@ -409,16 +409,16 @@ def test_o2_response_headers_given_to_observers_are_redacted(
 ) -> None:
     """Promise: a proxy that echoes the key in a header does not get it into a cell."""
     sim.script(reply("Hi", headers={"x-echo": KEY}))
-    told: list[Any] = []
+    events: list[Any] = []
 
     async def main() -> None:
         async with make_client(sim.url) as client:
-            await client.send_message(ask(), observer=told.append)
+            await client.send_message(ask(), observer=events.append)
 
     play(main)
 
-    assert KEY not in repr(told)
-    assert told[1].headers["x-echo"] == "[REDACTED]"
+    assert KEY not in repr(events)
+    assert events[1].headers["x-echo"] == "[REDACTED]"
 
 
 def test_c3_o2_no_header_collection_prints_the_key(sim: Simulator, make_client: Any, play: Any) -> None:

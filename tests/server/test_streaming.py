@@ -233,12 +233,12 @@ def test_r4_t1_a_failure_before_the_first_content_is_retried_invisibly(
 ) -> None:
     """Promise: a reader of the stream gets one clean reply, each event once."""
     sim.script(behaviour, reply("There."))
-    told: list[Any] = []
+    events: list[Any] = []
 
     async def main() -> list[str]:
         async with make_client(sim.url) as client:
             return [
-                type(event).__name__ async for event in client.stream_message(ask(), observer=told.append)
+                type(event).__name__ async for event in client.stream_message(ask(), observer=events.append)
             ]
 
     names = play(main)
@@ -246,7 +246,7 @@ def test_r4_t1_a_failure_before_the_first_content_is_retried_invisibly(
     assert sleeps == [10]
     assert len(sim.requests) == 2
     assert names.count("MessageStart") == names.count("ContentBlockStart") == names.count("MessageStop") == 1
-    assert [event.will_retry for event in told if isinstance(event, AttemptFinished)] == [True, False]
+    assert [event.will_retry for event in events if isinstance(event, AttemptFinished)] == [True, False]
 
 
 def test_r4_thinking_counts_as_content(
@@ -593,12 +593,12 @@ def test_a_stream_left_at_its_last_event_keeps_its_connection(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
     """Promise: leaving at message_stop is a success, and the connection is reused."""
-    told: list[Any] = []
+    events: list[Any] = []
 
     async def main() -> None:
         async with make_client(sim.url) as client:
             for _ in range(3):
-                async with client.stream_message(ask(), observer=told.append) as stream:
+                async with client.stream_message(ask(), observer=events.append) as stream:
                     async for event in stream:
                         if type(event).__name__ == "MessageStop":
                             break
@@ -606,7 +606,7 @@ def test_a_stream_left_at_its_last_event_keeps_its_connection(
     play(main)
 
     assert sim.connections == 1
-    assert len([event for event in told if isinstance(event, AttemptFinished) and event.error is None]) == 3
+    assert len([event for event in events if isinstance(event, AttemptFinished) and event.error is None]) == 3
 
 
 def test_s2_the_pool_works_after_a_thousand_cancelled_streams(

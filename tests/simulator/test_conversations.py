@@ -220,20 +220,20 @@ def refused_call(api, question, reason):
     return tool, [user(question), assistant(first)], block
 
 
-@pytest.mark.parametrize(("reason", "told"), NOT_RUN)
-def test_a_call_that_did_not_run_is_told_and_the_question_answered_without_it(api, reason, told):
+@pytest.mark.parametrize(("reason", "described"), NOT_RUN)
+def test_a_call_that_did_not_run_is_named_and_the_question_answered_without_it(api, reason, described):
     """The answer does not use the missing result."""
     tool, messages, block = refused_call(api, "Use clock. Why is the sky blue? In one sentence.", reason)
 
     text = text_of(api.message(messages=[*messages, user([block])], tools=[tool]))
 
-    assert text.startswith(f"`clock` {told}: {reason}")
+    assert text.startswith(f"`clock` {described}: {reason}")
     assert text.endswith("blue light reaches us from all directions.")
 
 
-@pytest.mark.parametrize(("reason", "told"), NOT_RUN)
+@pytest.mark.parametrize(("reason", "described"), NOT_RUN)
 @pytest.mark.parametrize("is_joined", [True, False])
-def test_a_question_after_a_call_that_did_not_run_is_answered(api, reason, told, is_joined):
+def test_a_question_after_a_call_that_did_not_run_is_answered(api, reason, described, is_joined):
     """The new question is answered, with a remark about the earlier call."""
     tool, messages, block = refused_call(api, "Use clock.", reason)
     question = {"type": "text", "text": "Why is the sky blue? In one sentence."}
@@ -241,7 +241,7 @@ def test_a_question_after_a_call_that_did_not_run_is_answered(api, reason, told,
 
     message = api.message(messages=[*messages, *after], tools=[tool])
 
-    assert text_of(message).startswith(f"(`clock`, which the question before asked for, {told}.)")
+    assert text_of(message).startswith(f"(`clock`, which the question before asked for, {described}.)")
     assert text_of(message).endswith("blue light reaches us from all directions.")
 
 

@@ -375,9 +375,9 @@ def test_older_models_know_the_servers_tools_by_older_names_only(api, tool):
 
 def test_a_model_that_retires_says_when(api):
     """Until then it is listed as deprecated, and answers."""
-    told = {model["id"]: model for model in api.http.get("/v1/models?limit=100").json()["data"]}
+    listed = {model["id"]: model for model in api.http.get("/v1/models?limit=100").json()["data"]}
 
-    dates = {name: told[name]["retires_at"] for name in told if told[name]["lifecycle"] == "deprecated"}
+    dates = {name: listed[name]["retires_at"] for name in listed if listed[name]["lifecycle"] == "deprecated"}
     assert dates == {
         "claude-opus-4-5-20251101": "2027-01-22T00:00:00Z",
         "claude-sonnet-4-5-20250929": "2026-11-30T00:00:00Z",

@@ -80,7 +80,7 @@ def test_a_file_is_told_and_its_words_choose_no_topic(api, folder, question):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "described"),
     [
         (
             "notes.md",
@@ -98,13 +98,13 @@ def test_a_file_is_told_and_its_words_choose_no_topic(api, folder, question):
         ("empty.csv", "a,b\n", "**0 rows** and **2 columns**"),
     ],
 )
-def test_other_files_are_told_by_their_kind(api, folder, name, text, told):
+def test_other_files_are_described_by_their_kind(api, folder, name, text, described):
     """A text is described by lines and words, code by its definitions, JSON by its content."""
     (folder / name).write_text(text)
 
     answer = ask(api, attach(name, {}).parts, ("What stands out?",))
 
-    assert told in answer
+    assert described in answer
     assert HONEST in answer
 
 
@@ -184,7 +184,7 @@ def test_what_occurs_once_is_not_called_frequent(api):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "described"),
     [
         ("tide_height", "`tide_height(hour, mean=3.0, range_=5.0)`, “Height of the water in metres"),
         ("Port", "the class `Port` with `name: str`, `depth`, “A harbour.”"),
@@ -193,12 +193,12 @@ def test_what_occurs_once_is_not_called_frequent(api):
         ("len", "`len`, of type builtin_function_or_method"),
     ],
 )
-def test_what_is_to_be_explained_is_told(api, name, told):
+def test_what_is_to_be_explained_is_described(api, name, described):
     """A function is described by its signature, a class by its members, a table by its columns."""
     opening = _question._EXPLAIN.format(name=name)
     answer = ask(api, (opening, *describe_name(name, {**NAMES, "len": len}).parts))
 
-    assert told.replace("`name: str`", "`name`") in answer
+    assert described.replace("`name: str`", "`name`") in answer
     assert HONEST in answer
 
 

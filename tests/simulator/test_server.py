@@ -248,7 +248,7 @@ def test_a_simulator_left_open_does_not_disturb_the_interpreters_end():
 def speak(sim, *pieces):
     """Send raw bytes. Return all received bytes until the connection closes."""
     with socket.create_connection(("127.0.0.1", sim.port), timeout=60) as raw:
-        with contextlib.suppress(ConnectionError):  # it may close before it has heard all
+        with contextlib.suppress(ConnectionError):  # it may close before it has read all
             for piece in pieces:
                 raw.sendall(piece)
         received = bytearray()

@@ -490,13 +490,13 @@ def test_s1_a_reply_without_content_is_a_message_without_content() -> None:
 
 def test_s2_uncounted_output_is_estimated_from_all_content() -> None:
     """Promise: text, thinking and tool arguments count; the server's initial count of 1 is not taken as final."""
-    told = {"input_tokens": 100, "output_tokens": 1}
+    reported = {"input_tokens": 100, "output_tokens": 1}
     words, thoughts, arguments = (
         ["seas and tides "] * 100,
         ["it ebbs and flows "] * 50,
         ['{"port": "', "x" * 600, '"}'],
     )
-    payloads = [start(told), *streamed(words, thoughts, arguments)[1:]]
+    payloads = [start(reported), *streamed(words, thoughts, arguments)[1:]]
     endings = ("message_delta", "message_stop")
     cut = [payload for payload in payloads if payload["type"] not in endings]
 

@@ -33,8 +33,8 @@ def test_c4_the_client_imports_where_notebook_packages_do_not_exist() -> None:
 
         sys.meta_path.insert(0, Refuse())
         import claude_magic.client
-        rooms = {name.split(".")[1] for name in sys.modules if name.startswith("claude_magic.")}
-        print(sorted(room for room in rooms if not room.startswith("_")))
+        packages = {name.split(".")[1] for name in sys.modules if name.startswith("claude_magic.")}
+        print(sorted(name for name in packages if not name.startswith("_")))
         """
     )
 

@@ -10,12 +10,12 @@ def test_a_waiting_loop_wakes_by_itself():
 
     async def wait():
         loop = asyncio.get_running_loop()
-        heard = asyncio.Event()
+        ready = asyncio.Event()
         select, wakes = loop._selector.select, []
         loop._selector.select = lambda timeout=None: wakes.append(timeout) or select(timeout)
         with loop_kept_awake(loop):
-            loop.call_later(0.5, heard.set)
-            await heard.wait()
+            loop.call_later(0.5, ready.set)
+            await ready.wait()
         return wakes
 
     assert max(timeout for timeout in asyncio.run(wait()) if timeout is not None) <= 0.051

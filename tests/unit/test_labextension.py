@@ -80,11 +80,11 @@ def test_make_lab_passes_options_on_and_says_so() -> None:
     # `-o` treats the installation as up to date: its rule is not tested here.
     dry = ["make", "-n", "-o", ".venv/.installed", "lab", f"LAB_ARGS={options}", f"PYTHON={sys.executable}"]
     run = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True)
-    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    printed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
 
     (started,) = [line for line in run.stdout.splitlines() if "jupyter lab" in line]
     assert started.endswith(options)
-    for text in (told.stdout, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
+    for text in (printed.stdout, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
         assert f'LAB_ARGS="{options}"' in text
 
 

@@ -121,7 +121,7 @@ SUBCOMMANDS = st.one_of(
 
 def run_notebook(conversations: Conversations, steps: list[tuple[Any, ...]]) -> list[list[str]]:
     """Run each step in a cell of its own; return the messages before each question."""
-    heard = []
+    seen = []
     for number, (what, detail, thread) in enumerate(steps):
         cell = f"cell-{number}"
         if what == "undo":
@@ -132,9 +132,9 @@ def run_notebook(conversations: Conversations, steps: list[tuple[Any, ...]]) -> 
         else:
             for question in range(detail):
                 key = f"{cell}#{question}" if question else cell
-                heard.append(said(conversations, key, thread=thread, is_new=what == "new"))
+                seen.append(said(conversations, key, thread=thread, is_new=what == "new"))
                 ask(conversations, key, key, thread=thread, is_new=what == "new")
-    return heard
+    return seen
 
 
 @given(st.lists(SUBCOMMANDS, max_size=12), st.integers(1, 3))

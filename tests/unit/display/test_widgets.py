@@ -159,7 +159,7 @@ def test_a_widget_that_another_thread_closes_waits_until_the_page_is_told(page: 
     assert parts.isdisjoint(after)
 
 
-def test_a_page_that_asks_while_a_tree_is_closed_hears_of_all_of_it_or_of_nothing(page: Page) -> None:
+def test_a_page_that_asks_while_a_tree_is_closed_receives_all_of_it_or_nothing(page: Page) -> None:
     """A box with closed contents would be shown as "Loading widget..." forever."""
 
     class Closing(HTML):
@@ -218,7 +218,7 @@ def scopes(path: Path) -> Iterator[ast.AST]:
     yield from (each for each in ast.walk(tree) if isinstance(each, FUNCTIONS))
 
 
-def door_imports_owner(folder: Path) -> bool:
+def package_imports_owner(folder: Path) -> bool:
     """Whether importing a package imports the owner of the lock."""
     behind = [folder / f"{name}.py" for name in imported(next(scopes(folder / "__init__.py")))]
     return any(OWNERS & imported(next(scopes(path))) for path in behind if path.exists())
@@ -234,7 +234,7 @@ def test_whatever_makes_widgets_imports_the_owner_of_their_lock() -> None:
         (path.name, getattr(scope, "name", "the module itself"))
         for path, scope in making
         if not OWNERS & (imported(scope) | imported(next(scopes(path))))
-        and not door_imports_owner(path.parent)
+        and not package_imports_owner(path.parent)
     ]
 
     assert {"notebook", "panels"} <= {path.parent.name for path, _scope in making}
@@ -247,7 +247,7 @@ def growing(text: str) -> ReplySnapshot:
     return dataclasses.replace(BEGINNING, phase=Phase.STREAMING, blocks=blocks, elapsed=2.0)
 
 
-class Told:
+class RecordedView:
     """A view whose messages are recorded, and the messages from its page."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, content: Any = None) -> None:
@@ -275,59 +275,59 @@ class Told:
 
 
 @pytest.fixture
-def told(page: Page, monkeypatch: pytest.MonkeyPatch) -> Told:
-    return Told(monkeypatch)
+def recorded(page: Page, monkeypatch: pytest.MonkeyPatch) -> RecordedView:
+    return RecordedView(monkeypatch)
 
 
 BEGUN = "First.\n\nSecond, $x$\n"
 
 
-def test_an_update_of_an_answer_holds_the_blocks_that_have_changed(told: Told) -> None:
+def test_an_update_of_an_answer_holds_the_blocks_that_have_changed(recorded: RecordedView) -> None:
     """A page that requests the state of all widgets receives all blocks."""
-    told.view.draw(growing(BEGUN))
-    told.updates()
+    recorded.view.draw(growing(BEGUN))
+    recorded.updates()
 
-    told.view.draw(growing(f"{BEGUN}and more\n\nThird\n"))
+    recorded.view.draw(growing(f"{BEGUN}and more\n\nThird\n"))
 
-    (update,) = told.updates()
+    (update,) = recorded.updates()
     assert sorted(update) == ["0.1", "0.2"]
     assert "and more" in update["0.1"]
-    state = told.view.get_state()
+    state = recorded.view.get_state()
     assert ["First" in state["0.0"], "Third" in state["0.2"], state["can_stop"]] == [True] * 3
-    assert told.view.get_state("0.1") == {"0.1": update["0.1"]}
-    told.view.draw(growing(f"{BEGUN}and more\n\nThird\n"))
-    assert told.updates() == []
+    assert recorded.view.get_state("0.1") == {"0.1": update["0.1"]}
+    recorded.view.draw(growing(f"{BEGUN}and more\n\nThird\n"))
+    assert recorded.updates() == []
 
 
-def test_a_page_that_has_the_widget_is_told_all_that_it_may_have_missed(told: Told) -> None:
+def test_a_page_that_has_the_widget_is_sent_all_that_it_may_have_missed(recorded: RecordedView) -> None:
     """This includes a page that is opened later."""
-    told.say(do="listen")
-    assert told.view.has_page
-    assert told.updates() == []
-    told.view.draw(growing(BEGUN))
-    told.updates()
+    recorded.say(do="listen")
+    assert recorded.view.has_page
+    assert recorded.updates() == []
+    recorded.view.draw(growing(BEGUN))
+    recorded.updates()
 
-    told.say(do="listen")
+    recorded.say(do="listen")
 
-    (update,) = told.updates()
+    (update,) = recorded.updates()
     assert sorted(update) == ["0.0", "0.1", "question"]
 
 
 @pytest.mark.parametrize("is_opened_meanwhile", [False, True])
 def test_at_its_end_it_is_closed_unless_a_page_was_opened_meanwhile(
-    told: Told, is_opened_meanwhile: bool
+    recorded: RecordedView, is_opened_meanwhile: bool
 ) -> None:
     """That page does not receive the final output, so the view shows the whole answer."""
-    told.view.draw(growing(BEGUN))
-    told.view.show()
+    recorded.view.draw(growing(BEGUN))
+    recorded.view.show()
     if is_opened_meanwhile:
         Widget._handle_control_comm_msg(ASK)
 
-    told.view.end(dataclasses.replace(growing(f"{BEGUN}and $y$."), phase=Phase.COMPLETE))
+    recorded.view.end(dataclasses.replace(growing(f"{BEGUN}and $y$."), phase=Phase.COMPLETE))
 
-    assert (told.view.comm is not None) is is_opened_meanwhile
+    assert (recorded.view.comm is not None) is is_opened_meanwhile
     if is_opened_meanwhile:
-        state = told.view.get_state()
+        state = recorded.view.get_state()
         assert state["0.1"].count("mathjax_process") == 2
         assert state["has_ended"]
 
@@ -336,12 +336,12 @@ def test_answers_side_by_side_have_headings_in_one_widget(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each answer has its own blocks."""
-    told = Told(monkeypatch, ComparisonContent(remote_images=False))
+    recorded = RecordedView(monkeypatch, ComparisonContent(remote_images=False))
     columns = [Column(name=name, kept_in="_", answer=growing(f"By {name}")) for name in ("sonnet", "opus")]
 
-    told.view.draw(SimpleNamespace(columns=columns))
+    recorded.view.draw(SimpleNamespace(columns=columns))
 
-    state = told.view.get_state()
+    state = recorded.view.get_state()
     assert state["count"] == 2
     assert "opus" in state["1.heading"]
     assert "By opus" in state["1.0"]
@@ -352,11 +352,11 @@ def test_what_a_page_tells_waits_for_no_cell(page: Page, monkeypatch: pytest.Mon
     routed: list[Widget] = []
     monkeypatch.setattr(widgets, "route_to_subshell", lambda *each: routed.extend(each))
 
-    told = Told(monkeypatch)
-    told.say(do="stop")
+    recorded = RecordedView(monkeypatch)
+    recorded.say(do="stop")
 
-    assert told.view in routed
-    assert told.stops == 1
+    assert recorded.view in routed
+    assert recorded.stops == 1
 
 
 CALL = ToolCall(name="tide_table", arguments={"port": "<b>Brest</b>"})
@@ -364,49 +364,53 @@ LONG_CALL = ToolCall(name="tide_table", arguments={"port": "quay " * 1_000 + "TH
 ENABLED = "is_enabled"
 
 
-def asked(told: Told, *presses: dict[str, Any], call: ToolCall = CALL) -> tuple[str, list[dict[str, Any]]]:
+def asked(
+    recorded: RecordedView, *presses: dict[str, Any], call: ToolCall = CALL
+) -> tuple[str, list[dict[str, Any]]]:
     """Ask, and click on the page. Return the decision and the questions sent to the page, of which the last is empty."""
 
     async def ask() -> str:
-        asking = asyncio.ensure_future(told.view.ask(call))
+        asking = asyncio.ensure_future(recorded.view.ask(call))
         await asyncio.sleep(0)
         for press in presses:
-            told.say(do="press", **press)
+            recorded.say(do="press", **press)
         return await asyncio.wait_for(asking, 120)
 
     verdict = asyncio.run(ask())
-    return verdict, [update["question"] for update in told.updates()]
+    return verdict, [update["question"] for update in recorded.updates()]
 
 
-def test_a_question_is_part_of_the_view_until_a_button_is_pressed(told: Told) -> None:
+def test_a_question_is_part_of_the_view_until_a_button_is_pressed(recorded: RecordedView) -> None:
     """The question includes the buttons in order. A page that opens meanwhile receives it as well."""
-    verdict, (question, none) = asked(told, {"number": 1, "label": DENY})
+    verdict, (question, none) = asked(recorded, {"number": 1, "label": DENY})
 
     assert verdict == DENY
     assert "tide_table(port='&lt;b&gt;Brest&lt;/b&gt;')" in question["html"]
     assert [each["label"] for each in question["buttons"]] == ["Allow", "Deny", "Allow all"]
     assert question["buttons"][0] == {"label": "Allow", "hint": "Let tide_table run", "is_enabled": True}
-    assert (none, told.view.get_state("question")) == ({}, {"question": {}})
+    assert (none, recorded.view.get_state("question")) == ({}, {"question": {}})
 
 
 @pytest.mark.parametrize(
     "early", [{"number": 1, "label": ALLOW}, {"label": ALLOW}, {"number": 2, "label": "All"}]
 )
-def test_a_press_decides_about_the_call_that_it_was_shown_for(told: Told, early: dict[str, Any]) -> None:
+def test_a_press_decides_about_the_call_that_it_was_shown_for(
+    recorded: RecordedView, early: dict[str, Any]
+) -> None:
     """A late or second click, one from another page, or an unknown label does not decide the next call."""
-    asked(told, {"number": 1, "label": ALLOW})
-    told.say(do="press", number=1, label=ALLOW)
+    asked(recorded, {"number": 1, "label": ALLOW})
+    recorded.say(do="press", number=1, label=ALLOW)
 
-    verdict, _ = asked(told, early, {"number": 2, "label": DENY}, {"number": 2, "label": ALLOW})
+    verdict, _ = asked(recorded, early, {"number": 2, "label": DENY}, {"number": 2, "label": ALLOW})
 
     assert verdict == DENY
 
 
-def test_a_long_call_is_shown_to_its_end_before_it_can_be_allowed(told: Told) -> None:
+def test_a_long_call_is_shown_to_its_end_before_it_can_be_allowed(recorded: RecordedView) -> None:
     """A button shows more of it. Until the end, the allowing buttons have no effect, even if the page sends a click."""
     allow, more = {"number": 1, "label": ALLOW}, {"number": 1, "label": "Show more"}
 
-    verdict, (first, second, _) = asked(told, allow, more, allow, call=LONG_CALL)
+    verdict, (first, second, _) = asked(recorded, allow, more, allow, call=LONG_CALL)
 
     assert verdict == ALLOW
     assert ["THE TAIL" in each["html"] for each in (first, second)] == [False, True]
@@ -422,7 +426,7 @@ def test_the_buttons_of_a_bar_show_a_long_call_in_the_same_way(page: Page) -> No
 
     async def ask() -> str:
         bar = ApprovalBar()
-        verdict = bar.ask(LONG_CALL, on_press=lambda: pressed.append("told"))
+        verdict = bar.ask(LONG_CALL, on_press=lambda: pressed.append("pressed"))
         words, row = bar.children
         buttons = {button.description: button for button in row.children}
         buttons["Allow"].click()
@@ -432,17 +436,17 @@ def test_the_buttons_of_a_bar_show_a_long_call_in_the_same_way(page: Page) -> No
         assert [button.disabled for button in row.children] == [False, False, False, True]
         assert ("THE TAIL" in words.value, pressed) == (True, [])
         buttons["Allow all"].click()
-        assert pressed == ["told"]
+        assert pressed == ["pressed"]
         return await asyncio.wait_for(verdict, 120)
 
     assert asyncio.run(ask()) == "Allow all"
 
 
-def test_a_question_that_is_given_up_is_taken_away(told: Told) -> None:
+def test_a_question_that_is_given_up_is_taken_away(recorded: RecordedView) -> None:
     """Stop or an interrupt cancels it."""
 
     async def ask() -> None:
-        asking = asyncio.ensure_future(told.view.ask(CALL))
+        asking = asyncio.ensure_future(recorded.view.ask(CALL))
         await asyncio.sleep(0)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -450,24 +454,24 @@ def test_a_question_that_is_given_up_is_taken_away(told: Told) -> None:
 
     asyncio.run(ask())
 
-    assert [bool(update["question"]) for update in told.updates()] == [True, False]
-    told.say(do="press", number=1, label=ALLOW)  # there is no question any more
-    assert told.updates() == []
+    assert [bool(update["question"]) for update in recorded.updates()] == [True, False]
+    recorded.say(do="press", number=1, label=ALLOW)  # there is no question any more
+    assert recorded.updates() == []
 
 
 def test_a_page_is_given_a_while_to_say_that_it_has_the_widget(
-    told: Told, monkeypatch: pytest.MonkeyPatch
+    recorded: RecordedView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time counts from the creation of the widget, so a late question does not wait."""
 
     async def wait_for_page() -> bool:
-        waiting = asyncio.ensure_future(told.view.wait_for_page())
+        waiting = asyncio.ensure_future(recorded.view.wait_for_page())
         await asyncio.sleep(0)
-        threading.Thread(target=told.say, kwargs={"do": "listen"}).start()
+        threading.Thread(target=recorded.say, kwargs={"do": "listen"}).start()
         return await asyncio.wait_for(waiting, 120)
 
     monkeypatch.setattr(widgets, "PAGE_TIMEOUT", 0.0)
-    assert not asyncio.run(told.view.wait_for_page())
+    assert not asyncio.run(recorded.view.wait_for_page())
     monkeypatch.setattr(widgets, "PAGE_TIMEOUT", 3600.0)
     assert asyncio.run(wait_for_page())
-    assert asyncio.run(told.view.wait_for_page())
+    assert asyncio.run(recorded.view.wait_for_page())

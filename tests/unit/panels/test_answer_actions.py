@@ -25,31 +25,31 @@ class Page:
 
 def press_new_cell(text: str) -> tuple[list[tuple[str, str]], list[str]]:
     """Press "New cell" under an answer. Return the inserted cells and the sentences for the user."""
-    page, told = Page(), []
+    page, notes = Page(), []
     row: Any = SimpleNamespace(
-        _browser=page, _note=SimpleNamespace(show=told.append), _reply=SimpleNamespace(text=text)
+        _browser=page, _note=SimpleNamespace(show=notes.append), _reply=SimpleNamespace(text=text)
     )
     ActionRow._on_insert(row, None)  # type: ignore[arg-type]
-    return page.inserted, told
+    return page.inserted, notes
 
 
 @pytest.mark.parametrize("sign", ["\u202e", "\u2066", "\u200b", "\x1b", "\U000e0041"])
 def test_code_in_a_new_cell_hides_nothing(sign: str) -> None:
     """Invisible and bidirectional control characters become escapes, and a sentence reports that."""
-    inserted, told = press_new_cell(f"```python\nx = 'a{sign}b'\n```")
+    inserted, notes = press_new_cell(f"```python\nx = 'a{sign}b'\n```")
 
     ((code, kind),) = inserted
     assert kind == "code"
     assert code == f"x = 'a{sign.encode('unicode_escape').decode()}b'"
-    assert "written as escapes" in told[0]
+    assert "written as escapes" in notes[0]
 
 
 def test_ordinary_code_is_inserted_without_a_word() -> None:
     """It is unchanged, including emoji and other scripts."""
-    inserted, told = press_new_cell("```python\nx = '👩\u200d🔬 می\u200cخواهم'\n```")
+    inserted, notes = press_new_cell("```python\nx = '👩\u200d🔬 می\u200cخواهم'\n```")
 
     assert inserted == [("x = '👩\u200d🔬 می\u200cخواهم'", "code")]
-    assert told == []
+    assert notes == []
 
 
 def test_prose_in_a_new_cell_shows_what_is_hidden() -> None:
@@ -62,10 +62,10 @@ def test_prose_in_a_new_cell_shows_what_is_hidden() -> None:
 def test_an_answer_becomes_a_variable_unless_its_name_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rule is that of the buttons in cells. A refused name stays in its field."""
     bound: dict[str, Any] = {"df": [1, 2]}
-    told: list[str] = []
+    notes: list[str] = []
     monkeypatch.setattr(_exchange, "get_ipython", lambda: SimpleNamespace(push=bound.update, user_ns=bound))
     field = SimpleNamespace(value="", layout=SimpleNamespace(display=None))
-    row: Any = SimpleNamespace(_reply="an answer", _name=field, _note=SimpleNamespace(show=told.append))
+    row: Any = SimpleNamespace(_reply="an answer", _name=field, _note=SimpleNamespace(show=notes.append))
 
     for name, reason in (("list", "list is taken"), ("df", "df holds a list: choose another name")):
         field.value = name
@@ -77,4 +77,4 @@ def test_an_answer_becomes_a_variable_unless_its_name_is_taken(monkeypatch: pyte
     ActionRow._on_name(row, None)
 
     assert (field.value, field.layout.display, bound) == ("", "none", {"df": [1, 2], "mean": "an answer"})
-    assert told == ["mean is this answer now."]
+    assert notes == ["mean is this answer now."]

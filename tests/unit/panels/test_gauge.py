@@ -227,7 +227,7 @@ def test_nothing_that_anybody_wrote_becomes_html() -> None:
 
 
 def test_what_is_only_partly_known_has_words_but_no_bar() -> None:
-    """A limit without its maximum, and a pause that another process has told, both of which the table shows."""
+    """A limit without its maximum, and a pause that another process has reported, both of which the table shows."""
     pace = PaceState(model_class="claude-y", limits=(), waiting=0, in_flight=0, paused_for=9.0)
     partly = LimitReading(kind="requests", limit=None, left=7.0, resets_in=20.0)
 

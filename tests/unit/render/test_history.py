@@ -68,7 +68,7 @@ def test_each_turn_has_its_number() -> None:
         assert conversations.turn(number).prompt == prompt
 
 
-def test_conversations_that_began_anew_are_apart() -> None:
+def test_conversations_started_with_new_are_separate() -> None:
     """With a blank line between them."""
     conversations = Conversations()
     ask(conversations, "one")

@@ -29,13 +29,13 @@ def thinking(words: str) -> BlockSnapshot:
 
 
 def call(state: CallState | None, result: str = "") -> BlockSnapshot:
-    told = (
+    made = (
         None
         if state is None
         else CallSnapshot(name="tide", arguments={"port": "Brest"}, state=state, result=result)
     )
     data = {"type": "tool_use", "id": "toolu_1", "name": "tide", "input": {}}
-    return BlockSnapshot(kind="tool_use", text="", is_complete=True, data=data, call=told)
+    return BlockSnapshot(kind="tool_use", text="", is_complete=True, data=data, call=made)
 
 
 def test_a_status_line_gives_its_slot_to_the_words() -> None:

@@ -186,7 +186,7 @@ def test_a_simulator_is_known_by_its_responses() -> None:
     assert limits.by_model()[0].limits[0].limit == 50
 
 
-def test_settling_twice_books_once() -> None:
+def test_booking_twice_counts_once() -> None:
     """A second `finish` has no effect."""
     ledger = Ledger()
     turn = accountant(ledger)

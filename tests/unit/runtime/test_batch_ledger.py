@@ -39,7 +39,7 @@ def test_a_batch_is_admitted_only_if_its_worst_case_fits_beside_the_others() -> 
     admit(ledger, "b", 0.6)
 
 
-def test_its_rows_are_booked_one_by_one_and_settling_twice_is_fine() -> None:
+def test_its_rows_are_booked_one_by_one_and_booking_twice_is_fine() -> None:
     ledger = Ledger()
     admit(ledger, "a", 0.6)
 

@@ -19,9 +19,9 @@ def test_the_last_word_on_each_model_counts() -> None:
         limits.on_response(response(anthropic_ratelimit_requests_remaining=remaining), model=model)
     limits.on_response(response(), model="b")
 
-    told = limits.by_model()
-    assert [(each.model, each.limits[0].remaining) for each in told] == [("a", 8), ("b", 5)]
-    assert told[0].received_at == 100.0
+    reported = limits.by_model()
+    assert [(each.model, each.limits[0].remaining) for each in reported] == [("a", 8), ("b", 5)]
+    assert reported[0].received_at == 100.0
 
 
 def test_refusals_are_remembered() -> None:

@@ -65,10 +65,10 @@ def read_too_late() -> Iterator[Read]:
     key.join()
     os.close(terminal)
     os.close(keyboard)
-    assert not pressed, "Ctrl-C was heard only after a key"
+    assert not pressed, "Ctrl-C was handled only after a key"
 
 
-def test_ctrl_c_before_the_read_is_heard(read_too_late: Read) -> None:
+def test_ctrl_c_before_the_read_is_handled(read_too_late: Read) -> None:
     """Without a key; signal handler and wake-up file descriptor are restored, and no thread is left."""
     before = signal.getsignal(signal.SIGINT), threading.active_count()
 
@@ -80,7 +80,7 @@ def test_ctrl_c_before_the_read_is_heard(read_too_late: Read) -> None:
 
 
 @pytest.mark.parametrize("is_on_loop", [False, True])
-def test_a_question_about_a_tool_hears_it(
+def test_a_question_about_a_tool_handles_it(
     monkeypatch: pytest.MonkeyPatch, read_too_late: Read, is_on_loop: bool
 ) -> None:
     """In a plain cell and in an awaited one."""
@@ -100,20 +100,20 @@ def test_what_is_typed_comes_through_and_nothing_is_raised_later(monkeypatch: py
 
 def test_a_signal_handler_of_an_event_loop_still_runs() -> None:
     """The loop's own wake-up file descriptor receives what came meanwhile."""
-    heard = []
+    received = []
 
     async def ask() -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, heard.append, "SIGUSR1")
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, received.append, "SIGUSR1")
         with interruptible_read():
             os.kill(os.getpid(), signal.SIGUSR1)
         for _ in range(1_000):
-            if heard:
+            if received:
                 return
             await asyncio.sleep(0.01)
 
     asyncio.run(ask())
 
-    assert heard == ["SIGUSR1"]
+    assert received == ["SIGUSR1"]
 
 
 def test_in_another_thread_nothing_changes() -> None:
@@ -131,7 +131,7 @@ def test_in_another_thread_nothing_changes() -> None:
     assert outcome == ["asked"]
 
 
-def test_the_confirmation_of_a_price_hears_it(monkeypatch: pytest.MonkeyPatch, read_too_late: Read) -> None:
+def test_the_confirmation_of_a_price_handles_it(monkeypatch: pytest.MonkeyPatch, read_too_late: Read) -> None:
     """A map that is not confirmed costs nothing."""
     monkeypatch.setattr("builtins.input", read_too_late)
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(isatty=lambda: True))
@@ -161,7 +161,7 @@ def test_ctrl_d_is_a_no(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert "nothing has changed" in capsys.readouterr().out
 
 
-def test_the_entry_of_a_key_hears_it(monkeypatch: pytest.MonkeyPatch, read_too_late: Read) -> None:
+def test_the_entry_of_a_key_handles_it(monkeypatch: pytest.MonkeyPatch, read_too_late: Read) -> None:
     """No key is set."""
     monkeypatch.setattr("getpass.getpass", read_too_late)
     entered: list[str] = []
@@ -173,7 +173,7 @@ def test_the_entry_of_a_key_hears_it(monkeypatch: pytest.MonkeyPatch, read_too_l
     assert entered == []
 
 
-def test_a_wait_for_a_reply_hears_it() -> None:
+def test_a_wait_for_a_reply_handles_it() -> None:
     """No thread waits for a lock without a bound."""
     ended = threading.Event()
     reply: Any = types.SimpleNamespace(
@@ -196,12 +196,12 @@ def test_a_wait_for_a_reply_hears_it() -> None:
     with pytest.raises(KeyboardInterrupt):
         wait()
     assert ended.is_set()
-    assert end.is_alive(), "Ctrl-C was heard only when the reply ended"
+    assert end.is_alive(), "Ctrl-C was handled only when the reply ended"
     end.cancel()
 
 
 @pytest.mark.skipif(not hasattr(selectors, "EpollSelector"), reason="replaces the selector of Linux")
-def test_a_tool_that_waits_on_a_loop_hears_it() -> None:
+def test_a_tool_that_waits_on_a_loop_handles_it() -> None:
     """The loop wakes often enough to see a signal that did not wake it."""
 
     class LateSignals(selectors.EpollSelector):
@@ -228,5 +228,5 @@ def test_a_tool_that_waits_on_a_loop_hears_it() -> None:
         run_to_end(wait(), idle_loop=lambda: loop)
     loop.close()
 
-    assert end.is_alive(), "Ctrl-C was heard only when the loop woke for another reason"
+    assert end.is_alive(), "Ctrl-C was handled only when the loop woke for another reason"
     end.cancel()

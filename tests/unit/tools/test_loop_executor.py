@@ -65,17 +65,17 @@ def test_a_function_runs_on_the_thread_of_the_loop_in_the_context_of_the_cell(ca
 
 def test_an_async_function_runs_beside_other_tasks(call: Any) -> None:
     """It may wait for them."""
-    heard = asyncio.Event()
+    ready = asyncio.Event()
 
     async def listen() -> str:
-        await heard.wait()
-        return "heard"
+        await ready.wait()
+        return "ready"
 
     async def cell() -> ToolResult:
-        asyncio.get_running_loop().call_later(0.01, heard.set)
+        asyncio.get_running_loop().call_later(0.01, ready.set)
         return await Setting(listen).run(call("listen"))
 
-    assert asyncio.run(cell()).content == "heard"
+    assert asyncio.run(cell()).content == "ready"
 
 
 def test_an_async_function_may_use_timeouts_and_groups(call: Any) -> None:
@@ -258,8 +258,8 @@ def test_ctrl_c_interrupts_a_blocking_tool(
         await asyncio.sleep(0)
         gauge()
 
-    unheard: list[int] = []
-    previous = signal.signal(signal.SIGINT, lambda number, _frame: unheard.append(number))
+    left_over: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _frame: left_over.append(number))
     setting = Setting(vane if is_async else gauge)
     interrupt_when(has_begun)
     try:
@@ -270,7 +270,7 @@ def test_ctrl_c_interrupts_a_blocking_tool(
         signal.signal(signal.SIGINT, previous)
 
     assert setting.interrupts == 1
-    assert unheard == []
+    assert left_over == []
     assert kernels_own is not signal.default_int_handler
 
 

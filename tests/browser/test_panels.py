@@ -461,7 +461,7 @@ def test_a_panel_in_two_cells_is_one_panel(open_with: OpenWith, sim: Simulator) 
     notebook.screenshot("panel-closed")
 
 
-def test_a_notebook_without_its_kernel_still_tells_what_was_said(open_with: OpenWith) -> None:
+def test_a_notebook_without_its_kernel_still_shows_what_was_said(open_with: OpenWith) -> None:
     """The transcript is hidden while the panel is alive, and shown otherwise."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)

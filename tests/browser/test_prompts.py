@@ -160,7 +160,7 @@ def test_a_long_sentence_is_wrapped(open_cells: Callable[..., Editors]) -> None:
     assert not editors.is_wrapped(1)
 
 
-def test_the_option_line_is_told_apart_and_a_slip_is_marked(open_cells: Callable[..., Editors]) -> None:
+def test_the_option_line_looks_different_and_a_slip_is_marked(open_cells: Callable[..., Editors]) -> None:
     """Known options and values, including quoted ones, are coloured.
 
     Unknown options have a wavy underline, except while they are typed.

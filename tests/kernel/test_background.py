@@ -217,7 +217,7 @@ def test_a_line_among_code_goes_on_too(kernel, sim, background):
     assert len([output for output in run.outputs if "data" in output]) == 1
 
 
-def test_a_mismatch_with_the_schema_is_told(kernel, sim, background):
+def test_a_mismatch_with_the_schema_is_reported(kernel, sim, background):
     """The variable is the reply, which contains the object."""
     sim.script(reply('{"name": "Ada"}'))
 

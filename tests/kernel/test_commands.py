@@ -96,7 +96,7 @@ def test_the_same_words_are_a_subcommand_once_the_name_exists(kernel, sim):
 
 
 @pytest.mark.parametrize("cell", ["%claude statsu", "%claude demo", "x = %claude hlep", "%%claude\tfix\n"])
-def test_a_slip_is_told_and_not_sent(kernel, sim, cell):
+def test_a_slip_is_reported_and_not_sent(kernel, sim, cell):
     """A prompt of one word that is close to a subcommand."""
     run = kernel.run(cell)
 
@@ -107,7 +107,7 @@ def test_a_slip_is_told_and_not_sent(kernel, sim, cell):
     assert sim.requests == []
 
 
-def test_f1_status_tells_every_setting_and_its_source(start_kernel, sim):
+def test_f1_status_shows_every_setting_and_its_source(start_kernel, sim):
     """F1, O2: HTML and plain text list each setting with its source, and contain no key."""
     kernel = start_kernel(CLAUDE_MAGIC_MAX_RETRIES="2")
     kernel.run("%config ClaudeMagics.effort = 'low'")

@@ -244,7 +244,7 @@ def test_answers_to_a_schema_are_objects_each(kernel, answers):
     assert kernel.value("both['sonnet'].parsed.height") == "37"
 
 
-def test_a_dry_run_tells_of_each(kernel, sim):
+def test_a_dry_run_shows_each(kernel, sim):
     """It shows the request for each model, and sends nothing."""
     run = kernel.run("%%claude --compare sonnet,opus --dry-run\nName a lighthouse.")
 

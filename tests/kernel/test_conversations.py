@@ -188,7 +188,7 @@ def test_clear_forgets(notebook, sim):
     assert asked(sim) == ["Two"]
 
 
-def test_clear_tells_what_other_threads_keep(notebook, sim):
+def test_clear_shows_what_other_threads_keep(notebook, sim):
     """A fork keeps the turns that it continues from."""
     run = notebook(a="One", b="%claude fork idea", c="Two", d="%claude clear")
 

@@ -212,7 +212,7 @@ def test_r3_after_a_server_asked_for_a_day_every_way_to_ask_fails_at_once(start_
         "%config ClaudeMagics.model = 'opsu'\nfrom claude_magic import claude; claude.panel().ask('hi').result()",
     ],
 )
-def test_a_slip_in_a_models_name_is_told_wherever_it_is_asked(kernel, code):
+def test_a_slip_in_a_models_name_is_reported_wherever_it_is_asked(kernel, code):
     """The server rejects the name, and the error suggests a model."""
     run = kernel.run(code)
     if "--bg" in code:

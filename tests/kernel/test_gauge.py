@@ -40,7 +40,7 @@ def gauge_frames(run: Run) -> list[str]:
     return [state["value"] for state in states if "Limits of requests" in str(state.get("value"))]
 
 
-def test_the_gauge_tells_who_waits_and_why_while_the_kernel_computes(kernel: Kernel) -> None:
+def test_the_gauge_shows_who_waits_and_why_while_the_kernel_computes(kernel: Kernel) -> None:
     """Frames arrive while a cell keeps the main thread busy; afterwards no thread is left."""
     shown = kernel.run("%claude limits --live", allow_stdin=True, cell_id="gauge")
     busy = kernel.run(ASK_AND_COMPUTE)

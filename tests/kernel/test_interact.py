@@ -280,7 +280,7 @@ def test_unloading_the_extension_leaves_controls_without_a_voice(start_kernel, s
     assert asked(sim) == ["Name 3 lighthouses."]
 
 
-def test_an_expression_that_fails_is_told_where_the_controls_are(kernel, sim, show, request):
+def test_an_expression_that_fails_is_reported_where_the_controls_are(kernel, sim, show, request):
     """The previous answer stays, and nothing is sent."""
     _, comms = show("%%claude --interact n -o answer\nOne of {{ 12 // n }}.")
     cell = request.node.name

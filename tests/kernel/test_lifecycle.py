@@ -108,7 +108,7 @@ def test_a_variable_claude_of_the_users_stays_and_notes_name_another_way(start_k
     assert kernel.value("claude, 'claude' in get_ipython().user_ns_hidden") == "('Debussy', False)"
 
 
-def test_a_question_in_the_cell_that_loads_is_told_about(start_kernel, sim):
+def test_a_question_in_the_cell_that_loads_has_an_explanation(start_kernel, sim):
     """IPython parses a cell before it runs it, and treats `?` as help.
 
     Once loaded, the line asks when it is run again.
@@ -166,7 +166,7 @@ def test_l1_reloading_works_and_keeps_the_limiters_state(start_kernel, sim):
     waiting.finish()
 
 
-def test_another_owner_of_the_name_is_told_of_and_gets_it_back(start_kernel, sim):
+def test_another_owner_of_the_name_is_reported_and_gets_it_back(start_kernel, sim):
     """One line reports it; unloading restores the previous magic."""
     kernel = start_kernel(load=False)
     kernel.run(

@@ -121,7 +121,7 @@ def test_stop_works_while_a_cell_computes_where_the_kernel_has_subshells(
 
 
 @pytest.mark.usefixtures("panel")
-def test_a_page_that_opens_while_an_answer_grows_is_told_of_all_widgets(kernel: Kernel) -> None:
+def test_a_page_that_opens_while_an_answer_grows_receives_all_widgets(kernel: Kernel) -> None:
     """ipywidgets iterates over a dict, which must not change meanwhile."""
     kernel.run("import ipywidgets\nmany = [ipywidgets.HTML() for _ in range(600)]")
     kernel.run(f"panel.ask('{LONG}')")
@@ -375,7 +375,7 @@ def test_what_looks_like_credentials_is_sent_from_a_panel_at_the_second_click(
         "a fault of ours",
     ],
 )
-def test_what_goes_wrong_is_told_in_the_panel_and_nowhere_else(
+def test_what_goes_wrong_is_shown_in_the_panel_and_nowhere_else(
     kernel: Kernel, sim: Simulator, prepare: str, prompt: str, complaint: str
 ) -> None:
     """The message does not mention options; the prompt stays, and nothing is printed into a cell."""

@@ -560,7 +560,7 @@ def test_panel_shows_a_panel(kernel, sim, example):
     assert prompts(sim) == ["Hello.", "And you?"]
 
 
-def test_usage_tells_tokens_and_prices(kernel, sim, example):
+def test_usage_shows_tokens_and_prices(kernel, sim, example):
     """By model and thread."""
     succeed(kernel, "%claude Hello.")
 
@@ -579,7 +579,7 @@ def test_budget_refuses_what_could_pass_it(start_kernel, sim, example):
     assert [seen.path for seen in sim.requests if seen.path == "/v1/messages"] == []
 
 
-def test_limits_tells_the_servers(kernel, sim, example):
+def test_limits_shows_the_servers(kernel, sim, example):
     """And the kernel's own limiter. A gauge needs a watched front end, which this kernel does not have."""
     run = succeed(kernel, example("limits [--live]"))
 
@@ -593,7 +593,7 @@ def test_models_lists_models(kernel, sim, example):
     assert "claude-opus-5-5" in plain(succeed(kernel, example("models")))
 
 
-def test_status_tells_every_setting(kernel, sim, example):
+def test_status_shows_every_setting(kernel, sim, example):
     """With its source."""
     assert "max_retries" in plain(succeed(kernel, example("status")))
 
@@ -623,6 +623,6 @@ def test_demo_lets_the_simulator_answer(start_kernel, example):
     assert "simulator" in str(succeed(kernel, "%claude Hello.").outputs)
 
 
-def test_help_tells_all_of_this(kernel, sim, example):
+def test_help_shows_all_of_this(kernel, sim, example):
     """Like `%claude?`."""
     assert "--web-search" in plain(succeed(kernel, example("help")))

@@ -126,7 +126,7 @@ def test_whatever_the_file_holds_the_question_is_asked(notebook, sim, content):
     assert notebook.run(a="Hello").status == "ok"
 
 
-def test_an_unsaved_notebook_is_told_in_words(notebook, sim, start_kernel):
+def test_an_unsaved_notebook_is_an_error_in_words(notebook, sim, start_kernel):
     """Without a file, without a path, or with an empty file; a file can be named."""
     run = notebook.run(a="%claude load notebook")
     assert "The kernel cannot find the file of this notebook" in run.error["evalue"]

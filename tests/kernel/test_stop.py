@@ -140,7 +140,7 @@ def test_where_no_page_has_the_widget_the_answer_goes_on_in_html(kernel, sim):
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"cell_id": "unattended"}, {"allow_stdin": True}])
-def test_nobody_is_told_where_nobody_sits(kernel, sim, kwargs):
+def test_there_is_no_remark_where_nobody_sits(kernel, sim, kwargs):
     """nbclient allows no input, and a console sends no cell ids: neither button nor line."""
     sim.script(reply(chunks=[*"streams for a while, letter by letter, and ends"], chunk_delay=0.04))
 

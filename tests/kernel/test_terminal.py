@@ -105,7 +105,7 @@ def test_a_line_at_the_prompt_reaches_claude_with_its_question_mark(terminal, si
     assert "why is that?" in str(sim.requests[0].body["messages"])
 
 
-def test_a_retry_is_told_on_one_line_that_vanishes(terminal, sim):
+def test_a_retry_is_shown_on_one_line_that_vanishes(terminal, sim):
     """R1: the countdown is shown in the place of the answer."""
     sim.script(status(529), reply("Here."))
 

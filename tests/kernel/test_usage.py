@@ -36,7 +36,7 @@ def paths(sim: Simulator) -> list[str]:
     return [seen.path.partition("?")[0] for seen in sim.requests]
 
 
-def test_a_footer_tells_tokens_and_price(kernel: Any, sim: Simulator) -> None:
+def test_a_footer_shows_tokens_and_price(kernel: Any, sim: Simulator) -> None:
     """For the simulator, the price of the same answer from Claude."""
     sim.script(reply("There."))
 
@@ -123,7 +123,7 @@ def test_a_reload_forgets_neither_budget_nor_usage(start_kernel: Callable[..., A
     assert "claude-sonnet-5-5" in plain(kernel.run("%claude usage"))
 
 
-def test_limits_tell_what_the_server_said(kernel: Any) -> None:
+def test_limits_show_what_the_server_said(kernel: Any) -> None:
     """In addition to the kernel's limiter."""
     kernel.run("%%claude --no-history\nHello")
 

@@ -236,7 +236,7 @@ opening.start()
     ],
     ids=["side by side", "controls", "panel"],
 )
-def test_pages_that_open_meanwhile_are_told_of_all_widgets(start_kernel, sim, code):
+def test_pages_that_open_meanwhile_receive_all_widgets(start_kernel, sim, code):
     """Pages open one after another while answers grow; many other widgets make each request take a while."""
     kernel = start_kernel()
     sim.script(*[reply(LONG)] * 4)

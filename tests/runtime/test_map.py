@@ -1150,7 +1150,7 @@ def test_dry_run_sends_nothing_and_shows_three_requests(sim: Simulator) -> None:
     assert sim.requests == []
 
 
-def test_what_stands_behind_a_value_and_cannot_be_cached_is_told() -> None:
+def test_what_stands_behind_a_value_and_cannot_be_cached_is_reported() -> None:
     preview = claude.map("{{ item }}\n" + "A long instruction. " * 200, ["a", "b"], dry_run=True)
 
     assert "cannot be cached there" in " ".join(preview.notes)

@@ -177,14 +177,14 @@ def test_running_it_again_sends_nothing_and_online_takes_the_same_answers(sim: S
     assert len(sim.batches[-1].custom_ids) == 1
 
 
-def test_equal_rows_are_sent_once_and_draws_are_told_apart(sim: Simulator) -> None:
+def test_equal_rows_are_sent_once_and_draws_are_distinguished(sim: Simulator) -> None:
     out = ask(pd.DataFrame({"text": ["a", "b", "a"]}), repeat=2)
 
     assert out["answer"].tolist() == ["a", "a", "b", "b", "a", "a"]
     assert len(sim.batches[0].custom_ids) == 4
 
 
-def test_names_of_rows_fit_the_pattern_and_tell_the_batch_and_the_row(sim: Simulator) -> None:
+def test_names_of_rows_fit_the_pattern_and_contain_the_batch_and_the_row(sim: Simulator) -> None:
     ask()
 
     [note] = notes()
@@ -224,7 +224,7 @@ def test_it_is_awaited_as_well(sim: Simulator) -> None:
     assert out["answer"].tolist() == RIGHT
 
 
-def test_the_preview_tells_the_price_and_sends_nothing(sim: Simulator) -> None:
+def test_the_preview_shows_the_price_and_sends_nothing(sim: Simulator) -> None:
     preview, online = ask(dry_run=True), claude.map(PROMPT, FRAME, dry_run=True)
 
     assert preview.cost == pytest.approx(online.cost / 2)
@@ -297,7 +297,7 @@ def test_a_sign_of_life_from_before_the_clock_was_set_back_holds_no_rows(
     assert _batch_delivery.CREATION_TIMEOUT <= sum(clock.waits) < HOUR
 
 
-def test_the_next_look_and_the_batch_are_told(
+def test_the_next_check_and_the_batch_are_shown(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     waits: list[str] = []
@@ -1137,7 +1137,7 @@ def create_after_gate(gate: Gate) -> Any:
 # Another key, another server...
 
 
-def test_another_workspaces_key_is_told_so_and_nothing_is_sent_again(
+def test_another_workspaces_key_is_an_error_and_nothing_is_sent_again(
     sim: Simulator, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt_while_waiting(sim, clock)
@@ -1198,7 +1198,7 @@ async def stop_here(_seconds: float) -> None:
     raise ConfigurationError("stopped by the test")
 
 
-def test_a_server_without_batches_is_told_so(sim: Simulator) -> None:
+def test_a_server_without_batches_is_an_error(sim: Simulator) -> None:
     sim.script_batch_calls("list", status(404))
 
     with pytest.raises(MapStoppedError, match="has no message batches"):
@@ -1389,7 +1389,7 @@ def test_what_cannot_be_asked_in_a_batch_is_refused_before_anything_is_sent(sim:
     assert sim.requests == []
 
 
-def test_a_journal_that_is_locked_is_told_and_the_batch_is_found_again(
+def test_a_journal_that_is_locked_is_reported_and_the_batch_is_found_again(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is locked when the id is to be written, which is the worst moment."""

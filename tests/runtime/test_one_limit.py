@@ -88,7 +88,7 @@ def test_a_file_beside_the_notebook_does_not_set_it(tmp_path: Path, monkeypatch:
     assert settings.values.limiter is None
 
 
-def test_what_the_server_tells_one_kernel_the_others_know(
+def test_what_the_server_reports_to_one_kernel_the_others_know(
     kernels: tuple[Simulator, Runtime, Runtime],
 ) -> None:
     """Promise: limits that one kernel learns from headers apply to another one that has not sent a request yet."""
@@ -106,7 +106,7 @@ def test_what_the_server_tells_one_kernel_the_others_know(
     }
 
 
-def test_who_comes_later_learns_what_was_told_before(kernels: tuple[Simulator, Runtime, Runtime]) -> None:
+def test_who_comes_later_learns_what_was_reported_before(kernels: tuple[Simulator, Runtime, Runtime]) -> None:
     """Promise: a worker that starts later does not learn the limits from 429s."""
     _, one, other = kernels
     one.start("Hello").result()

@@ -149,7 +149,7 @@ def test_failures_and_interruptions_are_counted(runtime: Runtime, when: Any) -> 
     assert described(runtime).manifest["summary"]["requests"] == 3
 
 
-def test_replays_are_told_from_live_answers(runtime: Runtime, make_runtime: MakeRuntime) -> None:
+def test_replays_are_distinguished_from_live_answers(runtime: Runtime, make_runtime: MakeRuntime) -> None:
     """With the date of the recording, and without a price; every kernel describes the cassette in the same way."""
     live = ask(runtime, "Name a tree.", replay="auto")
     other = make_runtime(CLAUDE_MAGIC_REPLAY="only")

@@ -181,7 +181,7 @@ def test_a_reply_streams_while_nobody_waits_for_it(runtime: Runtime, sim: Simula
     assert answer.text == "one two three four five six seven"
 
 
-def test_observers_are_told_of_every_change_and_the_end(runtime: Runtime, sim: Simulator) -> None:
+def test_observers_are_called_for_every_change_and_the_end(runtime: Runtime, sim: Simulator) -> None:
     """The text grows to its end, and the last call has the final state."""
     sim.script(reply(chunks=["a", "b", "c", "d"]))
     seen: list[tuple[str, Phase, str]] = []
@@ -343,7 +343,7 @@ def test_waiting_with_a_timeout_leaves_the_reply_running(runtime: Runtime, sim: 
     assert answer.result(TIMEOUT) == "late"
 
 
-def test_a_retry_is_told_with_its_reason_and_countdown(
+def test_a_retry_is_reported_with_its_reason_and_countdown(
     make_runtime: MakeRuntime, sim: Simulator, when: When
 ) -> None:
     """During a back-off, the snapshot has the reason, the end of the wait, and the number of the next attempt."""
@@ -360,7 +360,7 @@ def test_a_retry_is_told_with_its_reason_and_countdown(
     assert 0 < wait.remaining() <= 10
 
 
-def test_a_retried_reply_ends_complete_and_tells_of_both_attempts(
+def test_a_retried_reply_ends_complete_and_shows_both_attempts(
     make_runtime: MakeRuntime, sim: Simulator
 ) -> None:
     """A failure before the first text is retried invisibly, and recorded."""

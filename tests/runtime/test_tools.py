@@ -74,7 +74,7 @@ def test_the_thread_that_waits_runs_them(runtime: Runtime, sim: Simulator) -> No
     assert "04:12" in reply.text
 
 
-def test_an_argument_that_no_model_can_give_is_told_under_the_answer(runtime: Runtime) -> None:
+def test_an_argument_that_no_model_can_give_is_reported_under_the_answer(runtime: Runtime) -> None:
     """It keeps its default, and a note reports that."""
 
     def tide_table(port: str, log: Callable[[str], None] = print) -> str:

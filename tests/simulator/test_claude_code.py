@@ -206,7 +206,7 @@ def keep(count):
         ({"type": "clear_tool_uses_20250919"}, 0),
     ],
 )
-def test_old_results_are_cleared_and_told(api, edit, cleared):
+def test_old_results_are_cleared_and_reported(api, edit, cleared):
     """The oldest results are cleared once the trigger is reached. Saved tokens do not count as input."""
     before = api.message(None, messages=history(6), tools=TOOLS)["usage"]["input_tokens"]
 
@@ -236,7 +236,7 @@ def test_arguments_of_cleared_calls_can_go_too(api):
     ("kept", "cleared"),
     [("all", 0), ({"type": "all"}, 0), (None, 5), ({"type": "thinking_turns", "value": 4}, 2)],
 )
-def test_old_thinking_is_cleared_and_told(api, kept, cleared):
+def test_old_thinking_is_cleared_and_reported(api, kept, cleared):
     """By default, the thinking of the latest turn is kept."""
     edit = {"type": "clear_thinking_20251015", **({} if kept is None else {"keep": kept})}
 

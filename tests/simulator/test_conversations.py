@@ -186,7 +186,7 @@ def test_a_tools_result_is_used_in_the_answer(api, result, expected):
     assert second["stop_reason"] == "end_turn"
 
 
-def test_a_tools_error_is_told(api):
+def test_a_tools_error_is_described(api):
     """A result with `is_error` is described as a failure."""
     messages = [user("What is the weather in Brest?")]
     first = api.message(messages=messages, tools=[WEATHER])

@@ -62,7 +62,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "question", ["Which port has the highest tide?", "Tell me about tides", "Explain the mean", ""]
 )
-def test_a_file_is_told_and_its_words_choose_no_topic(api, folder, question):
+def test_a_file_is_described_and_its_words_choose_no_topic(api, folder, question):
     """For every question, the answer contains rows, columns, first values and ranges of the CSV file."""
     (folder / "tides.csv").write_text(CSV)
 
@@ -108,7 +108,7 @@ def test_other_files_are_described_by_their_kind(api, folder, name, text, descri
     assert HONEST in answer
 
 
-def test_a_picture_and_a_document_are_told_by_kind_and_size(api, folder):
+def test_a_picture_and_a_document_are_described_by_kind_and_size(api, folder):
     """They may be files or in the middle of a sentence. The number of pages is included if it can be counted."""
     (folder / "chart.png").write_bytes(PICTURE.getvalue())
     (folder / "two.pdf").write_bytes(
@@ -130,7 +130,7 @@ def test_a_picture_and_a_document_are_told_by_kind_and_size(api, folder):
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "webp"])
-def test_the_size_of_each_kind_of_picture_is_told(api, folder, kind):
+def test_the_size_of_each_kind_of_picture_is_described(api, folder, kind):
     """This covers all types that the API accepts."""
     Image.new("RGB", (123, 45)).save(folder / f"small.{kind}")
 
@@ -140,7 +140,7 @@ def test_the_size_of_each_kind_of_picture_is_told(api, folder, kind):
 
 
 @pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table])
-def test_a_table_is_told_by_what_its_description_says(api, make):
+def test_a_table_is_described_by_what_its_description_says(api, make):
     """This holds for each library and each position."""
     table = make({"city": ["Oslo", "Oslo", "Rome"], "price": [1.5, None, 4.5]})
 
@@ -202,7 +202,7 @@ def test_what_is_to_be_explained_is_described(api, name, described):
     assert HONEST in answer
 
 
-def test_values_within_a_sentence_are_told(api):
+def test_values_within_a_sentence_are_described(api):
     """This applies to a dict and a function; a number or a word is part of the sentence."""
     assert "a dict of 2 entries: `host`, `user`" in ask(
         api, interpolate("Is this {{ connection }}?", NAMES).parts
@@ -214,7 +214,7 @@ def test_values_within_a_sentence_are_told(api):
     )
 
 
-def test_cells_are_told_by_what_they_define(api):
+def test_cells_are_described_by_what_they_define(api):
     """Their output is described as well, and nothing in them counts as a question."""
     cells = [
         CellRecord(
@@ -236,7 +236,7 @@ def test_cells_are_told_by_what_they_define(api):
     assert HONEST in answer
 
 
-def test_code_and_tables_in_a_fence_are_told(api):
+def test_code_and_tables_in_a_fence_are_described(api):
     """This includes typed ones."""
     code = "import math\n\ndef area(r, seen=[]):\n    return math.pi * r ** 2\n\nfor r in range(3):\n    print(area(r))"
 

@@ -165,7 +165,7 @@ def test_requests_in_one_packet_are_answered_in_order(sim):
     assert [item.path for item in sim.requests] == ["/v1/models/1", "/v1/models/2"]
 
 
-def test_a_client_that_waits_for_100_continue_is_told_to_go_on(sim):
+def test_a_client_that_waits_for_100_continue_receives_it(sim):
     """curl sends large bodies this way."""
     head = (
         b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n"

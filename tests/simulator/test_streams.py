@@ -21,7 +21,7 @@ def folded(events):
     return [blocks[index] for index in sorted(blocks)]
 
 
-def test_a_stream_tells_the_same_text_as_the_whole_message(api):
+def test_a_stream_has_the_same_text_as_the_whole_message(api):
     """Streaming does not change the answer."""
     thinking = {"type": "disabled"}
     whole = api.message("Explain p-values", thinking=thinking)

@@ -88,7 +88,7 @@ def test_a_cell_that_was_cleared_before_its_next_answer_keeps_that_ones_buttons(
     assert page.gone == ["a"]
 
 
-def test_clicks_are_told_with_their_cell(page: Page) -> None:
+def test_clicks_are_reported_with_their_cell(page: Page) -> None:
     """The typed name is included."""
     page.say(act="copy", cell="a", name="")
     page.say(act="keep", cell="b", name="mine")

@@ -339,7 +339,7 @@ def test_a_terminal_writes_one_after_the_other():
     assert positions == sorted(positions)
 
 
-def test_a_terminal_tells_why_an_answer_without_a_word_failed():
+def test_a_terminal_shows_why_an_answer_without_a_word_failed():
     """The reason is in the answer's place among the others."""
     stream = io.StringIO()
     surface = terminal(stream, ComparisonContent)

@@ -88,7 +88,7 @@ def test_stop_ends_it_in_the_middle_of_a_wait_and_for_good() -> None:
     assert ticks.empty()
 
 
-def test_a_tick_that_fails_is_told_and_the_last_one(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_tick_that_fails_is_reported_and_the_last_one(caplog: pytest.LogCaptureFixture) -> None:
     """A failing function is not called again every half second."""
 
     def tick() -> float:

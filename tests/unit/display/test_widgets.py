@@ -83,7 +83,7 @@ def missing(state: dict[str, Any]) -> set[str]:
 @pytest.mark.parametrize(
     "make", [Button, lambda: VBox([HTML("inside")]), lambda: GridBox([HBox([Button()])])]
 )
-def test_a_widget_that_another_thread_makes_waits_until_the_page_is_told(page: Page, make: Any) -> None:
+def test_a_widget_that_another_thread_makes_waits_until_all_is_sent(page: Page, make: Any) -> None:
     """This includes widgets of the user, whose threads do not use the lock."""
     slow = Slow("in the middle of all")
     slow.work = make
@@ -140,7 +140,7 @@ def test_collecting_closed_widgets_waits_for_nobody(page: Page, make: Callable[[
     assert slow.model_id in page.states[0]
 
 
-def test_a_widget_that_another_thread_closes_waits_until_the_page_is_told(page: Page) -> None:
+def test_a_widget_that_another_thread_closes_waits_until_all_is_sent(page: Page) -> None:
     """The page first receives the whole widget, and afterwards nothing of it."""
     slow = Slow("in the middle of all")
     box = VBox([Button(), HBox([HTML("inside")])])
@@ -347,7 +347,7 @@ def test_answers_side_by_side_have_headings_in_one_widget(
     assert "By opus" in state["1.0"]
 
 
-def test_what_a_page_tells_waits_for_no_cell(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_page_sends_waits_for_no_cell(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a background answer could not be stopped while another cell runs."""
     routed: list[Widget] = []
     monkeypatch.setattr(widgets, "route_to_subshell", lambda *each: routed.extend(each))

@@ -378,7 +378,7 @@ def wait_until(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-def test_where_one_output_holds_all_answers_it_tells_the_turns_of_all(
+def test_where_one_output_holds_all_answers_it_shows_the_turns_of_all(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """This is the case with ipykernel 6, so that a notebook restores the conversation there as well."""

@@ -74,7 +74,7 @@ def inside(html: str) -> str:
         (CallState.INTERRUPTED, "", "tide_table(port='Brest', day=3) · interrupted"),
     ],
 )
-def test_a_call_is_one_line_that_tells_how_far_it_is(state: CallState, result: str, line: str) -> None:
+def test_a_call_is_one_line_that_shows_how_far_it_is(state: CallState, result: str, line: str) -> None:
     """In Python notation, with its outcome."""
     html = render_calls([call(state, result, port="Brest", day=3)])
 
@@ -189,7 +189,7 @@ PAGES = [
 ]
 
 
-def test_a_search_tells_what_was_searched_and_links_what_was_found() -> None:
+def test_a_search_shows_what_was_searched_and_links_what_was_found() -> None:
     """Results are links if they are web addresses."""
     html = render_calls(search(PAGES, query="lighthouse keepers"))
 

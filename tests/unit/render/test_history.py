@@ -90,7 +90,7 @@ def test_one_thread_is_shown_with_what_it_goes_on_from() -> None:
     assert tree(conversations) == ["● one", "├ ● two > main", "● another way > idea"]
 
 
-def test_model_tokens_and_broken_answers_are_told() -> None:
+def test_model_tokens_and_broken_answers_are_reported() -> None:
     """With a legend for the symbols."""
     conversations = Conversations()
     ask(conversations, "one", context_tokens=12_345, is_partial=True)

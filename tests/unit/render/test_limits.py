@@ -108,7 +108,7 @@ def test_what_a_server_reports_in_part_is_shown_while_it_is_valid() -> None:
     assert re.search(r"requests +unknown left this minute +full again by now", later)
 
 
-def test_refusals_tell_how_long_the_server_asked_to_wait() -> None:
+def test_refusals_show_how_long_the_server_asked_to_wait() -> None:
     """Or that it did not. Only the last ones are listed."""
     limits = reported(429, retry_after="1.5")
     for _ in range(5):

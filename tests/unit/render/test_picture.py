@@ -66,7 +66,7 @@ def test_what_stands_between_texts_has_a_slot_of_its_own() -> None:
     assert "It is 6 m." in done[3]
 
 
-def test_a_call_that_is_being_written_is_told_by_the_status_line() -> None:
+def test_a_call_that_is_being_written_is_shown_by_the_status_line() -> None:
     """Its arguments are incomplete."""
     slots = LiveFrames().slots(snapshot(text("Let me see."), call(None)), 0.0)
 

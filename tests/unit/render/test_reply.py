@@ -71,7 +71,7 @@ def test_blocks_stand_in_the_order_of_the_message() -> None:
     assert html.count("<details") == 2
 
 
-def test_metadata_tell_the_facts_and_nothing_private() -> None:
+def test_metadata_show_the_facts_and_nothing_private() -> None:
     """Model, request id, usage and time as JSON; empty values are left out."""
     metadata = render_reply(snapshot(("text", "hi"), is_simulated=True)).metadata
 
@@ -112,7 +112,7 @@ def test_metadata_hold_what_brings_the_turn_back(reply: dict[str, Any], expected
     }
 
 
-def test_metadata_tell_what_a_notebook_does_not_hold() -> None:
+def test_metadata_show_what_a_notebook_does_not_hold() -> None:
     """Whether attachments were sent, and whether a conversation began there."""
     said = turn("Go on", "a", "b", follows="0")
 
@@ -170,7 +170,7 @@ def test_a_footer_is_broken_between_two_facts() -> None:
     ]
 
 
-def test_the_footer_tells_of_the_cache_and_of_the_simulator() -> None:
+def test_the_footer_shows_the_cache_and_the_simulator() -> None:
     """Cached input counts as input, and simulated answers are marked."""
     usage = Usage(
         input_tokens=10, cache_read_input_tokens=2_000, cache_creation_input_tokens=300, output_tokens=5
@@ -189,7 +189,7 @@ def test_the_footer_tells_of_the_cache_and_of_the_simulator() -> None:
         (True, 0.0012, " · $0.0012 (simulated) · "),
     ],
 )
-def test_the_footer_tells_the_price(is_simulated: bool, cost: float, shown: str) -> None:
+def test_the_footer_shows_the_price(is_simulated: bool, cost: float, shown: str) -> None:
     """Between tokens and seconds; for the simulator, the price of the same answer from Claude."""
     assert shown in render_footer_text(snapshot(cost=cost, is_simulated=is_simulated))
 
@@ -249,7 +249,7 @@ def test_amounts_in_dollars_are_no_formula() -> None:
         assert html.endswith("</div>")
 
 
-def test_the_footer_tells_no_price_that_is_not_known() -> None:
+def test_the_footer_shows_no_price_that_is_not_known() -> None:
     """Neither a guess nor zero."""
     assert "$" not in render_footer_text(snapshot(cost=None))
 

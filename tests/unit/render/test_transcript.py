@@ -142,7 +142,7 @@ def test_a_call_that_is_asked_about_keeps_every_blank() -> None:
     assert "white-space:pre-wrap" in render_approval("write(text='a\n    b')")
 
 
-def test_an_answer_that_failed_tells_why() -> None:
+def test_an_answer_that_failed_shows_why() -> None:
     """A transcript includes incomplete answers, with the reason."""
     answer = snapshot(("text", "Half of"), phase=Phase.CANCELLED, stop_reason=None)
 

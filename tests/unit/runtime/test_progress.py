@@ -100,7 +100,7 @@ def finished(error: ClaudeError | None, delay: float | None) -> AttemptFinished:
     )
 
 
-def test_the_phases_follow_what_the_client_tells(progress: Fed, clock: Clock) -> None:
+def test_the_phases_follow_what_the_client_reports(progress: Fed, clock: Clock) -> None:
     """Limiter, sending, backoff, streaming, end: each with its wait and countdown."""
     phases = [progress.phase]
 
@@ -268,7 +268,7 @@ def test_a_reply_has_ended_only_once_its_last_message_and_error_are_known(
         (None, "connection failed"),
     ],
 )
-def test_the_reason_of_a_retry_is_told_in_a_word_or_two(error: ClaudeError | None, words: str) -> None:
+def test_the_reason_of_a_retry_is_given_in_a_word_or_two(error: ClaudeError | None, words: str) -> None:
     """It is displayed next to a countdown."""
     assert describe_reason(error) == words
 

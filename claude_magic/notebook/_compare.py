@@ -89,7 +89,7 @@ def _start(line: Line, asked: Sequence[Question], cell: Cell) -> Comparison:
     # Start the first model last: until then the conversation does not move, so all models are asked at the same point.
     replies = {name: runtime.start(_on_own_branch(questions[name])) for name in others}
     replies = {first: runtime.start(questions[first]), **replies}
-    comparison = Comparison(questions[first].prompt, replies, variable=line.options.out or "_")
+    comparison = Comparison(replies[first].prompt, replies, variable=line.options.out or "_")
     bind(comparison, line, cell)
     return comparison
 

@@ -137,7 +137,7 @@ class ExchangeView(VBox):
         self._lock = threading.Lock()
         self._is_removed = False
         words = HTML(
-            render_question(question.prompt, question.attached),
+            render_question(reply.prompt, question.attached),
             _dom_classes=["claude-magic-block", "claude-magic-question"],
         )
         self._footer = HTML(_dom_classes=["claude-magic-block", "claude-magic-footer"])
@@ -148,9 +148,8 @@ class ExchangeView(VBox):
 
     def snapshot(self) -> Exchange:
         """Return the current state, for a transcript."""
-        return Exchange(
-            question=self.question.prompt, attached=self.question.attached, answer=self.reply.snapshot()
-        )
+        reply = self.reply
+        return Exchange(question=reply.prompt, attached=self.question.attached, answer=reply.snapshot())
 
     def draw(self) -> float:
         """Draw the current answer. Return the seconds after which the next frame may follow."""

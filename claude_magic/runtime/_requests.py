@@ -6,11 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from ..client import (
-    ConfigurationError,
-    MessageRequest,
-    mended,
-)
+from ..client import ConfigurationError, MessageRequest
 from ..context import holds_key
 from ..schema import OutputSchema
 from ..tools import ToolExecutor
@@ -84,11 +80,6 @@ class Question:
     redacted: tuple[str, ...] = ()
     attached: tuple[str, ...] = ()
     is_raw: bool = False
-
-    def __post_init__(self) -> None:
-        # Lone surrogates, as in broken files, are sent as U+FFFD. The stored prompt shows the same.
-        object.__setattr__(self, "prompt", mended(self.prompt))
-        object.__setattr__(self, "content", mended(self.content))
 
     def user_turn(self) -> dict[str, Any]:
         """Return the user message."""

@@ -12,7 +12,7 @@ import logging
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..client import (
@@ -27,6 +27,7 @@ from ..client import (
     NotFoundError,
     ReplyStream,
     ToolUseBlock,
+    mended,
 )
 from ..context import CHARS_PER_TOKEN
 from ..conversation import CUT_SHORT, Conversations, Place, Turn, fingerprint_of
@@ -225,6 +226,8 @@ class TurnPlanner:
         """
         check_prompt(question)
         check_no_key(question, settings.values.system)
+        # Lone surrogates, as in broken files, are sent as U+FFFD. The stored prompt shows the same.
+        question = replace(question, prompt=mended(question.prompt), content=mended(question.content))
         model = settings.values.model
         return self._plan(question, settings, self._place(question), table_id(model) or model)
 

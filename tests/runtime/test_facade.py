@@ -115,7 +115,9 @@ def test_submitting_returns_at_once(sim: Simulator) -> None:
     assert claude.in_flight == ()
 
 
-@pytest.mark.parametrize("prompt", [["a", "b"], {"a": 1}, pd.DataFrame({"text": ["a"]}), pd.Series(["a"])])
+@pytest.mark.parametrize(
+    "prompt", [["a", "b"], {"a": 1}, {("a", 1): "b"}, pd.DataFrame({"text": ["a"]}), pd.Series(["a"])]
+)
 def test_rows_as_a_prompt_lead_to_map(sim: Simulator, prompt: Any) -> None:
     """For a question about each row, or about the whole table."""
     with pytest.raises(

@@ -72,6 +72,18 @@ def test_panels_of_one_thread_share_it(sim: Simulator) -> None:
     assert len(sim.requests[-1].body["messages"]) == 3
 
 
+def test_half_an_emoji_is_shown_as_it_is_sent(sim: Simulator) -> None:
+    """In the panel and in its transcript."""
+    panel = PromptPanel()
+
+    panel.ask("Say half \ud83d").result(timeout=120)
+
+    (view,) = panel._exchanges.views
+    assert sim.requests[0].body["messages"][0]["content"] == "Say half \ufffd"
+    assert "Say half \ufffd" in view.children[0].value
+    assert view.snapshot().question == "Say half \ufffd"
+
+
 def test_a_cleared_panel_begins_a_new_conversation(sim: Simulator) -> None:
     """Nothing of the previous conversation is sent or shown."""
     panel = PromptPanel()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .display import FrontEnd
     from .panels import PromptPanel
     from .render import Bundle, Methods
-    from .runtime import Reply, ReplySnapshot, Runtime
+    from .runtime import Question, Reply, ReplySnapshot, Runtime
     from .schema import OutputSchema
     from .tools import LoopExecutor, Toolbox, ToolExecutor, WaitingExecutor
 
@@ -473,9 +473,10 @@ class Claude:
         _check_options(options, MapperOptions)
         known = {name: value for name, value in options.items() if name in MapOptions.__annotations__}
         request = self._map_request(prompt, None, cast(MapOptions, known), sys._getframe(_CALLER))
+        settings = {**request.question.settings, "limiter": options.get("limiter")}
         request = replace(
             request,
-            settings={**request.settings, "limiter": options.get("limiter")},
+            question=replace(request.question, settings=settings),
             names=request.names if options.get("names") is not None else used_names(prompt, request.names),
         )
         return Mapper(request, journal=options.get("journal"), keep=options.get("keep"))
@@ -634,22 +635,14 @@ class Claude:
 
     def _start(self, prompt: str, options: AskOptions, tools: ToolExecutor | None) -> Reply:
         _check_options(options, AskOptions)
-        from .runtime import Question, Where
+        from .runtime import Where
         from .tools import needs_approval
 
         needs_approval(options.get("approve"))  # a typo is an error, also without tools
         thread = options.get("thread")
-        question = Question(
-            prompt=prompt,
-            where=None if thread is None else Where(thread=thread),
-            settings=_settings_in(options),
-            tools=tools,
-            output_schema=_schema_of(options.get("schema")),
-            stop_sequences=options.get("stop_sequences"),
-            extra=options.get("extra") or {},
-            is_raw=bool(options.get("raw")),
-        )
-        return self.runtime.start(question)
+        where = None if thread is None else Where(thread=thread)
+        schema = _schema_of(options.get("schema"))
+        return self.runtime.start(_question(prompt, options, output_schema=schema, where=where, tools=tools))
 
     def _print_notes(self, reply: Reply, known: tuple[str, ...]) -> None:
         """Print on stderr what a reply has noted since its start, such as that the cassette could not be written."""
@@ -668,16 +661,12 @@ class Claude:
         names = options.get("names")
         names = {**frame.f_globals, **frame.f_locals} if names is None else names
         kind = options.get("schema")
+        schema = make_output_schema(kind, names) if isinstance(kind, str) else _schema_of(kind)
         return MapRequest(
-            prompt=prompt,
+            question=_question(prompt, options, output_schema=schema),
             items=items,
             names=names,
-            settings=_settings_in(options),
             journal=options.get("journal"),
-            schema=make_output_schema(kind, names) if isinstance(kind, str) else _schema_of(kind),
-            stop_sequences=options.get("stop_sequences"),
-            extra=options.get("extra"),
-            is_raw=bool(options.get("raw")),
             concurrency=options.get("concurrency"),
             max_cost=options.get("max_cost"),
             repeat=chosen["repeat"],
@@ -737,11 +726,18 @@ def _stopped(run: MapRun) -> KeyboardInterrupt:
     return stopped
 
 
-def _settings_in(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that are settings, by name; None for each that was not given."""
-    from .runtime import QUESTION_FIELDS
+def _question(prompt: str, options: Mapping[str, Any], **fields: Any) -> Question:
+    """Return the question of a prompt, or of each row of a map, with these options, and other fields."""
+    from .runtime import QUESTION_FIELDS, Question
 
-    return {name: options.get(name) for name in QUESTION_FIELDS}
+    return Question(
+        prompt=prompt,
+        settings={name: options.get(name) for name in QUESTION_FIELDS},
+        stop_sequences=options.get("stop_sequences"),
+        extra=options.get("extra") or {},
+        is_raw=bool(options.get("raw")),
+        **fields,
+    )
 
 
 def _check_options(options: Mapping[str, Any], kind: Any) -> None:

@@ -47,8 +47,9 @@ class Mapper:
     """
 
     def __init__(self, request: MapRequest, *, journal: str | os.PathLike[str] | None, keep: Any) -> None:
-        _check_limiter(request.settings.get("limiter"))
-        names, error = answer_columns(request, () if request.schema is None else request.schema.fields)
+        _check_limiter(request.question.settings.get("limiter"))
+        schema = request.question.output_schema
+        names, error = answer_columns(request, () if schema is None else schema.fields)
         self._request = replace(request, keeps_columns=False)
         self._journal = None if journal is None else os.path.abspath(os.path.expanduser(journal))
         self._kept = _empty_frame(keep)
@@ -99,7 +100,7 @@ class Mapper:
         return self._build(rows, answers)
 
     def __repr__(self) -> str:
-        return f"<Mapper {self._request.prompt[:60]!r}>"
+        return f"<Mapper {self._request.question.prompt[:60]!r}>"
 
     def _ask(self, rows: Any) -> _Answers:
         runtime = get_runtime()
@@ -159,7 +160,7 @@ class Mapper:
 
     def _columns(self) -> dict[str, Mapping[str, Any]]:
         """Return the JSON schemas of the added columns by name: the answers, then the errors."""
-        schema, prefix = self._request.schema, self._request.prefix
+        schema, prefix = self._request.question.output_schema, self._request.prefix
         fields = {"": _TEXT} if schema is None else schema.field_schemas
         answers = {f"{prefix}{name or ANSWER_COLUMN}": field for name, field in fields.items()}
         return {**answers, f"{prefix}{ERROR_COLUMN}": _TEXT}

@@ -78,7 +78,8 @@ class MapPlan:
         request.check()
         self._request = replace(request, items=read_once(request.items))
         self._runtime = runtime
-        self._options = {**request.settings, "model": model}
+        self._schema = request.question.output_schema
+        self._options = {**request.question.settings, "model": model}
         self._rows: Rows = as_rows(self._request.items)
         self._row_requests = RowRequests(self._request, self._rows, runtime, self._options)
         self._columns = self._add_columns()
@@ -114,7 +115,7 @@ class MapPlan:
                 del fresh[key]
         if not self._request.asks_failed_again:
             totals.recorded += self._runtime.count_recorded(fresh, self._options)
-        if not self._request.is_raw and exposed_in("\n".join(fresh.values()), "rows"):
+        if not self._request.question.is_raw and exposed_in("\n".join(fresh.values()), "rows"):
             self._refuse_exposed(fresh)
 
     def _load_known(self, number: int, answer: Answer) -> None:
@@ -173,7 +174,7 @@ class MapPlan:
         totals, requests, is_batch = self._totals, self._row_requests, self._request.is_batch
         shared = round(requests.shared_chars / CHARS_PER_TOKEN)
         apart = round(totals.chars / max(1, len(self.results.texts)) * to_ask / CHARS_PER_TOKEN)
-        output = _TYPICAL_TEXT_TOKENS if self._request.schema is None else _TYPICAL_OBJECT_TOKENS
+        output = _TYPICAL_TEXT_TOKENS if self._schema is None else _TYPICAL_OBJECT_TOKENS
         if totals.tokens_out:
             output = round(totals.tokens_out / (self.results.known + totals.failed))
         is_read = requests.is_cached and to_ask > 1
@@ -257,7 +258,7 @@ class MapPlan:
             raise ConfigurationError(f"{describe_held(held)} Nothing was sent.")
         template, jobs = self._row_requests.template, self._jobs()
         number = self.journal.begin_run(
-            prompt=request.prompt,
+            prompt=request.question.prompt,
             model=template.model,
             rows=len(self._index),
             requests=len(self.results.texts),
@@ -327,7 +328,8 @@ class MapPlan:
         )
         # Answers kept in memory only are found in the open journal.
         journal = self.journal if self.journal.path is None else self._request.journal
-        request = replace(self._request, journal=journal, outlives_cell=False)
+        question = replace(self._request.question, outlives_cell=False)
+        request = replace(self._request, journal=journal, question=question)
         remember_origin(result, request, self._columns.empty() if self._rows.columns else None)
         register_accessors(result)
         return result
@@ -358,10 +360,10 @@ class MapPlan:
         if text is None:
             problem = self.results.problems.get(index)
             return nothing, problem or self.results.open_reason(self._index.key_at(place))
-        if self._request.schema is None:
+        if self._schema is None:
             return [text], None
         try:
-            value = self._request.schema.parse(text)
+            value = self._schema.parse(text)
         except AnswerError as error:  # a validator of the schema's class now rejects the answer
             return nothing, str(error)
         return (field_values(value, fields) if fields else [value]), None
@@ -369,8 +371,7 @@ class MapPlan:
     # Columns of the result...
 
     def _fields(self) -> tuple[str, ...]:
-        schema = self._request.schema
-        return schema.fields if schema is not None and self._rows.columns else ()
+        return self._schema.fields if self._schema is not None and self._rows.columns else ()
 
     def _add_columns(self) -> MapColumns:
         """Return the columns that the map adds; those of an earlier map they replace.
@@ -418,11 +419,12 @@ def make_plan(request: MapRequest, runtime: Runtime) -> MapPlan:
         ConfigurationError: The map is invalid. Nothing was sent.
         JournalError: The journal cannot be opened.
     """
-    values = runtime.settings(request.settings).values
+    settings = request.question.settings
+    values = runtime.settings(settings).values
     name = model = values.model
     if (known := table_id(name)) is not None:
         # Resolve the short name to the server's newest model first, since the model is part of each key.
-        found = runtime.submit(lambda client: runtime.model_names.resolve(client, name), request.settings)
+        found = runtime.submit(lambda client: runtime.model_names.resolve(client, name), settings)
         try:
             model = found.result(_RESOLVING_TIMEOUT)
         except (TimeoutError, CancelledError):  # `resolve` does the same if the server is slow

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
 from typing import Any, Final
 
 from ..client import KEY_BYTES, ConfigurationError, RequestKeys, batch_params
-from ..context import CHARS_PER_TOKEN, Collected, NullValueError, Part, content_of, row_prompt
+from ..context import CHARS_PER_TOKEN, NullValueError, Part, content_of, row_prompt
 from ..runtime import Question, Runtime, facts_of
-from ..schema import OutputSchema
 from ._journal import NO_KEY, Journal
 from ._rows import Rows
 
@@ -28,52 +27,33 @@ Filled = tuple[Part, ...] | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapRequest:
-    """The arguments of one map.
+    """The arguments of one map: the question of each row, and what only a map has.
 
     Attributes:
-        prompt: Prompt template; `{{ expression }}` inserts values of a row.
+        question: What is asked about each row, outside of any conversation and without tools. Its prompt is a template, in which
+            `{{ expression }}` inserts values of a row; its content goes before each prompt.
         items: The rows: a table, column, list, dict or generator.
         names: Variables of the notebook that the prompt may use.
-        settings: Options that override settings, by name; None means not given.
         journal: Where answers are kept: a file, a folder, or an open journal. None and True mean the journal beside the notebook, False
             means memory only. With a cassette, None also means memory only, since the cassette has the answers.
-        schema: Schema that each answer must fit, or None.
-        attachments: Content before the prompt, the same for all rows.
-        notes: Sentences for the user, shown in the preview and at the end.
-        stop_sequences: Strings at which an answer ends.
-        extra: Additional fields of the request.
-        is_raw: Send text that looks like a key or a password.
         repeat: Number of answers (draws) for each row.
         prefix: Prefix of the names of the answer columns.
         concurrency: Maximum number of requests in flight; None adapts it to the server, up to 200.
         max_cost: Maximum cost of the run in USD, or None.
         asks_failed_again: Also ask requests whose earlier answer was truncated, declined, or did not fit the schema.
-        max_searches: Maximum number of web searches for each row.
-        origin: Short label of the caller, shown in lists of running requests.
-        outlives_cell: Run in the background, independent of the cell.
         keeps_columns: The result includes the columns of the input, so no answer may replace one of them.
         via: "online", or "batch" for half the price and answers within 24 hours.
     """
 
-    prompt: str
+    question: Question
     items: Any
     names: Mapping[str, object]
-    settings: Mapping[str, object]
     journal: Journal | str | Path | bool | None = None
-    schema: OutputSchema | None = None
-    attachments: Sequence[Collected] = ()
-    notes: Sequence[str] = ()
-    stop_sequences: Sequence[str] | None = None
-    extra: Mapping[str, Any] | None = None
-    is_raw: bool = False
     repeat: int = 1
     prefix: str = ""
     concurrency: int | None = None
     max_cost: float | None = None
     asks_failed_again: bool = False
-    max_searches: int = 0
-    origin: str = "Python"
-    outlives_cell: bool = False
     keeps_columns: bool = True
     via: str = "online"
 
@@ -88,9 +68,10 @@ class MapRequest:
         Raises:
             ConfigurationError: An argument is invalid. Nothing was sent.
         """
-        if not isinstance(self.prompt, str):
+        prompt = self.question.prompt
+        if not isinstance(prompt, str):
             are_swapped = isinstance(self.items, str)
-            found = f"The prompt of a map is a text, not {type(self.prompt).__name__}."
+            found = f"The prompt of a map is a text, not {type(prompt).__name__}."
             raise ConfigurationError(
                 f"{found} {'The arguments are swapped: the' if are_swapped else 'The'} prompt comes first, then the rows: "
                 'claude.map("Classify: {{ text }}", df). Nothing was sent.'
@@ -164,14 +145,14 @@ class RowRequests:
     def __init__(
         self, request: MapRequest, rows: Rows, runtime: Runtime, options: Mapping[str, object]
     ) -> None:
-        self.prompt = row_prompt(request.prompt, rows.names, request.names)
+        question = request.question
+        self.prompt = row_prompt(question.prompt, rows.names, request.names)
         self._request = request
         self._rows = rows
-        plan = runtime.plan(_question_of(request, options))
+        plan = runtime.plan(replace(question, settings=options, content=None))
         self.remarks = (*plan.notes, *self.prompt.notes)
-        shared = [*(each.parts for each in request.attachments), (self.prompt.beginning,)]
-        self._shared = _blocks_of(content_of([parts for parts in shared if any(parts)]))
-        system = runtime.settings(options).values.system or ""
+        self._shared = [*_blocks_of(question.content or ""), *_blocks_of(self.prompt.beginning)]
+        system = plan.settings.values.system or ""
         self.shared_chars = len(system) + sum(len(block.get("text", "")) for block in self._shared)
         facts = facts_of(plan.request.model)
         self._cache_minimum = math.inf if facts is None else facts.cache_minimum_tokens
@@ -206,7 +187,7 @@ class RowRequests:
 
     def messages(self, parts: Sequence[Part]) -> list[dict[str, Any]]:
         """Return the messages of a row."""
-        if not self.is_cached and not self._request.attachments:
+        if not self.is_cached and self._request.question.content is None:
             content = content_of([(self.prompt.beginning, *parts)])
         else:
             content = [*self._shared, *_blocks_of(content_of([tuple(parts)]))]
@@ -305,19 +286,6 @@ class RowIndex:
 def joined_text(parts: Sequence[Part]) -> str:
     """Return the text parts of a filled prompt, joined."""
     return "".join(part for part in parts if isinstance(part, str))
-
-
-def _question_of(request: MapRequest, options: Mapping[str, object]) -> Question:
-    return Question(
-        prompt=request.prompt,
-        settings=options,
-        notes=tuple(request.notes),
-        output_schema=request.schema,
-        max_searches=request.max_searches,
-        stop_sequences=request.stop_sequences,
-        extra=request.extra or {},
-        is_raw=request.is_raw,
-    )
 
 
 def _blocks_of(content: Any) -> list[dict[str, Any]]:

@@ -264,9 +264,9 @@ class MapRun:
     """Always None: maps have no tools, so there are no tool calls to run while waiting."""
 
     def __init__(self, task: Task, make_result: Callable[[], Any], *, again: str | None) -> None:
-        self.prompt = task.request.prompt
-        self.origin = task.request.origin
-        self.outlives_cell = task.request.outlives_cell
+        question = task.request.question
+        self.prompt, self.origin = question.prompt, question.origin
+        self.outlives_cell = question.outlives_cell
         self._task = task
         self._make_result = make_result
         self.again = again
@@ -470,7 +470,7 @@ def problem_of(message: Message, task: Task) -> tuple[str | None, str | None]:
         return "Claude declined to answer this row.", None
     if message.stop_reason == "model_context_window_exceeded":
         return "The row fills the model's context window.", None
-    if (schema := task.request.schema) is None:
+    if (schema := task.request.question.output_schema) is None:
         return (None if message.text.strip() else "The answer is empty."), None
     try:
         schema.parse(message.text)

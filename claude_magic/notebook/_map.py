@@ -7,11 +7,10 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ..bulk import MapPlan, MapRequest, MapRun, MapSurface, make_plan, render_preview
-from ..context import notes_on, resolve_name
+from ..context import resolve_name
 from ..runtime import Phase
-from ..schema import make_output_schema
 from ._answer import WAITED, bind, can_answer_in_background, draw_in_background, follow_to_end
-from ._question import MAX_SEARCHES, collect_attachments, settings_of
+from ._question import collect_attachments, make_question
 
 if TYPE_CHECKING:
     from ._cell import Cell
@@ -70,28 +69,20 @@ async def map_rows(line: Line, cell: Cell) -> Any:
 
 
 def _map_request(line: Line, cell: Cell) -> MapRequest:
-    """Return the map request of a cell. An option that is not passed on here has no effect on a map.
+    """Return the map request of a cell.
 
     Raises:
         ConfigurationError: The variable does not exist, or an attachment or the schema cannot be used.
     """
     options, names = line.options, cell.names()
+    prompt = line.prompt.rstrip().removesuffix(";") if line.is_silenced else line.prompt
     attachments = collect_attachments(options, cell)
     return MapRequest(
-        prompt=line.prompt.rstrip().removesuffix(";") if line.is_silenced else line.prompt,
         items=resolve_name(options.map or "", names, asked_by="--map"),
+        # The rows belong to no conversation.
+        question=make_question(line.with_options(no_history=True), cell, prompt, attachments),
         names=names,
-        settings=settings_of(options),
-        schema=make_output_schema(options.schema, names) if options.schema else None,
-        attachments=attachments,
-        notes=(*options.notes, *notes_on(attachments)),
-        stop_sequences=options.stop or None,
-        extra=options.extra,
-        is_raw=options.raw,
         max_cost=options.max_cost,
-        max_searches=MAX_SEARCHES if options.web_search else 0,
-        origin=cell.name,
-        outlives_cell=options.background,
         via=options.via or "online",
     )
 

@@ -7,7 +7,7 @@ import contextvars
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..client import ConfigurationError, as_sentence
 from ..context import (
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _MAX_SYSTEM_BYTES: Final = 2**20
 """Maximum size of a system prompt file; more than fits into any model's context."""
-MAX_SEARCHES: Final = 5
+_MAX_SEARCHES: Final = 5
 """Maximum number of web searches per question; each costs one cent."""
 
 
@@ -93,7 +93,7 @@ def ask_prompt(
 ) -> Question:
     """Return the question of a prompt that was typed in a cell, also for `--compare`, `--interact` and `--bg`.
 
-    Subcommands that ask (`fix`) make theirs in `_ask_about`; maps have `_map_request` in `_map.py`.
+    Subcommands that ask (`fix`) make theirs in `_ask_about`, maps in `_map_request` of `_map.py`.
 
     Args:
         line: The line, with its prompt as typed.
@@ -113,7 +113,7 @@ def ask_prompt(
         except ConfigurationError as error:
             error.replace_message(f"{error.message} --raw sends it as typed.")
             raise
-    return _question(line, cell, prompt, [*attachments, words])
+    return make_question(line, cell, prompt, [*attachments, words])
 
 
 def fix(line: Line, cell: Cell) -> tuple[Line, Question]:
@@ -223,37 +223,34 @@ def collect_attachments(options: Options, cell: Cell) -> list[Collected]:
     return collected
 
 
-def settings_of(options: Options) -> Mapping[str, Any]:
-    """Return the options that are settings, by name; None for each that was not given."""
-    return {name: getattr(options, name) for name in QUESTION_FIELDS}
-
-
-def _ask_about(
-    line: Line, cell: Cell, prompt: str, opening: str, collected: Collected, *, beginning: str = ""
-) -> Question:
-    """Return the question of a subcommand, preceded by the attachments and cells of its options."""
-    words = dataclasses.replace(collected, parts=(opening, *collected.parts))
-    attachments = collect_attachments(line.options, cell)
-    return _question(line, cell, prompt, [*attachments, words], beginning=beginning)
-
-
-def _question(
+def make_question(
     line: Line, cell: Cell, prompt: str, collected: Sequence[Collected], *, beginning: str = ""
 ) -> Question:
-    """Return a question of a cell: `prompt` is shown and kept, `collected` is sent, and the options of the line decide the rest."""
+    """Return a question of a cell, or of each row of a map. The options of the line decide what is not an argument.
+
+    Args:
+        line: The line.
+        cell: The cell that asks.
+        prompt: The prompt as shown and kept; for a map, its template.
+        collected: The content to send; for a map, what goes before each prompt.
+        beginning: The truncated answer whose rest is requested.
+
+    Raises:
+        ConfigurationError: The content contains what looks like credentials, or the schema or a tool cannot be used.
+    """
     options, whole = line.options, join(collected)
     _check_exposure(whole.exposed, options)
     names = cell.names() if options.schema or options.tools else {}
     schema = make_output_schema(options.schema, names) if options.schema else None
     return Question(
         prompt=prompt,
-        content=content_of([each.parts for each in collected]),
+        content=content_of([each.parts for each in collected]) if collected else None,
         where=None if options.no_history else _where(options, cell),
-        settings=settings_of(options),
+        settings={name: getattr(options, name) for name in QUESTION_FIELDS},
         tools=_executor(Toolbox.named(options.tools, names), cell, is_asked=options.approve != "never")
         if options.tools
         else None,
-        max_searches=MAX_SEARCHES if options.web_search else 0,
+        max_searches=_MAX_SEARCHES if options.web_search else 0,
         output_schema=schema,
         stop_sequences=options.stop or None,
         extra=options.extra,
@@ -270,6 +267,15 @@ def _question(
         redacted=whole.redacted,
         is_raw=options.raw,
     )
+
+
+def _ask_about(
+    line: Line, cell: Cell, prompt: str, opening: str, collected: Collected, *, beginning: str = ""
+) -> Question:
+    """Return the question of a subcommand, preceded by the attachments and cells of its options."""
+    words = dataclasses.replace(collected, parts=(opening, *collected.parts))
+    attachments = collect_attachments(line.options, cell)
+    return make_question(line, cell, prompt, [*attachments, words], beginning=beginning)
 
 
 def _where(options: Options, cell: Cell) -> Where:

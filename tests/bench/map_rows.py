@@ -21,7 +21,7 @@ from measure import Cost, Figure, at_least, at_most, note, print_figures
 
 from claude_magic.bulk import Journal, MapPlan, MapRequest, make_plan
 from claude_magic.bulk._journal import Answer
-from claude_magic.runtime import Runtime
+from claude_magic.runtime import Question, Runtime
 
 ROWS = int(os.environ.get("MAP_ROWS", "10000"))
 MANY = int(os.environ.get("MAP_MANY", "100000"))
@@ -40,10 +40,9 @@ def plan_for(runtime: Runtime, rows: list[str], journal: Path | bool) -> MapPlan
     """Return the plan of a map whose rows have been read."""
     settings = {"max_tokens": 1024, "thinking": "off"}
     request = MapRequest(
-        prompt=PROMPT,
+        question=Question(prompt=PROMPT, settings=settings),
         items=rows,
         names={},
-        settings=settings,
         concurrency=IN_FLIGHT,
         max_cost=1e6,
         journal=journal,

@@ -549,10 +549,9 @@ def test_a_map_is_recorded_and_replayed(
 
     def run(runtime: Runtime, **options: Any) -> tuple[Any, Any, Any]:
         request = MapRequest(
-            prompt="Roll a die for {{ item }}.",
+            question=Question(prompt="Roll a die for {{ item }}.", settings=options),
             items=["Ada", "Bob", "Ada"],
             names={},
-            settings=options,
             repeat=2,
         )
         plan = make_plan(request, runtime)
@@ -580,10 +579,9 @@ def test_rows_that_are_asked_again_are_not_answered_alike(
 
     def run_all(runtime: Runtime, mode: str) -> list[Any]:
         request = MapRequest(
-            prompt="Say exactly: {{ item }}",
+            question=Question(prompt="Say exactly: {{ item }}", settings={"replay": mode}),
             items=["a", "b"],
             names={},
-            settings={"replay": mode},
             concurrency=1,
         )
         plan = make_plan(request, runtime)
@@ -606,9 +604,8 @@ def test_a_replayed_map_spends_nothing(runtime: Runtime, make_runtime: MakeRunti
     """So a cost limit does not stop it, whatever the original cost."""
 
     def run(runtime: Runtime, **changes: Any) -> Any:
-        request = MapRequest(
-            prompt="Name {{ item }}.", items=[1, 2, 3], names={}, settings={"replay": "auto"}, **changes
-        )
+        question = Question(prompt="Name {{ item }}.", settings={"replay": "auto"})
+        request = MapRequest(question=question, items=[1, 2, 3], names={}, **changes)
         plan = make_plan(request, runtime)
         list(plan.read())
         return plan.start().result(TIMEOUT)
@@ -622,9 +619,8 @@ def test_a_row_that_is_missing_is_a_value(runtime: Runtime, offline: Callable[..
     """The others are answered."""
 
     def run(runtime: Runtime, items: list[str], **options: Any) -> Any:
-        plan = make_plan(
-            MapRequest(prompt="Name {{ item }}.", items=items, names={}, settings=options), runtime
-        )
+        question = Question(prompt="Name {{ item }}.", settings=options)
+        plan = make_plan(MapRequest(question=question, items=items, names={}), runtime)
         list(plan.read())
         return plan.start().result(TIMEOUT)
 

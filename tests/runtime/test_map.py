@@ -37,7 +37,7 @@ from claude_magic.bulk import (
     make_plan,
 )
 from claude_magic.client import ConfigurationError, InvalidApiKeyError
-from claude_magic.runtime import close_runtime, format_usd, get_runtime
+from claude_magic.runtime import Question, close_runtime, format_usd, get_runtime
 from claude_magic.simulator import (
     Behaviour,
     Gate,
@@ -880,6 +880,7 @@ def test_killed_three_times_it_loses_no_answer_and_asks_none_again(
         ("{{ item }}", "one text", {}, "this is one text. Put it into a list"),
         (["a", "b"], "Say {{ item }}", {}, "not list. The arguments are swapped: the prompt comes first"),
         (pd.DataFrame({"text": ["a"]}), "Say {{ text }}", {}, "not DataFrame. The arguments are swapped"),
+        ({("a", 1): "one"}, "Say {{ item }}", {}, "not dict. The arguments are swapped"),
         (None, ["a"], {}, "not NoneType. The prompt comes first"),
         (
             "Say {text}",
@@ -965,6 +966,7 @@ def test_a_generator_that_raises_in_mid_way_says_where(sim: Simulator) -> None:
         (pd.DataFrame({"c": pd.to_datetime(["2026-11-27"])}), "Say {{ c }}", "Say 2026-11-27 00:00:00"),
         (pl.DataFrame({"c": [{"a": None}]}), "Say {{ c }}", "Say {'a': None}"),
         (["\ud83d half, \ud83d\ude00 whole"], "Say {{ item }}", "Say \ufffd half, \U0001f600 whole"),
+        (["whole"], "Say half \ud83d, {{ item }}", "Say half \ufffd, whole"),
         (["x" * 1_000_000], "Say {{ item }}", "Say " + "x" * 1_000_000),
     ],
 )
@@ -1050,9 +1052,8 @@ def test_a_short_name_is_found_in_the_table_while_the_bridge_is_busy(
 
     get_runtime().submit(block)
     assert is_busy.wait(60)
-    request = MapRequest(
-        prompt="Say {{ item }}", items=["a"], names={}, settings={"model": "opus"}, journal=False
-    )
+    question = Question(prompt="Say {{ item }}", settings={"model": "opus"})
+    request = MapRequest(question=question, items=["a"], names={}, journal=False)
     try:
         plan = make_plan(request, get_runtime())
     finally:

@@ -13,7 +13,7 @@ from claude_magic._observers import Observers
 from claude_magic.bulk import MapRequest, MapRun, MapStoppedError, make_plan
 from claude_magic.client import MessageRequest
 from claude_magic.notebook._compare import Comparison
-from claude_magic.runtime import Phase, Reply, Runtime
+from claude_magic.runtime import Phase, Question, Reply, Runtime
 from claude_magic.simulator import Gate, Simulator, hold
 
 TIMEOUT = 120.0
@@ -41,9 +41,8 @@ def start_comparison(runtime: Runtime) -> Comparison:
 
 
 def start_map(runtime: Runtime) -> MapRun:
-    request = MapRequest(
-        prompt="Say exactly: {{ item }}", items=list(range(3)), names={}, settings={}, journal=False
-    )
+    question = Question(prompt="Say exactly: {{ item }}")
+    request = MapRequest(question=question, items=list(range(3)), names={}, journal=False)
     plan = make_plan(request, runtime)
     list(plan.read())
     return plan.start()

@@ -336,9 +336,8 @@ def test_a_map_waits_for_what_other_processes_have_reserved(
     while not one.ledger.is_shared:
         time.sleep(0.01)
     settings = {"model": REQUEST.model, "max_tokens": REQUEST.max_tokens}
-    plan = make_plan(
-        MapRequest(prompt="Is {{ item }} odd?", items=[1], names={}, settings=settings, journal=False), other
-    )
+    question = Question(prompt="Is {{ item }} odd?", settings=settings)
+    plan = make_plan(MapRequest(question=question, items=[1], names={}, journal=False), other)
     for _ in plan.read():
         pass
     run = plan.start()

@@ -171,9 +171,8 @@ def test_replays_are_distinguished_from_live_answers(runtime: Runtime, make_runt
 
 def test_a_map_is_described_by_its_hashes(runtime: Runtime) -> None:
     """For any number of rows; the hashes are those of the journal."""
-    request = MapRequest(
-        prompt="Name {{ item }}.", items=["a", "b", "c", "a"], names={}, settings={}, journal=False
-    )
+    question = Question(prompt="Name {{ item }}.")
+    request = MapRequest(question=question, items=["a", "b", "c", "a"], names={}, journal=False)
     plan = make_plan(request, runtime)
     list(plan.read())
     plan.start().result(TIMEOUT)
@@ -191,8 +190,8 @@ def test_the_requests_of_maps_count_like_all_others(runtime: Runtime, make_runti
     items = ["a", "b", "!simulate bad_request"]
 
     def map_rows(runtime: Runtime, prompt: str) -> None:
-        settings = {"replay": "auto"}
-        request = MapRequest(prompt=prompt, items=items, names={}, settings=settings, journal=False)
+        question = Question(prompt=prompt, settings={"replay": "auto"})
+        request = MapRequest(question=question, items=items, names={}, journal=False)
         plan = make_plan(request, runtime)
         list(plan.read())
         plan.start().result(TIMEOUT)

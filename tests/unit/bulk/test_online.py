@@ -22,7 +22,7 @@ from claude_magic.client import (
     StreamInterruptedError,
     Usage,
 )
-from claude_magic.runtime import BillLine, BudgetExceededError
+from claude_magic.runtime import BillLine, BudgetExceededError, Question
 
 TEMPLATE = MessageRequest(model="claude-sonnet-5-5", max_tokens=100, messages=[])
 
@@ -114,7 +114,7 @@ def run(
     async def main() -> None:
         given = Task(
             request=MapRequest(
-                prompt="", items=(), names={}, settings={}, concurrency=concurrency, max_cost=max_cost
+                question=Question(prompt=""), items=(), names={}, concurrency=concurrency, max_cost=max_cost
             ),
             template=TEMPLATE,
             feed=feed,

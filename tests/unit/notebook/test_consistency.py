@@ -11,6 +11,7 @@ from claude_magic.bulk import MapRequest
 from claude_magic.notebook._commands import COMMANDS, FULL_HELP, SHORT_HELP
 from claude_magic.notebook._magics import ClaudeMagics
 from claude_magic.notebook._options import EFFORT_LEVELS, OPTION_SPECS, REPLAY_MODES, THINKING_MODES, Options
+from claude_magic.runtime import Question
 from claude_magic.runtime._settings import NOTEBOOK_FIELDS, Effort, Replay, Thinking
 
 
@@ -53,6 +54,11 @@ def test_f1_every_setting_has_a_trait_and_a_key_has_none():
 def test_the_choices_of_an_option_are_those_of_the_setting(choices, of_setting):
     """The option line has its own copy, so that it need not import the runtime."""
     assert choices == get_args(of_setting)
+
+
+def test_a_map_has_no_options_of_a_question():
+    """They are those of its `question`, so that an option of a question reaches maps too."""
+    assert not {field.name for field in fields(MapRequest)} & {field.name for field in fields(Question)}
 
 
 @pytest.mark.parametrize("name", ["repeat", "prefix", "via"])

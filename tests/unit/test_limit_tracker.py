@@ -15,7 +15,7 @@ from claude_magic.client._pace import ServerPace
 from claude_magic.client._rate_limit import WaitReason
 from claude_magic.client._server_limits import MEMORY, MINUTE, Admission, LimitTracker
 
-from .told import need, told
+from .limit_headers import limit_headers, need
 
 START = 1000.0
 
@@ -47,7 +47,7 @@ def test_without_headers_nothing_waits() -> None:
 
 def test_the_remaining_requests_may_be_sent_at_once() -> None:
     """With three left, three are sent at once, and the fourth after one refill."""
-    limits = tracked(told(limit=60, remaining=3))
+    limits = tracked(limit_headers(limit=60, remaining=3))
 
     assert wait(limits, count=3) is None
     assert wait(limits, count=4) == ("requests", 1.0)
@@ -56,7 +56,7 @@ def test_the_remaining_requests_may_be_sent_at_once() -> None:
 
 def test_with_nothing_left_requests_wait_for_the_servers_refill() -> None:
     """300 per minute are one every 0.2 s."""
-    limits = tracked(told(limit=300, remaining=0))
+    limits = tracked(limit_headers(limit=300, remaining=0))
 
     assert wait(limits) == ("requests", 0.2)
     assert wait(limits, START + 0.2) is None
@@ -64,7 +64,7 @@ def test_with_nothing_left_requests_wait_for_the_servers_refill() -> None:
 
 def test_requests_in_flight_are_subtracted_from_the_remaining_ones() -> None:
     """The server reported 3 before it counted the two that are in flight."""
-    limits = tracked(told(limit=60, remaining=3))
+    limits = tracked(limit_headers(limit=60, remaining=3))
     limits.admit(need(), START)
     limits.admit(need(), START)
 
@@ -77,16 +77,16 @@ def test_headers_of_an_overtaken_response_are_ignored() -> None:
     limits = LimitTracker()
     first = limits.admit(need(), START)
     second = limits.admit(need(), START)
-    limits.update_from_headers(second, told(limit=60, remaining=1), START, is_429=False)
+    limits.update_from_headers(second, limit_headers(limit=60, remaining=1), START, is_429=False)
 
-    limits.update_from_headers(first, told(limit=60, remaining=50), START, is_429=False)
+    limits.update_from_headers(first, limit_headers(limit=60, remaining=50), START, is_429=False)
 
     assert wait(limits) == ("requests", 1.0)  # 1, less the first
 
 
 def test_a_request_that_failed_without_a_response_counts() -> None:
     """It is unknown whether the server received it."""
-    limits = tracked(told(limit=60, remaining=1))
+    limits = tracked(limit_headers(limit=60, remaining=1))
     admission = limits.admit(need(), START)
 
     limits.finish(admission, None, START)
@@ -96,7 +96,7 @@ def test_a_request_that_failed_without_a_response_counts() -> None:
 
 def test_a_request_that_was_never_sent_does_not_count() -> None:
     """It was cancelled while it waited, or there was no connection."""
-    limits = tracked(told(limit=60, remaining=1))
+    limits = tracked(limit_headers(limit=60, remaining=1))
     admission = limits.admit(need(), START)
     assert wait(limits) is not None
 
@@ -107,7 +107,7 @@ def test_a_request_that_was_never_sent_does_not_count() -> None:
 
 def test_an_abandoned_stream_is_dropped_after_a_minute() -> None:
     """Its amount has been refilled by then; it must not block others forever."""
-    limits = tracked(told(limit=60, remaining=60), told("output-tokens", 1000, 1000))
+    limits = tracked(limit_headers(limit=60, remaining=60), limit_headers("output-tokens", 1000, 1000))
     for _ in range(3):
         limits.admit(need(), START)
     assert wait(limits) == ("output tokens", 60.0)
@@ -123,7 +123,7 @@ def test_an_abandoned_stream_is_dropped_after_a_minute() -> None:
 )
 def test_token_limits_apply_too_and_the_longest_wait_decides(kind: str, reason: str) -> None:
     """Each limit has its own bucket."""
-    limits = tracked(told(limit=60, remaining=0), told(kind, 120, 0))
+    limits = tracked(limit_headers(limit=60, remaining=0), limit_headers(kind, 120, 0))
     text = "x" * 10_000
 
     wait_reason = limits.wait_reason(need(text=text), START)
@@ -134,8 +134,8 @@ def test_token_limits_apply_too_and_the_longest_wait_decides(kind: str, reason: 
 
 def test_tokens_repeat_the_tightest_limit_unless_they_are_another_one() -> None:
     """The header without a kind is a workspace's limit only if it differs from the two others."""
-    repeated = tracked(told("input-tokens", 50_000, 9000), told("tokens", 50_000, 9000))
-    workspace = tracked(told("input-tokens", 50_000, 9000), told("tokens", 20_000, 2000))
+    repeated = tracked(limit_headers("input-tokens", 50_000, 9000), limit_headers("tokens", 50_000, 9000))
+    workspace = tracked(limit_headers("input-tokens", 50_000, 9000), limit_headers("tokens", 20_000, 2000))
 
     assert [limit.kind for limit in repeated.state(START)] == ["input tokens"]
     assert [limit.kind for limit in workspace.state(START)] == ["input tokens", "tokens"]
@@ -144,7 +144,9 @@ def test_tokens_repeat_the_tightest_limit_unless_they_are_another_one() -> None:
 def test_remaining_tokens_are_assumed_to_be_rounded_up() -> None:
     """1,000 left may be 500; a limit below a thousand is not rounded, and neither is a full one."""
     limits = tracked(
-        told("input-tokens", 60_000, 1000), told("output-tokens", 900, 100), told("tokens", 5000, 5000)
+        limit_headers("input-tokens", 60_000, 1000),
+        limit_headers("output-tokens", 900, 100),
+        limit_headers("tokens", 5000, 5000),
     )
 
     assert [limit.level for limit in limits.state(START)] == pytest.approx([500, 100, 5000])
@@ -152,7 +154,7 @@ def test_remaining_tokens_are_assumed_to_be_rounded_up() -> None:
 
 def test_a_request_larger_than_the_limit_waits_for_a_full_bucket_only() -> None:
     """It can never fit, so the server decides."""
-    limits = tracked(told("input-tokens", 1200, 600))
+    limits = tracked(limit_headers("input-tokens", 1200, 600))
     huge = need(text="x" * 10**6)
 
     wait_reason = limits.wait_reason(huge, START)
@@ -164,9 +166,9 @@ def test_a_request_larger_than_the_limit_waits_for_a_full_bucket_only() -> None:
 
 def test_actual_usage_replaces_the_estimate() -> None:
     """500 output tokens were expected, 100 arrived; the next estimate is lower."""
-    limits = tracked(told("output-tokens", 900, 900))
+    limits = tracked(limit_headers("output-tokens", 900, 900))
     admission = limits.admit(need(), START)
-    limits.update_from_headers(admission, told("output-tokens", 900, 900), START, is_429=False)
+    limits.update_from_headers(admission, limit_headers("output-tokens", 900, 900), START, is_429=False)
     assert limits.state(START)[0].level == pytest.approx(400)
 
     limits.finish(admission, Usage(input_tokens=5, output_tokens=100), START)
@@ -177,7 +179,7 @@ def test_actual_usage_replaces_the_estimate() -> None:
 
 def test_limits_expire_after_two_minutes() -> None:
     """The server's bucket is full by then, so only the configured rate applies."""
-    limits = tracked(told(limit=1, remaining=0))
+    limits = tracked(limit_headers(limit=1, remaining=0))
 
     assert wait(limits, START + 1) == ("requests", 59.0)
     assert wait(limits, START + MEMORY, count=2) is not None
@@ -187,63 +189,67 @@ def test_limits_expire_after_two_minutes() -> None:
 
 def test_the_latest_reported_limit_applies() -> None:
     """A workspace's limit was raised, or removed."""
-    limits = tracked(told(limit=60, remaining=0))
+    limits = tracked(limit_headers(limit=60, remaining=0))
     limits.update_from_headers(
-        limits.admit(need(), START), told(limit=6000, remaining=0), START, is_429=False
+        limits.admit(need(), START), limit_headers(limit=6000, remaining=0), START, is_429=False
     )
     assert wait(limits) == ("requests", 0.01)
 
-    limits.update_from_headers(limits.admit(need(), START), told("input-tokens", 60), START, is_429=False)
+    limits.update_from_headers(
+        limits.admit(need(), START), limit_headers("input-tokens", 60), START, is_429=False
+    )
 
     assert [limit.kind for limit in limits.state(START)] == ["input tokens"]
 
 
 def test_a_429_with_nothing_left_slows_down_because_of_other_clients() -> None:
     """The own share of the refill is reduced, until a minute has passed without a 429."""
-    limits = tracked(told(limit=60, remaining=1))
+    limits = tracked(limit_headers(limit=60, remaining=1))
     refused = limits.admit(need(), START + 1)
 
-    limits.update_from_headers(refused, told(limit=60, remaining=0), START + 1, is_429=True)
+    limits.update_from_headers(refused, limit_headers(limit=60, remaining=0), START + 1, is_429=True)
     assert wait(limits, START + 1) == ("requests", 1 / 0.9)
 
     later = START + 1 + MINUTE + 1
-    limits.update_from_headers(limits.admit(need(), later), told(limit=60, remaining=0), later, is_429=False)
+    limits.update_from_headers(
+        limits.admit(need(), later), limit_headers(limit=60, remaining=0), later, is_429=False
+    )
     assert wait(limits, later) == ("requests", 1.0)
 
 
 def test_many_429s_of_one_burst_slow_down_once() -> None:
     """They were all sent before the first 429 arrived."""
-    limits = tracked(told(limit=60, remaining=30))
+    limits = tracked(limit_headers(limit=60, remaining=30))
     volley = [limits.admit(need(), START + 1) for _ in range(10)]
 
     for refused in volley:
-        limits.update_from_headers(refused, told(limit=60, remaining=0), START + 2, is_429=True)
+        limits.update_from_headers(refused, limit_headers(limit=60, remaining=0), START + 2, is_429=True)
 
     assert wait(limits, START + 2) == ("requests", 1 / 0.9)
 
 
 def test_429s_for_requests_under_a_higher_limit_do_not_slow_down() -> None:
     """A server that halves its limit rejects requests in flight; the new limit is used in full once it is reported."""
-    limits = tracked(told(limit=120, remaining=5))
+    limits = tracked(limit_headers(limit=120, remaining=5))
     in_flight = [limits.admit(need(), START) for _ in range(5)]
 
     for refused in in_flight:
-        limits.update_from_headers(refused, told(limit=60, remaining=0), START + 1, is_429=True)
+        limits.update_from_headers(refused, limit_headers(limit=60, remaining=0), START + 1, is_429=True)
 
     assert wait(limits, START + 1) == ("requests", 1.0)
     later = limits.admit(need(), START + 2)
-    limits.update_from_headers(later, told(limit=60, remaining=0), START + 3, is_429=True)
+    limits.update_from_headers(later, limit_headers(limit=60, remaining=0), START + 3, is_429=True)
     assert wait(limits, START + 3) == ("requests", 1 / 0.9)
 
 
 def test_repeated_429s_reduce_the_rate_to_half_at_most() -> None:
     """A lower rate would only help other clients."""
-    limits = tracked(told(limit=60, remaining=0))
+    limits = tracked(limit_headers(limit=60, remaining=0))
     now = START
     for _ in range(50):
         now += 5
         limits.update_from_headers(
-            limits.admit(need(), now), told(limit=60, remaining=0), now + 1, is_429=True
+            limits.admit(need(), now), limit_headers(limit=60, remaining=0), now + 1, is_429=True
         )
 
     assert wait(limits, now + 1) == ("requests", 2.0)
@@ -251,30 +257,32 @@ def test_repeated_429s_reduce_the_rate_to_half_at_most() -> None:
 
 def test_a_429_with_much_left_means_that_bursts_are_forbidden() -> None:
     """60 per minute may be enforced as 1 per second; the reported amount for the minute does not help then."""
-    limits = tracked(told(limit=60, remaining=50))
+    limits = tracked(limit_headers(limit=60, remaining=50))
 
     limits.update_from_headers(
-        limits.admit(need(), START + 1), told(limit=60, remaining=50), START + 1, is_429=True
+        limits.admit(need(), START + 1), limit_headers(limit=60, remaining=50), START + 1, is_429=True
     )
     assert wait(limits, START + 1) == ("requests", 1 / 0.9)
 
     now = START + 31
     assert wait(limits, now) is None
     assert wait(limits, now, count=2) is not None
-    limits.update_from_headers(limits.admit(need(), now), told(limit=60, remaining=59), now, is_429=False)
+    limits.update_from_headers(
+        limits.admit(need(), now), limit_headers(limit=60, remaining=59), now, is_429=False
+    )
     assert wait(limits, now) is not None
 
 
 def refuse(limits: LimitTracker, now: float, *, limit: int = 1200) -> None:
     """Simulate a 429 that reports a large remaining amount."""
     limits.update_from_headers(
-        limits.admit(need(), now), told(limit=limit, remaining=limit), now, is_429=True
+        limits.admit(need(), now), limit_headers(limit=limit, remaining=limit), now, is_429=True
     )
 
 
 def test_a_smaller_bucket_has_the_same_refill_rate() -> None:
     """A 429 for a burst does not change the rate, until the bucket holds only one request."""
-    limits = tracked(told(limit=1200, remaining=1200))
+    limits = tracked(limit_headers(limit=1200, remaining=1200))
 
     capacities = []
     for number in range(1, 7):
@@ -288,7 +296,7 @@ def test_a_smaller_bucket_has_the_same_refill_rate() -> None:
 
 def test_requests_in_flight_do_not_block_the_refill_of_a_small_bucket() -> None:
     """They are subtracted when they are sent: the server counts them then, and its response may start seconds later."""
-    limits = tracked(told(limit=1200, remaining=1200))
+    limits = tracked(limit_headers(limit=1200, remaining=1200))
     refuse(limits, START)
 
     for second in (1, 2, 3):
@@ -296,14 +304,16 @@ def test_requests_in_flight_do_not_block_the_refill_of_a_small_bucket() -> None:
         sent = [limits.admit(need(), START + second) for _ in range(10)]
         assert wait(limits, START + second) == ("requests", 0.05)
     for admission in sent:
-        limits.update_from_headers(admission, told(limit=1200, remaining=1100), START + 3, is_429=False)
+        limits.update_from_headers(
+            admission, limit_headers(limit=1200, remaining=1100), START + 3, is_429=False
+        )
         limits.finish(admission, Usage(), START + 3)
     assert wait(limits, START + 3) == ("requests", 0.05)
 
 
 def test_unsent_requests_are_given_back_to_a_small_bucket() -> None:
     """They were cancelled, or there was no connection."""
-    limits = tracked(told(limit=1200, remaining=1200))
+    limits = tracked(limit_headers(limit=1200, remaining=1200))
     refuse(limits, START)
     sent = [limits.admit(need(), START + 1) for _ in range(10)]
 
@@ -315,7 +325,7 @@ def test_unsent_requests_are_given_back_to_a_small_bucket() -> None:
 
 def test_the_shared_state_includes_requests_from_a_small_bucket() -> None:
     """Other processes have not counted them; with the state of another process, the own requests are subtracted again."""
-    limits, other = tracked(told(limit=1200, remaining=1200)), LimitTracker()
+    limits, other = tracked(limit_headers(limit=1200, remaining=1200)), LimitTracker()
     refuse(limits, START)
     sent = [limits.admit(need(), START + 1) for _ in range(4)]
     assert limits.shared_state(START + 1, waiting=0)["in_flight"]["requests"] == 4
@@ -325,18 +335,20 @@ def test_the_shared_state_includes_requests_from_a_small_bucket() -> None:
     limits.merge_state("other", {**state, "in_flight": {}}, START + 2, age=0.0)
     level = limits.state(START + 2)[0].level
     for admission in sent:
-        limits.update_from_headers(admission, told(limit=1200, remaining=1200), START + 2, is_429=False)
+        limits.update_from_headers(
+            admission, limit_headers(limit=1200, remaining=1200), START + 2, is_429=False
+        )
     assert limits.state(START + 2)[0].level == pytest.approx(level)
 
 
 @pytest.mark.parametrize(
     "headers",
     [
-        told(limit=0, remaining=0),
-        told(limit=-1, remaining=-1),
-        told(limit="nan", remaining="inf"),
-        told(limit="9" * 50, remaining="9" * 50),
-        told(limit="", remaining=""),
+        limit_headers(limit=0, remaining=0),
+        limit_headers(limit=-1, remaining=-1),
+        limit_headers(limit="nan", remaining="inf"),
+        limit_headers(limit="9" * 50, remaining="9" * 50),
+        limit_headers(limit="", remaining=""),
         {"anthropic-ratelimit-requests-remaining": "0"},
     ],
 )
@@ -351,7 +363,7 @@ def test_a_limit_below_one_request_without_remaining_amount_holds_for_a_minute(
     kind: str, remaining: int | None
 ) -> None:
     """The accepted request took the whole limit and no more, so the next one waits for a full bucket."""
-    limits = tracked(told(kind, 1, remaining))
+    limits = tracked(limit_headers(kind, 1, remaining))
 
     assert wait(limits) == (kind.replace("-", " "), MINUTE)
 
@@ -368,7 +380,7 @@ def test_no_headers_make_a_single_request_wait_longer_than_a_minute(
     limit: int, remaining: int | None, kind: str, size: int, later: float
 ) -> None:
     """Whatever the numbers are, the wait is finite, and none of them raises."""
-    limits = tracked(told(kind, limit, remaining))
+    limits = tracked(limit_headers(kind, limit, remaining))
 
     wait_reason = limits.wait_reason(need(text="x" * size), START + later)
 
@@ -413,7 +425,9 @@ def test_the_mirror_never_exceeds_the_servers_bucket(
     limits = LimitTracker()
     now = START
     first = limits.admit(need(), now)
-    limits.update_from_headers(first, told(limit=per_minute, remaining=server.take(now)), now, is_429=False)
+    limits.update_from_headers(
+        first, limit_headers(limit=per_minute, remaining=server.take(now)), now, is_429=False
+    )
     limits.finish(first, Usage(), now)
     on_the_way: list[tuple[Admission, int]] = []
 
@@ -425,15 +439,17 @@ def test_the_mirror_never_exceeds_the_servers_bucket(
         elif action == "answer" and on_the_way:
             admission, remaining = on_the_way.pop(which % len(on_the_way))
             limits.update_from_headers(
-                admission, told(limit=per_minute, remaining=remaining), now, is_429=False
+                admission, limit_headers(limit=per_minute, remaining=remaining), now, is_429=False
             )
             limits.finish(admission, Usage(), now)
 
 
 def test_the_state_survives_a_reload_as_plain_data() -> None:
     """The classes themselves are new after a reload."""
-    limits = tracked(told(limit=60, remaining=1), told("input-tokens", 60_000, 3000))
-    limits.update_from_headers(limits.admit(need(), START), told(limit=60, remaining=0), START, is_429=True)
+    limits = tracked(limit_headers(limit=60, remaining=1), limit_headers("input-tokens", 60_000, 3000))
+    limits.update_from_headers(
+        limits.admit(need(), START), limit_headers(limit=60, remaining=0), START, is_429=True
+    )
     limits.tracked.pause.extend(7.0, START)
 
     ours = ServerPace()
@@ -453,7 +469,7 @@ def pair(clock: list[float]) -> tuple[ServerPace, ServerPace, str]:
     teacher, pupil = (ServerPace(clock=lambda: clock[0]) for _ in range(2))
     ticket = teacher.ticket(need(), lambda _reason: None)
     ticket.enter()
-    ticket.update_from_headers(told(limit=60, remaining=1), is_429=False)
+    ticket.update_from_headers(limit_headers(limit=60, remaining=1), is_429=False)
     return teacher, pupil, need().model_class
 
 
@@ -500,7 +516,7 @@ def test_a_process_publishes_only_reported_limits() -> None:
     teacher = ServerPace(clock=lambda: START)
     said: list[str] = []
     teacher.on_change = said.append
-    for headers in ({}, told(remaining=3)):
+    for headers in ({}, limit_headers(remaining=3)):
         ticket = teacher.ticket(need(), lambda _reason: None)
         ticket.enter()
         ticket.update_from_headers(headers, is_429=False)

@@ -14,8 +14,8 @@ from claude_magic.client._server_limits import Need
 from claude_magic.simulator._service import Limits, RateLimiter
 from claude_magic.simulator._wire import APIError
 
+from .limit_headers import limit_headers, need
 from .moved_loop import MovedLoop, let_run, run, worst_excess
-from .told import need, told
 
 HAIKU, OPUS = "claude-haiku-5-5", "claude-opus-5-5"
 
@@ -64,7 +64,7 @@ def test_the_configured_rate_is_never_exceeded_however_much_the_server_allows() 
 
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
-        await sender.learn(told(limit=10**9, remaining=10**9))
+        await sender.learn(limit_headers(limit=10**9, remaining=10**9))
 
         await asyncio.gather(*(sender.send(str(number)) for number in range(60)))
 
@@ -80,7 +80,7 @@ def test_below_the_configured_rate_the_server_sets_the_pace() -> None:
 
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
-        await sender.learn(told(limit=300, remaining=0))
+        await sender.learn(limit_headers(limit=300, remaining=0))
 
         await asyncio.gather(*(sender.send(str(number)) for number in range(20)))
 
@@ -133,7 +133,7 @@ def test_a_slow_class_of_models_does_not_slow_another() -> None:
 
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
-        await sender.learn(told(limit=1, remaining=0), OPUS)
+        await sender.learn(limit_headers(limit=1, remaining=0), OPUS)
         jobs = [asyncio.create_task(sender.send(f"opus {number}", OPUS)) for number in range(2)]
         await let_run()
 
@@ -154,7 +154,7 @@ def test_models_of_one_class_wait_together() -> None:
 
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
-        await sender.learn(told(limit=60, remaining=0), "claude-opus-4-1")
+        await sender.learn(limit_headers(limit=60, remaining=0), "claude-opus-4-1")
 
         await sender.send("other", "claude-opus-4-8")
 
@@ -168,12 +168,12 @@ def test_new_limits_apply_at_once() -> None:
 
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
-        await sender.learn(told(limit=1, remaining=1))
+        await sender.learn(limit_headers(limit=1, remaining=1))
         in_flight = await sender.send("in flight")
         job = asyncio.create_task(sender.send("waiting"))
         await asyncio.sleep(5)
 
-        sender.answer(in_flight, told(limit=60, remaining=30))
+        sender.answer(in_flight, limit_headers(limit=60, remaining=30))
         await job
 
         assert sender.sent[-1] == ("waiting", pytest.approx(5.0))
@@ -186,7 +186,7 @@ def test_cancelling_a_waiter_takes_no_capacity_and_keeps_the_order() -> None:
 
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
-        await sender.learn(told(limit=60, remaining=0))
+        await sender.learn(limit_headers(limit=60, remaining=0))
         jobs = {name: asyncio.create_task(sender.send(name)) for name in "abcdef"}
         await let_run()
 
@@ -208,7 +208,7 @@ def test_cancelling_just_after_the_grant_lets_the_next_one_go() -> None:
 
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
-        await sender.learn(told(limit=60, remaining=1))
+        await sender.learn(limit_headers(limit=60, remaining=1))
         blocker = await sender.send("blocker")
         jobs = [asyncio.create_task(sender.send(name)) for name in ("victim", "next")]
         await let_run()
@@ -228,10 +228,10 @@ def test_a_pause_applies_only_to_the_class_of_the_429() -> None:
 
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
-        await sender.learn(told(limit=6000, remaining=6000), OPUS)
+        await sender.learn(limit_headers(limit=6000, remaining=6000), OPUS)
         refused = await sender.send("refused", OPUS)
         assert refused.pause_others(20.0)
-        sender.answer(refused, told(limit=6000, remaining=6000), is_429=True)
+        sender.answer(refused, limit_headers(limit=6000, remaining=6000), is_429=True)
 
         await asyncio.gather(sender.send("opus", OPUS), sender.send("haiku"))
 
@@ -258,7 +258,7 @@ def test_waits_are_reported_with_reason_and_time_and_again_when_these_change() -
 
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
-        await sender.learn(told(limit=6, remaining=1) | told("input-tokens", 6000, 0))
+        await sender.learn(limit_headers(limit=6, remaining=1) | limit_headers("input-tokens", 6000, 0))
         ticket = sender.ticket("early")
         wait_reason = ticket.expect()
         assert wait_reason is not None
@@ -268,7 +268,7 @@ def test_waits_are_reported_with_reason_and_time_and_again_when_these_change() -
         in_flight = await sender.send("waiting")
         job = asyncio.create_task(sender.send("later"))
         await let_run()
-        sender.answer(in_flight, told(limit=6, remaining=0))
+        sender.answer(in_flight, limit_headers(limit=6, remaining=0))
         await job
 
         assert [(each.reason, round(each.seconds)) for each in sender.notices["later"]][-1] == (
@@ -288,7 +288,7 @@ def test_a_new_limit_is_reported_to_requests_that_wait_for_the_bucket() -> None:
         jobs = [asyncio.create_task(sender.send(str(number))) for number in range(5)]
         await let_run()
 
-        sender.answer(first, told(limit=6, remaining=0))
+        sender.answer(first, limit_headers(limit=6, remaining=0))
         for job in jobs:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
@@ -305,7 +305,7 @@ def test_the_expected_wait_includes_those_ahead() -> None:
 
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
-        await sender.learn(told(limit=60, remaining=0))
+        await sender.learn(limit_headers(limit=60, remaining=0))
         jobs = [asyncio.create_task(sender.send(str(number))) for number in range(2)]
         await let_run()
 
@@ -323,7 +323,7 @@ def test_the_first_in_line_waits_for_a_minute_at_most() -> None:
 
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
-        await sender.learn(told(limit=600, remaining=600))
+        await sender.learn(limit_headers(limit=600, remaining=600))
         others = [await sender.send("other") for _ in range(20)]
         await asyncio.sleep(1)
         sender.sent.clear()
@@ -331,7 +331,7 @@ def test_the_first_in_line_waits_for_a_minute_at_most() -> None:
         job = asyncio.create_task(sender.send("patient"))
 
         for other in others:
-            sender.answer(other, told("input-tokens", 1, 0))
+            sender.answer(other, limit_headers("input-tokens", 1, 0))
             await asyncio.sleep(10)
         await job
 
@@ -345,8 +345,8 @@ def test_limits_and_pauses_survive_a_reload() -> None:
 
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
-        await sender.learn(told(limit=60, remaining=0))
-        await sender.learn(told(limit=60, remaining=60), OPUS)
+        await sender.learn(limit_headers(limit=60, remaining=0))
+        await sender.learn(limit_headers(limit=60, remaining=60), OPUS)
         refused = await sender.send("refused", OPUS)
         refused.pause_others(30.0)
         refused.withdraw()
@@ -365,7 +365,7 @@ def test_the_state_contains_limits_waiters_and_rate() -> None:
 
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
-        await sender.learn(told(limit=300, remaining=0))
+        await sender.learn(limit_headers(limit=300, remaining=0))
         job = asyncio.create_task(sender.send("waiting"))
         await let_run()
 
@@ -400,7 +400,7 @@ def test_try_acquire_asks_the_gate_and_changes_nothing() -> None:
 
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
-        await sender.learn(told("input-tokens", 6000, 0))
+        await sender.learn(limit_headers("input-tokens", 6000, 0))
         job = asyncio.create_task(sender.send("waiting"))
         await let_run()
         told_before = list(sender.notices["waiting"])
@@ -424,7 +424,7 @@ def test_a_long_line_is_not_forecast_for_each_request() -> None:
 
     async def main(loop: MovedLoop) -> None:
         sender = Sender(loop)
-        await sender.learn(told(limit=60, remaining=0) | told("output-tokens", 6000))
+        await sender.learn(limit_headers(limit=60, remaining=0) | limit_headers("output-tokens", 6000))
         counted = _Counted(sender.pace.state[0].model_class)
         tickets = [
             sender.pace.ticket(counted, sender.notices.setdefault(str(number), []).append)

@@ -6,7 +6,7 @@ from claude_magic.client import MessageRequest
 from claude_magic.client._server_limits import Need
 
 
-def told(kind: str = "requests", limit: object = 60, remaining: object = None) -> dict[str, str]:
+def limit_headers(kind: str = "requests", limit: object = 60, remaining: object = None) -> dict[str, str]:
     """Return the headers that report one limit."""
     name = f"anthropic-ratelimit-{kind}"
     headers = {f"{name}-limit": str(limit)}

@@ -397,6 +397,7 @@ class BlockBuilder:
         is_complete: Whether the block has ended.
         piece_kind: Kind of delta whose texts are appended to `pieces`, or None.
         pieces: Texts of these deltas, in order.
+        begins_with_content: Its start has content: a text, an input, or all of a block that arrives whole, such as a search result.
     """
 
     __slots__ = (
@@ -404,6 +405,7 @@ class BlockBuilder:
         "_changes",
         "_lists",
         "_was_reopened",
+        "begins_with_content",
         "index",
         "is_complete",
         "piece_kind",
@@ -424,6 +426,8 @@ class BlockBuilder:
         self.is_complete = False
         self._was_reopened = False
         self._built: ContentBlock | None = None
+        whole = any(value for name, value in start.items() if name not in ("type", "id"))
+        self.begins_with_content = bool(self.written) if self.piece_kind is not None else whole
 
     @classmethod
     def of_delta(cls, event: ContentBlockDelta) -> BlockBuilder | None:
@@ -451,13 +455,6 @@ class BlockBuilder:
             return self.text
         begun = self.start.get("input")
         return "".join(self.pieces) or (json.dumps(begun, ensure_ascii=False) if begun else "")
-
-    @property
-    def begins_with_content(self) -> bool:
-        """Whether the block's start has content: a text, an input, or a block that arrives whole, such as a search result."""
-        if self.piece_kind is not None:
-            return bool(self.written)
-        return any(value for name, value in self.start.items() if name not in ("type", "id"))
 
     @property
     def estimated_tokens(self) -> int:
@@ -550,7 +547,6 @@ class MessageAccumulator:
 
     def __init__(self) -> None:
         self.has_content = False
-        self._begun_blocks = 0
         self.is_complete = False
         self.unknown: list[StreamEvent] = []
         self._fields: dict[str, Any] = {}
@@ -648,9 +644,7 @@ class MessageAccumulator:
             current.finish()
         builder = self._open[event.index] = BlockBuilder(event.index, event.raw)
         self._append(builder)
-        if builder.begins_with_content:
-            self.has_content = True
-            self._begun_blocks += 1
+        self.has_content |= builder.begins_with_content
 
     def _append(self, builder: BlockBuilder) -> None:
         self._builders.append(builder)
@@ -689,4 +683,4 @@ class MessageAccumulator:
 
     def _pieces(self) -> int:
         """The number of pieces so far, and of blocks whose start has content. It only grows."""
-        return self._begun_blocks + sum(len(builder.pieces) for builder in self._builders)
+        return sum(len(builder.pieces) + builder.begins_with_content for builder in self._builders)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from claude_magic.client import RequestTimeoutError
-from claude_magic.client._retry import NOT_SENT, Deadline
+from claude_magic.client._retry import Deadline, mark_as_not_sent
 
 from .moved_loop import run as run_moved
 
@@ -101,7 +101,7 @@ def test_a_request_that_a_deadline_prevents_was_not_sent() -> None:
         try:
             await forever()
         except asyncio.CancelledError as cancelled:
-            cancelled.args = NOT_SENT
+            mark_as_not_sent(cancelled)
             raise
 
     async def was_sent(deadline: Deadline, work: Coroutine[Any, Any, None], *, is_sending: bool) -> bool:

@@ -13,7 +13,7 @@ from claude_magic.bulk._display import MapSurface, Preview, approve_price, descr
 from claude_magic.bulk._requests import MapRequest
 from claude_magic.bulk._run import MapRun, MapSnapshot, Results
 from claude_magic.client import ConfigurationError
-from claude_magic.runtime import Phase
+from claude_magic.runtime import Phase, Question
 
 SNAPSHOT = MapSnapshot(
     phase=Phase.STREAMING,
@@ -148,7 +148,7 @@ def test_summary_and_error_say_the_same_about_batches(
 ) -> None:
     results = Results(batches=batches, ended_batches=ended)
     task: Any = SimpleNamespace(
-        request=MapRequest(prompt="", items=[], names={}, settings={}), results=results
+        request=MapRequest(question=Question(prompt=""), items=[], names={}), results=results
     )
     error = MapRun(task, list, again="").how_to_continue()
     stopped = replace(

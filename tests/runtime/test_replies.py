@@ -196,6 +196,7 @@ def test_observers_are_called_for_every_change_and_the_end(runtime: Runtime, sim
     assert {name for _, _, name in seen} == {"claude-magic-bridge"}
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_observer_that_raises_costs_nobody_the_reply(
     runtime: Runtime, sim: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:

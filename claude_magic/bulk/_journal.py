@@ -133,6 +133,11 @@ class Journal:
                 raise
         self._close = weakref.finalize(self, self._database.close)
 
+    @property
+    def is_durable(self) -> bool:
+        """Whether the answers are also on disk."""
+        return self.path is not None
+
     def close(self) -> None:
         """Close the file; calling this twice is allowed. A journal in memory stays open."""
         if self.path is not None:

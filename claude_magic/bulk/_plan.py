@@ -242,7 +242,7 @@ class MapPlan:
     def _again(self) -> str | None:
         """The argument `again` of `MapRun`: how the same line asks only the rest; None if it cannot."""
         replay = self._settings.replay
-        if self.journal.path is not None or replay == "auto":
+        if self.journal.is_durable or replay == "auto":
             return ""
         return None if replay == "off" else " with --replay auto"
 

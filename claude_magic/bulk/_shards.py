@@ -54,6 +54,11 @@ class JournalShards(Journal):
         with self._translated_os_errors():
             folder.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def is_durable(self) -> bool:
+        """Always true: the answers are in the files of the folder."""
+        return True
+
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
         """Return the known answers by key, including those that other processes have written since the last call."""
         with self._files_lock, self._translated_os_errors():

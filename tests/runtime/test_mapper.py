@@ -23,10 +23,10 @@ import pyarrow as pa
 import pytest
 from pydantic import BaseModel
 
-from claude_magic import ConfigurationError, JournalError, claude
+from claude_magic import ConfigurationError, JournalError, MapStoppedError, claude
 from claude_magic.bulk._journal import Answer
 from claude_magic.bulk._shards import JournalShards, open_shards
-from claude_magic.simulator import Simulator, reply
+from claude_magic.simulator import Simulator, reply, status
 
 from ..redis_server import redis_server
 
@@ -257,6 +257,20 @@ def test_wrong_options_are_refused_before_anything_is_sent(sim: Simulator) -> No
 
 def answer(number: int, text: str = "silt") -> Answer:
     return Answer(number.to_bytes(16, "big"), text, None, "m", None, 1, 2, 0.5, True)
+
+
+def test_a_stopped_map_with_shards_says_that_the_same_line_asks_only_the_rest(
+    sim: Simulator, frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    """The answers so far are in the journal of shards."""
+    mapper = claude.mapper(PROMPT, journal=tmp_path, concurrency=1)
+    sim.script(reply("first"), status(401), status(401))
+    with pytest.raises(MapStoppedError, match="running the same line again asks only the rest"):
+        mapper(frame)
+    sim.clear()
+
+    assert mapper(frame)["error"].isna().all()
+    assert len(sim.requests) == 2
 
 
 def test_shards_of_several_processes_are_one_journal(tmp_path: Path) -> None:

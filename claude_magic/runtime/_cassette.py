@@ -37,6 +37,7 @@ FOLDER: Final = ".claude-magic"
 VERSION: Final = 1
 _FORMAT: Final = "claude_magic"
 _MODELS_LINE: Final = b'{"models"'
+_BOM: Final = b"\xef\xbb\xbf"
 _CONFLICT_MARKS: Final = (b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>")
 _MAX_NAMED: Final = 5
 
@@ -243,13 +244,12 @@ class Cassette:
         """
         with self._changing():
             size, lines = self.size(), _lines_of(self.path)
-            names = [_name_in(line) for line in lines]
-            last = {name: index for index, name in enumerate(names)}
+            found = [_recording_in(line) for line in lines]
+            last = {each.name: index for index, each in enumerate(found) if each is not None}
             kept = [
                 line
-                for index, (line, name) in enumerate(zip(lines, names, strict=True))
-                if name is None
-                or (last[name] == index and self.is_in_use(self._content.recordings[name[0]][name[1]]))
+                for index, (line, each) in enumerate(zip(lines, found, strict=True))
+                if each is None or (last[each.name] == index and self.is_in_use(each))
             ]
             if len(kept) < len(lines):
                 _rewrite(self.path, kept)
@@ -430,12 +430,11 @@ def _read(path: Path, name: str) -> _Content:
             f"The cassette {name} cannot be read: {as_sentence(reason)} Nothing was sent."
         ) from None
     for number, line in enumerate(lines, 1):
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if line.startswith(_CONFLICT_MARKS):
+        bare = line.removeprefix(_BOM)
+        if bare.startswith(_CONFLICT_MARKS):
             conflicts.append(number)
             continue
-        if not line.strip():
+        if not bare.strip():
             continue
         try:
             _parse_line(content, line, name)
@@ -450,7 +449,7 @@ def _read(path: Path, name: str) -> _Content:
 
 
 def _parse_line(content: _Content, line: bytes, name: str) -> None:
-    fields = json.loads(_decoded(line))
+    fields = _json_in(line)
     if isinstance(fields, dict) and "cassette" in fields:
         _check_version(fields, name)
     elif isinstance(fields, dict) and "models" in fields:
@@ -462,9 +461,15 @@ def _parse_line(content: _Content, line: bytes, name: str) -> None:
         content.add(Recording.of(fields))
 
 
-def _decoded(line: bytes) -> str:
+def _json_in(line: bytes) -> Any:
+    """Return the value in a line. A byte order mark is ignored: files that are joined have one in the middle.
+
+    Raises:
+        ValueError: The line is not JSON in UTF-8.
+    """
     try:
-        return line.decode()
+        # `json` would also accept bytes in UTF-16.
+        return json.loads(line.removeprefix(_BOM).decode())
     except UnicodeDecodeError:
         raise ValueError("not UTF-8") from None
 
@@ -493,11 +498,11 @@ def _problems(name: str, conflicts: Sequence[int], bad: Sequence[str]) -> Iterat
         yield f"{are} of the cassette cannot be read: {', '.join(bad[:_MAX_NAMED])}{more}. {them} left unchanged."
 
 
-def _name_in(line: bytes) -> tuple[str, int] | None:
-    """Return the name of the recording in a line; None if the line is not a recording."""
+def _recording_in(line: bytes) -> Recording | None:
+    """Return the recording in a line; None if the line is not a recording."""
     try:
-        fields = json.loads(line)
-        return None if "models" in fields or "cassette" in fields else Recording.of(fields).name
+        fields = _json_in(line)
+        return None if "models" in fields or "cassette" in fields else Recording.of(fields)
     except (ValueError, TypeError, RecursionError):
         return None
 
@@ -506,11 +511,11 @@ def _replaced(lines: Iterable[bytes], new: Sequence[Recording], old: Collection[
     """Yield the lines of a file in which new recordings replace the older ones of their requests."""
     left = {each.name: each for each in new}
     for line in lines:
-        name = _name_in(line)
-        if name is None or name[0] not in old:
+        found = _recording_in(line)
+        if found is None or found.key not in old:
             yield line
-        elif name in left:
-            yield left.pop(name).to_line()
+        elif found.name in left:
+            yield left.pop(found.name).to_line()
     yield from (each.to_line() for each in left.values())
 
 

@@ -138,6 +138,8 @@ def test_a_line_that_is_cut_is_named_once_and_stays(cassette: Cassette, path: Pa
         (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [{"delta": 1}]}', "its answer is not a list of events"),
         (b'{"key": "x", "recorded_at": "", "request": {}, "answer": []}', "its answer is empty"),
         (b'{"key": "\xff"}', "not UTF-8"),
+        (recording("b", "other").to_line().decode().encode("utf-16"), "not UTF-8"),
+        (recording("b", "other").to_line().decode().encode("utf-16-le"), "not JSON, or truncated"),
         (b"[" * 100_000, "nested too deeply"),
     ],
 )  # fmt: skip
@@ -155,6 +157,21 @@ def test_a_bad_line_costs_itself_alone(cassette: Cassette, path: Path, line: byt
     other.prune()
 
     assert line in path.read_bytes().splitlines()
+    assert texts(Cassette(path)) == ["again"]
+
+
+def test_a_byte_order_mark_before_a_line_is_ignored(cassette: Cassette, path: Path) -> None:
+    """As in two cassettes that were joined, the second with the mark of an editor."""
+    head, first, second = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([head, first, b"\xef\xbb\xbf" + head, b"\xef\xbb\xbf" + second, b""]))
+    other = Cassette(path)
+    assert texts(other) == ["Hello", "Grüße 🙂"]
+    assert other.problems == ()
+
+    other.used.add(("b", 1))
+    other.write([(recording("b", "again"), True)])
+    assert texts(Cassette(path)) == ["Hello", "again"]
+    assert other.prune()[0] == 1
     assert texts(Cassette(path)) == ["again"]
 
 

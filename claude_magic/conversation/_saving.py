@@ -506,7 +506,7 @@ def _restored(answer: SavedAnswer, prompt: str, place: tuple[str | None, str | N
         messages=({"role": "user", "content": prompt}, {"role": "assistant", "content": content}),
         model=_text_in(facts, "model"),
         fingerprint="",
-        is_partial="status" in facts or facts.get("stop_reason") in CUT_SHORT,
+        is_partial="status" in facts or _text_in(facts, "stop_reason") in CUT_SHORT,
         usage=usage if isinstance(usage, dict) else None,
         asked_at=_text_in(facts, "asked_at"),
     )

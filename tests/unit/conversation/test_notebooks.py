@@ -215,6 +215,32 @@ JUNK = st.recursive(
 PLACES = st.lists(st.integers(0, 20), min_size=1, max_size=8)
 
 
+FACTS = [
+    "model",
+    "prompt_sha256",
+    "turn",
+    "stop_reason",
+    "status",
+    "asked_at",
+    "usage",
+    "comparison",
+    "exchanges",
+    "piece_of",
+]
+TURN = ["id", "parent", "thread", "cell", "begins", "prompt", "more", "shown_sha256", "text", "start"]
+
+
+@pytest.mark.parametrize("junk", [{}, [], ["x"], 1, -1, None, True, 1.5, "x" * 100_000, "\ud800"], ids=type)
+@pytest.mark.parametrize(("part", "name"), [(0, name) for name in FACTS] + [(1, name) for name in TURN])
+def test_any_value_in_a_field_of_the_metadata_is_ignored_or_used(part: int, name: str, junk: Any) -> None:
+    """No field is expected to be text, a number or hashable."""
+    cell = answered(ask(Conversations(), "one", "a"))
+    facts = cell["outputs"][0]["metadata"]["claude_magic"]
+    (facts, facts["turn"])[part][name] = junk
+
+    assert len(restore({"cells": [cell]}, prompt_of=prompt_of, known={}).forest.turns) <= 1
+
+
 @given(PLACES, JUNK)
 def test_valid_parts_of_a_damaged_file_are_restored_without_an_error(places: list[int], junk: Any) -> None:
     """With any value in any place."""

@@ -470,15 +470,37 @@ class Calls:
         observer: Observer | None = None,
         *,
         betas: Sequence[str] = (),
-        need: Need | None = None,
         rules: AttemptRules | None = None,
     ) -> _Result:
         """Send a request, and return the result of `parse` for the JSON object in the response.
 
+        `parse` raises a `ValueError` or `KeyError` for an object of the wrong kind. The other arguments are those of
+        `exchange`.
+        """
+
+        async def read(response: WireResponse, deadline: Deadline) -> _Result:
+            return parse_reply(response, await deadline.bound(read_object(response)), parse)
+
+        return await self.exchange(method, path, read, body, observer, betas=betas, rules=rules)
+
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[WireResponse, Deadline], Awaitable[_Result]],
+        body: bytes | None = None,
+        observer: Observer | None = None,
+        *,
+        betas: Sequence[str] = (),
+        need: Need | None = None,
+        rules: AttemptRules | None = None,
+    ) -> _Result:
+        """Send a request, and return the result of `read` for the response.
+
         Args:
             method: HTTP method.
             path: Path, with query.
-            parse: Raises a `ValueError` or `KeyError` for an object of the wrong kind.
+            read: Reads a successful response until the deadline, and closes it.
             body: Request body, or None.
             observer: Called with a record of each step.
             betas: Beta features that the request needs.
@@ -490,8 +512,7 @@ class Calls:
 
         async def once() -> _Result:
             with self._deadline() as deadline:
-                response = await self._open(attempts, deadline, method, path, body, betas)
-                return parse_reply(response, await deadline.bound(read_object(response)), parse)
+                return await read(await self._open(attempts, deadline, method, path, body, betas), deadline)
 
         result = await attempts.run(once)
         attempts.succeed(result.usage if isinstance(result, Message) else None)

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, Self
 from urllib.parse import quote
 
@@ -23,7 +24,7 @@ from ._rate_limit import TokenBucket
 from ._redis_bucket import RedisBucket
 from ._requests import MessageRequest
 from ._server_limits import Need
-from ._stream import MessageStream, ReplyStream, StreamRecorder
+from ._stream import MessageStream, ReplyStream, StreamRecorder, read_message
 from ._transport import HTTPTransport, auth_scheme, request_headers
 
 
@@ -248,10 +249,10 @@ class HTTPClaudeClient(ClaudeClient):
                     pass
             return stream.message
         body = request.to_json(stream=False)
-        return await self._calls.call(
+        return await self._calls.exchange(
             "POST",
             self._config.messages_path,
-            Message.model_validate,
+            partial(read_message, self._config),
             body,
             observer,
             betas=request.betas,

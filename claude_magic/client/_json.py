@@ -112,10 +112,9 @@ def split_end(text: str, *, is_end: bool = False) -> tuple[str, str]:
 
 
 def _loads(data: bytes | str, errors: str) -> Any:
+    text = data if isinstance(data, str) else _text_of(data, errors)
     try:
-        return json.loads(
-            data if isinstance(data, str) else _text_of(data, errors), strict=False, parse_int=_parse_int
-        )
+        return json.loads(text.removeprefix("\ufeff"), strict=False, parse_int=_parse_int)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
 

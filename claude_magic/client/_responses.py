@@ -180,7 +180,8 @@ def _body_error(response: WireResponse, body: bytes) -> ClaudeError:
     value = object_in(body)
     if value is not None:
         return error_from_event(value, request_id)
-    if "json" in response.headers.get("content-type", "") and body.lstrip().startswith(b"{"):
+    is_json = re.search("json|event-stream", response.headers.get("content-type", ""))
+    if is_json and body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         return StreamInterruptedError(
             f"The reply is not complete: its JSON ends after {len(body)} bytes. Send it again.",
             request_id=request_id,

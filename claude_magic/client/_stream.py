@@ -205,8 +205,6 @@ class EventReader:
         response = self.response
         if response.status != 200:
             raise await read_error(response)
-        if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
-            return
         if await self._deadline.bound(_is_stream(response)):
             return
         fields = await self._deadline.bound(read_object(response))
@@ -346,11 +344,30 @@ class EventReader:
         self.is_complete = True
 
 
-async def _is_stream(response: WireResponse) -> bool:
-    """Return whether a body with another content type looks like a stream of events, without consuming it.
+async def read_message(config: ClientConfig, response: WireResponse, deadline: Deadline) -> Message:
+    """Read the whole reply in a response, and close it. A server that always streams sends events, others JSON.
 
-    Reads until this is certain: the first piece may be a single byte.
+    Raises:
+        ClaudeError: The response is not a reply of the Messages API, or not complete.
     """
+    reader = EventReader(response, config, deadline)
+    try:
+        if not await deadline.bound(_is_stream(response)):
+            return parse_reply(response, await deadline.bound(read_object(response)), Message.model_validate)
+        while await reader.read():
+            pass
+    finally:
+        await reader.aclose()
+    return reader.accumulator.message()
+
+
+async def _is_stream(response: WireResponse) -> bool:
+    """Return whether a body looks like a stream of events, without consuming it.
+
+    The content type decides only if the body begins with neither a field of an event nor JSON. Reads until this is
+    certain: the first piece may be a single byte.
+    """
+    is_labelled = response.headers.get("content-type", "").lower().startswith("text/event-stream")
     start = text = b""
     while chunk := await response.read_chunk():
         start += chunk
@@ -361,7 +378,7 @@ async def _is_stream(response: WireResponse) -> bool:
         if is_certain or len(start) > _MOST_PEEKED:
             break
     response.unread(start)
-    return text.startswith(_FIELDS)
+    return text.startswith(_FIELDS) or (is_labelled and not text.startswith(b"{"))
 
 
 _MAX_HELD_EVENTS = 1000

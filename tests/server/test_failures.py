@@ -19,10 +19,11 @@ from claude_magic.client import (
     NetworkError,
     OverloadedError,
     RequestTimeoutError,
+    ResponseStarted,
     StreamInterruptedError,
     UnknownStatusError,
 )
-from claude_magic.simulator import Simulator, drip, slow_body, status, stream_bytes
+from claude_magic.simulator import Gate, Simulator, drip, hold, slow_body, status, stream_bytes
 
 PAGE = b"<!doctype html><html><head><title>Jupyter Server</title></head><body>Password:</body></html>"
 
@@ -84,9 +85,25 @@ def test_e1_a_web_page_instead_of_a_reply_names_its_title_and_base_url(
             "application/json",
             OverloadedError,
         ),
+        (b'\xef\xbb\xbf{"type": "message", "content": [{"ty', "text/event-stream", StreamInterruptedError),
+        (
+            b'\xef\xbb\xbf{"type": "error", "error": {"type": "overloaded_error", "message": "x"}}',
+            "text/event-stream",
+            OverloadedError,
+        ),
         (b"\xff\xfe\x00", "application/octet-stream", UnknownStatusError),
     ],
-    ids=["empty", "text", "list", "other object", "cut", "error envelope", "binary"],
+    ids=[
+        "empty",
+        "text",
+        "list",
+        "other object",
+        "cut",
+        "error",
+        "mislabelled cut",
+        "mislabelled error",
+        "binary",
+    ],
 )
 def test_e1_a_200_that_is_not_a_reply_is_a_clear_error(
     body: bytes,
@@ -285,6 +302,31 @@ def test_c2_a_silent_body_reaches_the_read_timeout(
             return await failure(client, ask(), False)
 
     assert isinstance(play(main), RequestTimeoutError)
+
+
+def test_a_cancelled_call_closes_its_connection_before_the_body_has_arrived(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: the search for the beginning of a stream holds no connection."""
+    sim.script(hold(Gate()))
+
+    async def main() -> None:
+        async with make_client(sim.url) as client:
+            has_started = asyncio.Event()
+
+            def note(event: object) -> None:
+                if isinstance(event, ResponseStarted):
+                    has_started.set()
+
+            call = asyncio.create_task(client.send_message(ask(), observer=note))
+            await has_started.wait()
+            call.cancel()
+            await asyncio.wait([call])
+            assert call.cancelled()
+            while not sim.requests[0].client_gone:
+                await asyncio.sleep(0.01)
+
+    play(main)
 
 
 def test_e1_the_status_of_an_error_counts_even_if_its_body_breaks_off(

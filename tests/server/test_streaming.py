@@ -389,6 +389,73 @@ def test_s1_a_server_that_ignores_stream_true_is_supported(
     assert received.to_param()["content"] == content
 
 
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n "])
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream"])
+def test_s1_a_reply_as_json_is_accepted_with_a_byte_order_mark_and_any_content_type(
+    content_type: str, before: bytes, sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: an answer that was paid for is read, whether it was to be streamed or not."""
+    message = {**START["message"], "content": [{"type": "text", "text": "Here."}], "stop_reason": "end_turn"}
+    body = before + json.dumps(message).encode()
+    sim.script(*[stream_bytes(body, chunk_bytes=1, headers={"content-type": content_type})] * 2)
+
+    async def main() -> list[str]:
+        async with make_client(sim.url, max_retries=0) as client:
+            streamed = await read_all(client, ask())
+            return [streamed.message.text, (await client.send_message(ask())).text]
+
+    assert play(main) == ["Here.", "Here."]
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream; charset=utf-8", "application/json"])
+@pytest.mark.parametrize("chunk_bytes", [1, 10_000])
+def test_s1_a_server_that_always_streams_is_supported(
+    content_type: str, chunk_bytes: int, sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: events in place of a JSON message give the same message, and the connection is used again."""
+    events = [START, PING, BLOCK, DELTA, BLOCK_STOP, END, STOP]
+    raw = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events)
+    sim.script(*[stream_bytes(raw, chunk_bytes=chunk_bytes, headers={"content-type": content_type})] * 2)
+
+    async def main() -> list[Any]:
+        async with make_client(sim.url, max_retries=0) as client:
+            return [await client.send_message(ask(max_tokens=100)) for _ in range(2)]
+
+    for message in play(main):
+        assert (message.text, message.stop_reason, message.usage.output_tokens) == ("Bonjour", "end_turn", 9)
+    assert (len(sim.requests), sim.connections) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error_class"),
+    [
+        (stream_events(START, BLOCK, DELTA, OVERLOADED), OverloadedError),
+        (stream_events(START, BLOCK, DELTA), StreamInterruptedError),
+        (stream_events(), StreamInterruptedError),
+    ],
+    ids=["error event", "no end", "empty"],
+)
+def test_s1_events_in_place_of_a_json_message_may_fail(
+    behaviour: Any, error_class: type[ClaudeError], sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: a failure in mid-stream is retried like any other of a request whose reply is read as a whole."""
+    sim.script(behaviour, reply("Four."), behaviour)
+
+    async def main() -> tuple[str, ClaudeError]:
+        async with make_client(sim.url, max_retries=1) as client:
+            message = await client.send_message(ask())
+        async with make_client(sim.url, max_retries=0) as client:
+            with pytest.raises(ClaudeError) as caught:
+                await client.send_message(ask())
+        return message.text, caught.value
+
+    text, error = play(main)
+
+    assert text == "Four."
+    assert type(error) is error_class
+    assert_no_http_error_is_chained(error)
+
+
 def test_s1_events_with_a_wrong_content_type_are_accepted(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:

@@ -456,7 +456,7 @@ class Calls:
     ) -> None:
         self.rules = rules
         self._transport = transport
-        self._base_url = config.base_url
+        self._base_url = config.shown_base_url
         self._is_lacking_key = is_lacking_key
         # Once the timeout for the response, and once for everything else.
         self._timeout = min(2 * config.timeout, config.stream_timeout)

@@ -223,7 +223,7 @@ class HTTPClaudeClient(ClaudeClient):
         self._calls = Calls(config, self._transport, self._rules, is_lacking_key=is_lacking_key)
 
     def __repr__(self) -> str:
-        return f"<HTTPClaudeClient {self._config.base_url}>"
+        return f"<HTTPClaudeClient {self._config.shown_base_url}>"
 
     @property
     def config(self) -> ClientConfig:
@@ -347,7 +347,7 @@ class RequestPreview:
 
     Attributes:
         method: HTTP method.
-        url: URL of the request.
+        url: URL of the request; apparent secrets in the path of `base_url` are `[REDACTED]`.
         headers: Names and values, in the order in which they are sent; credentials are `[REDACTED]`. Without `host`,
             `content-length`, and the placeholder that is sent without a credential.
         body: The JSON object, as a server would parse it.
@@ -388,7 +388,7 @@ def preview_request(
     body = request.to_json(stream=True)
     return RequestPreview(
         method="POST",
-        url=config.base_url + config.messages_path,
+        url=config.shown_base_url + config.messages_path,
         headers=tuple(headers),
         body=decode_json(body),
         body_bytes=len(body),

@@ -6,7 +6,7 @@ import base64
 import ipaddress
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, NoReturn
 from urllib.parse import SplitResult, urlsplit
@@ -125,6 +125,32 @@ class ClientConfig(BaseModel):
         return dict(value)
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """The apparent secrets in `headers` and in the path of `base_url`, where some gateways expect them.
+
+        Ordinary values, such as the name of a model or a media type, are not secret: they may be words of an answer.
+        """
+        found = [
+            part
+            for name, value in self.headers.items()
+            for part in re.split(r"[\s,;]+", value)
+            if len(part) >= _SHORTEST_SECRET and (_SECRET_HEADER.search(name) or _RANDOM.search(part))
+        ]
+        return (*found, *_secrets_in_path(self.base_url))
+
+    @property
+    def shown_base_url(self) -> str:
+        """The base URL for display, with apparent secrets in its path redacted."""
+        shown = self.base_url
+        for secret in _secrets_in_path(shown):
+            shown = shown.replace(secret, REDACTED)
+        return shown
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, self.shown_base_url if name == "base_url" else value
+
+    @property
     def is_official_host(self) -> bool:
         """Whether requests go to Anthropic's own API, which requires a key."""
         return f".{urlsplit(self.base_url).hostname}".endswith(".anthropic.com")
@@ -180,8 +206,10 @@ def _split_url(text: str) -> SplitResult:
     except ValueError:  # a port that is not a number, or an IPv6 address without brackets
         is_usable = False
     if not is_usable:
+        # The path may contain a secret, as the login may.
+        shown = re.match(r"(?:[^/]*//)?[^/]*", text.rpartition("@")[2])
         raise ConfigurationError(
-            f"The setting base_url is not the URL of a server: {text.rpartition('@')[2]!r}."
+            f"The setting base_url is not the URL of a server: {shown[0] if shown else ''!r}."
         )
     return url
 
@@ -223,6 +251,12 @@ REDACTED = "[REDACTED]"
 
 _KEY_PATTERN = re.compile(r"sk-ant-[A-Za-z0-9_-]{8,}", re.ASCII)
 
+_SECRET_HEADER = re.compile(r"(?:key|token|secret|password|auth|authorization|credentials?)$", re.IGNORECASE)
+_RANDOM = re.compile(
+    r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{10,}|sk-ant-[A-Za-z0-9_-]{8,}", re.ASCII
+)
+"""Letters and digits mixed, as in keys. Names of models, versions and dates separate them."""
+
 _PUBLIC_BEGINNING = re.compile(r"sk-ant-(?:[a-z]+\d*-)?")
 """The common prefix of all keys, which is not secret."""
 
@@ -232,6 +266,8 @@ _PIECE = 4
 _SHORTEST_SECRET = 8
 _SHORTEST_FRAGMENT = 10
 """Shortest part of a long key that is redacted, in characters: text does not contain that many in a row by chance."""
+_SHORTEST_PART = 16
+"""The same for other secrets, which may contain words."""
 _LONG_SECRET = 20
 _SHORTEST_BASE64 = 16
 _MAX_ESCAPES = 100_000
@@ -244,6 +280,11 @@ _ESCAPE = re.compile(
     r"| &(?:amp;)?\#(?:x0{0,4}(?P<hex>[0-9a-f]{2})|0{0,4}(?P<decimal>\d{2,3}));",
     re.IGNORECASE | re.VERBOSE,
 )
+
+
+def _secrets_in_path(url: str) -> list[str]:
+    parts = urlsplit(url).path.split("/")
+    return [part for part in parts if len(part) >= _SHORTEST_PART and _RANDOM.search(part)]
 
 
 class Credential:
@@ -260,14 +301,16 @@ class Credential:
         ConfigurationError: None or both were given, or the value is not a valid key. The message does not show it.
     """
 
-    __slots__ = ("__finder", "__value", "is_token")
+    __slots__ = ("__finder", "__hiding", "__secrets", "__value", "is_token")
 
     def __init__(self, *, api_key: str | None = None, auth_token: str | None = None) -> None:
         if (api_key is None) == (auth_token is None):
             raise ConfigurationError("Give either an API key or an auth token, not both.")
         self.is_token = auth_token is not None
         self.__value = _checked(auth_token or api_key or "", "auth token" if self.is_token else "API key")
+        self.__secrets: tuple[str, ...] = ()
         self.__finder: _SecretFinder | None = None
+        self.__hiding: Credential | None = None
 
     @classmethod
     def placeholder(cls) -> Credential:
@@ -277,6 +320,17 @@ class Credential:
     def reveal(self) -> str:
         """Return the value. Needed to send the key, and to derive an account name from it."""
         return self.__value
+
+    def hiding(self, secrets: tuple[str, ...]) -> Credential:
+        """Return the same credential, whose `redact` and `spans_in` also find other secrets: `ClientConfig.secrets`."""
+        if secrets == self.__secrets:
+            return self
+        known = self.__hiding
+        if known is None or known.__secrets != secrets:
+            known = Credential(**{"auth_token" if self.is_token else "api_key": self.__value})
+            known.__secrets = secrets
+            self.__hiding = known
+        return known
 
     def redact(self, text: str) -> str:
         """Replace the key, and anything else that looks like one, in text from outside.
@@ -293,7 +347,8 @@ class Credential:
 
     def _finder(self) -> _SecretFinder:
         if self.__finder is None:
-            self.__finder = _SecretFinder(self.__value if len(self.__value) >= _SHORTEST_SECRET else "")
+            key = self.__value if len(self.__value) >= _SHORTEST_SECRET else ""
+            self.__finder = _SecretFinder(key, self.__secrets)
         return self.__finder
 
     def __repr__(self) -> str:
@@ -324,16 +379,21 @@ class _SecretFinder:
 
     Args:
         secret: The key; empty to search only for text with the form of a key.
+        others: Other secrets, of at least 8 characters.
     """
 
-    def __init__(self, secret: str) -> None:
+    def __init__(self, secret: str, others: Sequence[str] = ()) -> None:
         self._known: dict[int, list[tuple[str, int, int, int]]] = {}
-        if not secret:
-            return
+        if secret:
+            self._add_forms(secret, _SHORTEST_FRAGMENT)
+        for other in others:
+            self._add_forms(other, _SHORTEST_PART)
+
+    def _add_forms(self, secret: str, fragment: int) -> None:
         beginning = _PUBLIC_BEGINNING.match(secret)
         is_long = len(secret) >= _LONG_SECRET
         public = beginning.end() if beginning and is_long else 0
-        self._add(secret, public, _SHORTEST_FRAGMENT if is_long else len(secret))
+        self._add(secret, public, fragment if is_long else len(secret))
         hexadecimal = secret.encode("ascii").hex()
         for form in {secret.lower(), secret.upper(), hexadecimal, hexadecimal.upper()} - {secret}:
             self._add(form, 0, len(form))

@@ -108,7 +108,7 @@ class HTTPTransport:
 
     def __init__(self, config: ClientConfig, credential: Credential) -> None:
         self._config = config
-        self.credential = credential
+        self.credential = credential.hiding(config.secrets)
         self._timeouts = {"timeout": httpx2.Timeout(config.timeout).as_dict()}
         self._urls: dict[str, httpx2.URL] = {}
         self._clean_texts: set[str] = set()
@@ -122,7 +122,7 @@ class HTTPTransport:
             expiry=_KEEPALIVE_EXPIRY,
             timeout=config.timeout,
         )
-        self._key_filter = _KeyFilter(credential)
+        self._key_filter = _KeyFilter(self.credential)
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(self._key_filter)
 
@@ -245,7 +245,7 @@ class HTTPTransport:
             was_sent: Whether any part of the request was written.
         """
         was_sent = was_sent and not isinstance(failure, _BEFORE_SENDING)
-        host, limit = self._config.base_url, describe_seconds(self._config.timeout)
+        host, limit = self._config.shown_base_url, describe_seconds(self._config.timeout)
         reason = self.redact(_reason_of(failure))
         if self._proxy is not None:
             reason = self._proxy.redact(reason)
@@ -314,8 +314,8 @@ class WireResponse:
 
     @property
     def url(self) -> str:
-        """URL without query. Computed only for error messages, because it takes 30 µs."""
-        return str(self._response.request.url.copy_with(query=None))
+        """URL without query and secrets. Computed only for error messages, because it takes 30 µs."""
+        return self._transport.redact(str(self._response.request.url.copy_with(query=None)))
 
     async def read_chunk(self) -> bytes:
         """Return the next bytes of the decoded body as they arrive; empty at the end of the body.

@@ -379,7 +379,7 @@ class Source(abc.ABC):
     def __init__(self, settings: ResolvedSettings, connector: Connector) -> None:
         found = None if settings.values.replay == "only" else connector.find_credential()
         self.is_simulated = connector.is_demo(settings, found)
-        self.redact = partial(redact_key, found=found)
+        self.redact = partial(redact_key, found=found, secrets=settings.values.secrets)
         self._connect = partial(connector.connect, settings, found)
 
     @abc.abstractmethod

@@ -100,10 +100,16 @@ def _read_colab() -> str | None:
     return secret
 
 
-def redact_key(text: str, found: FoundCredential | None) -> str:
-    """Replace the key in force, and other text that looks like a key, by `[REDACTED]` in text from other sources."""
+def redact_key(text: str, found: FoundCredential | None, secrets: tuple[str, ...] = ()) -> str:
+    """Replace the key in force, and other text that looks like a key, by `[REDACTED]` in text from other sources.
+
+    Args:
+        text: The text.
+        found: The key.
+        secrets: Other secrets to replace: `ClientConfig.secrets`.
+    """
     credential = Credential.placeholder() if found is None else found.credential
-    return credential.redact(text)
+    return credential.hiding(secrets).redact(text)
 
 
 SIMULATOR_HEADER = "claude-magic-simulator"
@@ -311,7 +317,8 @@ class Connector:
             name = "auth_token" if found.credential.is_token else "api_key"
             yield SettingRow(name=name, value=REDACTED, source=found.source)
         for name in SETTINGS:
-            value, source = getattr(settings.values, name), settings.sources[name]
+            shown_name = "shown_base_url" if name == "base_url" else name
+            value, source = getattr(settings.values, shown_name), settings.sources[name]
             if name == "demo" and self.demo_choice is not None:
                 value, source = "on" if self.demo_choice else "off", "%claude demo"
             yield SettingRow(name=name, value=_shown(name, value), source=source)

@@ -363,11 +363,13 @@ class Runtime:
         return self._connector.find_credential()
 
     def redact(self, text: str) -> str:
-        """Replace the key by `[REDACTED]` in text from other sources."""
-        found = None
+        """Replace the key, and secrets in custom headers, by `[REDACTED]` in text from other sources."""
+        found: FoundCredential | None = None
+        secrets: tuple[str, ...] = ()
         with contextlib.suppress(ConfigurationError):  # an invalid key was never sent, so no text contains it
             found = self.find_credential()
-        return redact_key(text, found)
+            secrets = self.settings().values.secrets
+        return redact_key(text, found, secrets)
 
     # Demo...
 
@@ -435,7 +437,9 @@ class Runtime:
         error = None if self.last is None else self.last.error
         problem = self._engine.limiter_problem
         return RuntimeStatus(
-            base_url="embedded simulator" if self._connector.is_demo(settings, found) else config.base_url,
+            base_url="embedded simulator"
+            if self._connector.is_demo(settings, found)
+            else config.shown_base_url,
             is_running=self._engine.is_running,
             credential=None if found is None else f"{found.kind}, {found.source}",
             limiter=self.limiter_state(),

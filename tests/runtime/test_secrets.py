@@ -120,9 +120,10 @@ def test_o2_no_field_that_can_be_walked_to_holds_the_key_but_the_credential_itse
 def test_o2_a_settings_object_says_where_a_value_is_from_and_hides_headers(
     make_runtime: Callable[..., Runtime], sim: Simulator
 ) -> None:
-    """Headers may contain a gateway's secret, so status shows only their names."""
+    """Headers and the path of base_url may contain a gateway's secret, so status does not show it."""
     runtime = make_runtime(
-        ANTHROPIC_BASE_URL=sim.url, ANTHROPIC_CUSTOM_HEADERS="X-Gateway-Key: hunter2-hunter2"
+        ANTHROPIC_BASE_URL=f"{sim.url}/gw/sk-ant-hunter2-hunter2",
+        ANTHROPIC_CUSTOM_HEADERS="X-Gateway-Key: hunter2-hunter2",
     )
     runtime.login(KEY)
 
@@ -131,7 +132,10 @@ def test_o2_a_settings_object_says_where_a_value_is_from_and_hides_headers(
     rows = {row.name: (row.value, row.source) for row in status.settings}
     assert rows["api_key"] == ("[REDACTED]", "%claude login")
     assert rows["headers"] == ("X-Gateway-Key: [REDACTED]", "environment (ANTHROPIC_CUSTOM_HEADERS)")
+    assert rows["base_url"] == (f"{sim.url}/gw/[REDACTED]", "environment (ANTHROPIC_BASE_URL)")
     assert rows["model"] == ("claude-sonnet-5-5", "default")
+    assert status.base_url == f"{sim.url}/gw/[REDACTED]"
+    assert runtime.redact("The header is hunter2-hunter2.") == "The header is [REDACTED]."
     assert "hunter2" not in repr(status) + repr(runtime.settings())
     assert "hunter2" not in str(dataclasses.asdict(status))
 

@@ -153,6 +153,53 @@ def test_o2_no_error_traceback_or_log_holds_the_key(
         assert "[REDACTED]" in str(error)
 
 
+def test_o2_secrets_in_custom_headers_are_redacted_like_the_key(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: a server that quotes them reveals them neither in answers, streamed or not, nor in errors."""
+    secret = "gwsecret-ABCDEFGH12345678"
+    chunks = [secret[at : at + 5] for at in range(0, len(secret), 5)]
+    sim.script(reply(chunks=chunks), reply(secret), status(400, message=secret))
+
+    async def main() -> list[str]:
+        async with make_client(sim.url, headers={"x-gw": secret}, max_retries=0) as client:
+            async with client.stream_message(ask()) as stream:
+                streamed = "".join([getattr(event, "text", "") async for event in stream])
+            whole = await client.send_message(ask())
+            return [streamed, stream.message.text, whole.text, str(await provoke(client, ask()))]
+
+    for text in play(main):
+        assert "[REDACTED]" in text
+        assert secret not in text
+    assert sim.requests[0].headers["x-gw"] == secret
+
+
+def test_o2_a_secret_in_the_path_of_base_url_is_in_no_error(
+    serve: Any, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: errors name the address without it: before, in and after a response."""
+    secret = "sk-ant-path-0123456789abcdef"
+
+    async def handler(reader: Any, writer: Any) -> None:
+        for body in (b"<title>Log in</title>", b""):
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
+            assert secret.encode() in head
+            if body:
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    async def main() -> list[str]:
+        async with serve(handler) as url, make_client(f"{url}/{secret}/gw", max_retries=0) as client:
+            shown = [repr(client), *[str(await provoke(client, ask())) for _ in range(2)]]
+        async with make_client(f"{url}/{secret}/gw", max_retries=0) as client:
+            return [*shown, str(await provoke(client, ask()))]
+
+    for text in play(main):
+        assert "/[REDACTED]/gw" in text
+        assert secret not in text
+
+
 def test_o2_a_name_an_id_and_a_count_of_a_reply_are_redacted(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:

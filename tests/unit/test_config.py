@@ -68,7 +68,7 @@ def test_base_url_is_normalised(given_url: str, expected: str) -> None:
         ("https://user:secret@host.example", "user name or password"),
         ("https://host.example?key=secret", "query"),
         ("https://host.example/#frag", "fragment"),
-        ("https://host.example:99999", "not the URL"),
+        ("https://host.example:99999/secret/path", "not the URL"),
         ("https://host.example:port", "not the URL"),
         ("https://host.example:0", "not the URL"),
         ("https://[::1", "not the URL"),
@@ -141,6 +141,62 @@ def test_s1_the_path_of_the_streaming_call_is_a_setting() -> None:
 def test_o2_extra_headers_are_not_printed() -> None:
     """Promise: gateways put secrets into custom headers, so the repr does not show them."""
     assert KEY not in repr(ClientConfig(headers={"x-gateway": KEY}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("x-gw", "Bearer gwsecret-ABCDEFGH12345678", "gwsecret-ABCDEFGH12345678"),
+        ("cf-access-client-secret", "correct-horse-battery", "correct-horse-battery"),
+        ("x-portkey-api-key", "abcdefgh", "abcdefgh"),
+        ("x-tenant", "550e8400-e29b-41d4-a716-44665544000f", "550e8400-e29b-41d4-a716-44665544000f"),
+        ("accept-language", "en-GB, de;q=0.8", None),
+        ("x-format", "application/json; charset=utf-8", None),
+        ("x-provider", "anthropic", None),
+        ("x-model", "us.anthropic.claude-haiku-5-5-20260101-v1:0", None),
+        ("x-title", "Notebook of the research group 2026-11-29", None),
+        ("referer", "https://example.com/team/notes", None),
+        ("x-api-key-id", "12345678", None),
+        ("x-api-key-name", "ours", None),
+    ],
+)
+def test_o2_secrets_in_headers_are_told_from_ordinary_values(
+    name: str, value: str, secret: str | None
+) -> None:
+    """Ordinary values may be words of an answer, so they are not redacted there."""
+    assert ClientConfig(headers={name: value}).secrets == (() if secret is None else (secret,))
+
+
+def test_o2_a_key_in_the_path_of_base_url_is_not_shown() -> None:
+    """Some gateways expect one there. It is sent unchanged."""
+    config = ClientConfig(base_url=f"https://gw.example.com/team/{KEY}/anthropic/v1")
+
+    assert config.base_url == f"https://gw.example.com/team/{KEY}/anthropic"
+    assert config.shown_base_url == "https://gw.example.com/team/[REDACTED]/anthropic"
+    assert KEY not in repr(config)
+    assert config.secrets == (KEY,)
+    for url in ("https://gw.example.com/proxy/anthropic-production", "http://localhost:11434"):
+        assert ClientConfig(base_url=url).shown_base_url == url
+        assert ClientConfig(base_url=url).secrets == ()
+
+
+def test_o2_other_secrets_are_found_with_the_key() -> None:
+    """In the same forms; the credential itself stays as it is."""
+    credential = Credential(api_key=KEY)
+    secret = "gwsecret-ABCDEFGH12345678"
+    hiding = credential.hiding((secret,))
+    encoded = base64.b64encode(secret.encode()).decode()
+
+    for text in (secret, secret.upper(), quote(secret), encoded, f"{secret[:18]}…"):
+        assert "[REDACTED]" in hiding.redact(f"The header was {text}.")
+        assert hiding.spans_in(text) != []
+        assert credential.redact(text) == text
+    assert hiding.redact("the gwsecret of ABCDEFGH") == "the gwsecret of ABCDEFGH"
+    assert hiding.redact(KEY) == "[REDACTED]"
+    assert hiding.reveal() == KEY
+    assert credential.hiding((secret,)) is hiding
+    assert credential.hiding(()) is credential
+    assert Credential(auth_token=KEY).hiding((secret,)).is_token
 
 
 @pytest.mark.parametrize(

@@ -61,13 +61,13 @@ _EXPLAIN = "Explain `{name}` from my notebook: what it is, and what stands out. 
 _TAIL_CHARS: Final = 200
 _CONTINUE = (
     "Your last answer was cut off before its end. Go on exactly where it stopped, in the middle of the word if need be: "
-    "repeat nothing, and add no preamble. It stopped with:\n\n{tail}"
+    "repeat nothing, and add no preamble. If a space or a line break comes next, begin with it. It stopped with:\n\n{tail}"
 )
 _CONTINUE_EMPTY = "You were interrupted before the first word of your answer. Go on."
 _CONTINUE_ALONE = (
     "I asked you this:\n\n<question>\n{question}\n</question>\n\nYour answer was cut off. This is what arrived:\n\n"
     "<answer>\n{text}\n</answer>\n\nGo on exactly where it stopped, in the middle of the word if need be: repeat nothing, and "
-    "add no preamble."
+    "add no preamble. If a space or a line break comes next, begin with it."
 )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from ._conversation import Conversation
+from ._conversation import Conversation, text_of
 from ._sent import describe_attachments, explain_error
 from ._values import CAPITALS
 from ._wire import read_corpus, read_words
@@ -57,15 +57,18 @@ _CONTINUE_QUOTED = re.compile(r"<question>\n(.*?)\n</question>.*<answer>\n(.*?)\
 
 def _continue_answer(conversation: Conversation) -> str | None:
     """Return the rest of an answer that was cut off, or all of an answer that had not started."""
-    alone, tail = _CONTINUE_QUOTED.search(conversation.prompt), _CONTINUE.search(conversation.prompt)
+    alone = _CONTINUE_QUOTED.search(conversation.prompt)
+    # The prompt has no whitespace at its end, but the answer may have stopped at a line break.
+    last = text_of(conversation.fields["messages"][-1]["content"])
+    tail = _CONTINUE.search(last) or _CONTINUE.search(conversation.prompt)
     previous = conversation.asking(alone[1]) if alone else conversation.before
     if previous is None:
         return None
     answer = answer_text(previous)
     if alone is None and tail is None:
         return answer
-    _, found, rest = answer.rpartition((alone[2] if alone else tail[1] if tail else "").strip())
-    return rest.lstrip("\n") or None if found else None
+    _, found, rest = answer.rpartition(alone[2] if alone else tail[1] if tail else "")
+    return rest or None if found else None
 
 
 _EXACTLY = re.compile(

@@ -246,6 +246,26 @@ def test_an_answer_cut_by_max_tokens_is_continued_to_a_whole(notebook, sim):
     assert accepted(sim)
 
 
+@pytest.mark.parametrize(
+    ("half", "rest"),
+    [
+        ("```python\nx = 1  # ten\n", "y = 2\n```"),
+        ("```python\nx = 1  # ten", "\ny = 2\n```"),
+        ("One wo", "rd"),
+    ],
+    ids=["after a line", "at a line end", "in a word"],
+)
+def test_the_parts_of_a_continued_answer_join_as_they_are(notebook, sim, half, rest):
+    """Also a line break at the end of the first part is sent, and is neither lost nor doubled."""
+    sim.script(reply(half, stop_reason="max_tokens"), reply(rest))
+
+    notebook(a="%%claude\nTell me", b="%claude -o whole continue")
+
+    assert asked(sim)[-1].endswith(half)
+    assert notebook.kernel.value("whole.text") == repr(half + rest)
+    assert accepted(sim)
+
+
 OPUS = "-m opus --effort low --thinking hide -s Brief. --stop END --set metadata.user_id=me"
 
 

@@ -161,21 +161,35 @@ def test_a_conversation_is_remembered(api):
     assert ask("Tell me about tides", "And then?") == FALLBACK
 
 
-def test_an_answer_that_was_cut_goes_on_where_it_stopped(api):
-    """This works within a conversation and without one."""
-    whole = api.text("Tell me about tides")
-    beginning, rest = whole[:300], whole[300:]
+@pytest.mark.parametrize(
+    "last",
+    ["import stat", "import statistics", "import statistics\n", "import statistics\n\n", "31, 410]", "The"],
+    ids=[
+        "in a word",
+        "at a line end",
+        "at a line start",
+        "before a line",
+        "at a line end later",
+        "in a sentence",
+    ],
+)
+def test_an_answer_that_was_cut_goes_on_where_it_stopped(api, last):
+    """This works within a conversation and without one, and loses no space and no line break."""
+    whole = api.text("Explain the standard deviation")
+    before, _, rest = whole.partition(last)
+    beginning = before + last
     go_on = (
         "Your last answer was cut off before its end. Go on exactly where it stopped, in the middle of the word if need be: "
         f"repeat nothing, and add no preamble. It stopped with:\n\n{beginning[-200:]}"
     )
     alone = (
-        "I asked you this:\n\n<question>\nTell me about tides\n</question>\n\nYour answer was cut off. This is what arrived:\n\n"
+        "I asked you this:\n\n<question>\nExplain the standard deviation\n</question>\n\nYour answer was cut off. This is what arrived:\n\n"
         f"<answer>\n{beginning}\n</answer>\n\nGo on exactly where it stopped, in the middle of the word if need be: repeat nothing."
     )
 
-    assert api.text("", messages=turns("Tell me about tides", go_on)) == rest.lstrip("\n")
-    assert api.text(alone) == rest.lstrip("\n")
+    assert rest
+    assert api.text("", messages=turns("Explain the standard deviation", go_on)) == rest
+    assert api.text(alone) == rest
     assert api.text("", messages=turns("Who was Napoleon?", "Hello")) != FALLBACK
 
 

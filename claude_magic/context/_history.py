@@ -321,7 +321,7 @@ def parse_cell_range(spec: str) -> CellRange:
     """Parse `-3:`, `2:5`, `7`, `all` or `none`. Both ends are included.
 
     Raises:
-        ConfigurationError: `spec` is none of these.
+        ConfigurationError: `spec` is none of these, or ends before it begins.
     """
     if spec == "all":
         return CellRange(start=None, stop=None)
@@ -334,7 +334,12 @@ def parse_cell_range(spec: str) -> CellRange:
         )
     first, colon, last = match.groups()
     start = None if first is None else int(first)
-    return CellRange(start=start, stop=start if not colon else None if last is None else int(last))
+    stop = start if not colon else None if last is None else int(last)
+    if start is not None and stop is not None and (start < 0) == (stop < 0) and start > stop:
+        raise ConfigurationError(
+            f"--cells {spec}: this range ends before it begins; write {stop}:{start}. Nothing was sent."
+        )
+    return CellRange(start=start, stop=stop)
 
 
 def collect_cells(cells: Sequence[CellRecord], cell_range: CellRange) -> Collected:
@@ -352,7 +357,9 @@ def collect_cells(cells: Sequence[CellRecord], cell_range: CellRange) -> Collect
         if cell_range == NO_CELLS:
             return Collected()
         if not cells:
-            return Collected(notes=("--cells: no cell of that range has been run.",))
+            raise ConfigurationError(
+                "--cells: no cell has been run yet; questions to Claude do not count. Run the cells to send, or leave out --cells. Nothing was sent."
+            )
         raise ConfigurationError(
             f"--cells: no cell of that range has been run. Cells between {cells[0].number} and {cells[-1].number} have been; questions "
             "to Claude do not count. Nothing was sent."

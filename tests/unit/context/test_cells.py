@@ -32,7 +32,6 @@ CELLS = [
         ("-9", []),
         (":-9", []),
         ("3", []),
-        ("4:2", []),
         ("0", []),
     ],
 )
@@ -96,15 +95,23 @@ def test_a_note_reports_missing_printed_output() -> None:
     assert "only since version 9" in note
 
 
-def test_a_range_in_an_empty_history_has_a_note() -> None:
-    """Instead of a question about nothing."""
-    assert collect_cells([], parse_cell_range("-3:")).notes == (
-        "--cells: no cell of that range has been run.",
-    )
+@pytest.mark.parametrize("spec", ["9", "-3:", "all"])
+def test_cells_of_an_empty_history_are_an_error(spec: str) -> None:
+    """Like cells that do not exist; `none` is not one."""
+    with pytest.raises(ConfigurationError, match=r"no cell has been run yet; .* Nothing was sent\."):
+        collect_cells([], parse_cell_range(spec))
+    assert collect_cells([], parse_cell_range("none")).notes == ()
     assert collect_cells(CELLS, parse_cell_range("none")).notes == ()
 
 
-@pytest.mark.parametrize("spec", ["99", "99:", "5000:6000", ":0", "0", "7:3", "-1:-5"])
+@pytest.mark.parametrize(("spec", "meant"), [("9:3", "3:9"), ("-1:-5", "-5:-1"), ("1:0", "0:1")])
+def test_a_range_that_ends_before_it_begins_is_an_error(spec: str, meant: str) -> None:
+    """Also in an empty history, and also the one that `none` stands for."""
+    with pytest.raises(ConfigurationError, match=f"ends before it begins; write {meant}. Nothing was sent"):
+        parse_cell_range(spec)
+
+
+@pytest.mark.parametrize("spec", ["99", "99:", "5000:6000", ":0", "0"])
 def test_a_range_outside_the_history_is_an_error(spec: str) -> None:
     """A question about nothing would cost money."""
     with pytest.raises(

@@ -120,12 +120,14 @@ def fix(line: Line, cell: Cell) -> tuple[Line, Question]:
     """Return the question about the last error, with the option that inserts the corrected cell.
 
     Raises:
-        ConfigurationError: No cell has failed.
+        ConfigurationError: No cell has failed with an error of its code.
     """
     errors = cell.errors
     if not errors:
+        last = errors.shown_since
+        others = f"The {last} that was shown last does not come from the code of a cell. " if last else ""
         raise ConfigurationError(
-            "No cell of this session has failed, so there is nothing to fix. Nothing was sent."
+            f"No cell has failed with an error of your code, so there is nothing to fix. {others}Nothing was sent."
         )
     record = errors[-1]
     collected = describe_error(record)

@@ -336,11 +336,20 @@ def test_options_before_a_subcommand_do_what_they_do_before_a_prompt(start_kerne
 
 
 def test_fix_without_a_failure_says_so(start_kernel, sim):
-    """Nothing is sent."""
-    run = start_kernel().run("%claude fix")
+    """Nothing is sent. An error of the extension is not one of the user's code."""
+    kernel = start_kernel()
+    run = kernel.run("%claude fix")
 
     assert run.status == "error"
-    assert "nothing to fix" in run.error["evalue"]
+    why = "No cell has failed with an error of your code, so there is nothing to fix. Nothing was sent."
+    assert " ".join(run.error["evalue"].split()) == why
+
+    kernel.run("%claude -a missing.csv hi")
+    run = kernel.run("%claude fix")
+
+    assert "The ConfigurationError that was shown last does not come from the code of a cell." in " ".join(
+        run.error["evalue"].split()
+    )
     assert sim.requests == []
 
 

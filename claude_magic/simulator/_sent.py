@@ -137,7 +137,8 @@ def _describe(attachment: Attachment) -> Iterator[str]:
 _HEAD = re.compile(r"(.+?): ([\d,]+) (?:rows × ([\d,]+) columns|values)")
 _COLUMN = re.compile(r"^- (.+?): \S+?(?:\[[^\]]*\])?(?:, ([\d,]+) missing)?$", re.MULTILINE)
 _RANGE = re.compile(r"^(\S.*?) +\S+ +(\S+) +\S+ +(\S+) +\S+ +(\S+) +\S+ +(\S+)$", re.MULTILINE)
-_COMMON = re.compile(r"^(.+?): [\d,]+ distinct; most common: (.+?) \(([\d,]+)×\)", re.MULTILINE)
+_COMMON = re.compile(r"^(.+?): ([\d,]+) distinct; most common: (.+ \([\d,]+×\))$", re.MULTILINE)
+_TIMES = re.compile(r"(?:, )?(.+?) \(([\d,]+)×\)")
 _FIRST_ROWS = re.compile(r"^(?:All|First) rows:$", re.MULTILINE)
 _ROWS = re.compile(r"^(?:All|First) rows:\n(.*(?:\n\S* *)?)\n(.+)$", re.MULTILINE)
 
@@ -156,16 +157,32 @@ def _describe_table(body: str) -> Iterator[str]:
         mean, least, median, most = numbers
         if all(re.match(r"-?[\d.]", number) for number in numbers):
             yield f"`{name}` runs from {least} to **{most}**, its mean is {mean}, its median {median}"
-    for name, value, times in _COMMON.findall(facts)[:_MOST]:
-        if times != "1":
-            yield f"`{name}` is mostly {value} ({times} times)"
-    yield from (
-        f"`{name}` lacks {_count_of(int(missing.replace(',', '')), 'value')}"
-        for name, missing in columns
-        if missing
-    )
+    missing = {name: _number(count) for name, count in columns if count}
+    for name, distinct, common in _COMMON.findall(facts)[:_MOST]:
+        values = [(value, _number(times)) for value, times in _TIMES.findall(common)]
+        is_all = len(values) == _number(distinct)
+        of_all = sum(times for _, times in values) if is_all else _number(head[2]) - missing.get(name, 0)
+        if often := _describe_common(values, of_all):
+            yield f"`{name}` is {often}"
+    yield from (f"`{name}` lacks {_count_of(count, 'value')}" for name, count in missing.items())
     if rows := _ROWS.search(body):
         yield f"the first row is `{' '.join(rows[2].split())}`"
+
+
+def _describe_common(values: Sequence[tuple[str, int]], of_all: int) -> str:
+    """Describe the values that occur most often, from a list in this order; "" if more than two do."""
+    first, second, third = (*(times for _, times in values), 0, 0)[:3]
+    (value, _), (other, _) = (*values, ("", 0))[:2]
+    if 2 * first > of_all > 1:
+        return f"mostly {value} ({first} times)"
+    if first in (1, third):
+        return ""
+    runner_up = f" or {other} ({second} times)" if second not in (0, 1, third) else ""
+    return f"most often {value} ({first} times){runner_up}"
+
+
+def _number(text: str) -> int:
+    return int(text.replace(",", ""))
 
 
 def _describe_csv(lines: Sequence[str], delimiter: str) -> Iterator[str]:

@@ -184,6 +184,27 @@ def test_what_occurs_once_is_not_called_frequent(api):
 
 
 @pytest.mark.parametrize(
+    ("values", "described"),
+    [
+        ("aab", "`g` is mostly a (2 times)"),
+        ("aabb", "`g` is most often a (2 times) or b (2 times)"),
+        ("aaabbcc", "`g` is most often a (3 times)"),
+        ("aabbcc", ""),
+        ("aaabbc", "`g` is most often a (3 times) or b (2 times)"),
+        ("aabc", "`g` is most often a (2 times)"),
+        ("aaabcdefghij", "`g` is most often a (3 times)"),
+        ("aaaaaaabcdef", "`g` is mostly a (7 times)"),
+        (["a", "a", None, None], "`g` is mostly a (2 times)"),
+    ],
+)
+def test_only_a_value_of_more_than_half_is_called_most(api, values, described):
+    """Else the two most frequent ones are named, unless a third is as frequent."""
+    answer = ask(api, interpolate("Summarise {{ t }}", {"t": pandas.DataFrame({"g": list(values)})}).parts)
+
+    assert f"\n  - {described}\n" in answer if described else "`g` is" not in answer
+
+
+@pytest.mark.parametrize(
     ("name", "described"),
     [
         ("tide_height", "`tide_height(hour, mean=3.0, range_=5.0)`, “Height of the water in metres"),

@@ -30,6 +30,7 @@ _LINE_CHARS: Final = 90
 _SHOWN_CHARS: Final = 80
 # Without rate and remaining time, which are unknown while a batch is processed.
 _WAITING_FORMAT: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+_RESULT: Final = "RESULT"
 _STOP_HINT: Final = "Stop this map. Answers are kept: running the same line again asks only the rest."
 
 
@@ -182,6 +183,7 @@ class MapSurface:
             update in every kernel.
         keeps: Answers are kept if the map is stopped, so that the same line sends only the remaining requests.
         hint: Where the result is, as the end of the summary of a map that is complete.
+        result: The result in code, for the call in the summary that returns the errors.
 
     Attributes:
         is_live: The bar is a widget.
@@ -199,8 +201,10 @@ class MapSurface:
         remark: str = "",
         keeps: bool = True,
         hint: str = "",
+        result: str = _RESULT,
     ) -> None:
         self._hint = hint
+        self._result = result
         self._remark = remark
         self._keeps = keeps
         self._stop = stop
@@ -252,8 +256,10 @@ class MapSurface:
 
     def finish(self, snapshot: MapSnapshot, /) -> None:
         """Replace the bar with the summary."""
-        line = describe_end(snapshot)
-        if self._hint and snapshot.phase is Phase.COMPLETE:  # otherwise the cell fails, and has no result
+        has_hint = bool(self._hint) and snapshot.phase is Phase.COMPLETE
+        # If a map without a name stops, the cell fails, and has no result.
+        line = describe_end(snapshot, self._result if has_hint or not self._hint else _RESULT)
+        if has_hint:
             line = f"{line} · {self._hint}"
         handle, self._handle = self._handle, None
         if handle is not None and self._owns_area and self._front_end is not None:
@@ -386,8 +392,8 @@ def describe_progress(snapshot: MapSnapshot) -> str:
     return snapshot.waiting or ", ".join(facts)
 
 
-def describe_end(snapshot: MapSnapshot) -> str:
-    """Return the one-line summary of a map that has ended."""
+def describe_end(snapshot: MapSnapshot, result: str = _RESULT) -> str:
+    """Return the one-line summary of a map that has ended, with the call that returns the errors of its result."""
     answered = snapshot.known + snapshot.answered
     facts = [] if snapshot.phase is Phase.COMPLETE else [snapshot.state]
     facts.append(f"{counted(snapshot.rows, 'row')}, {answered:,} of {snapshot.requests:,} requests answered")
@@ -398,7 +404,7 @@ def describe_end(snapshot: MapSnapshot) -> str:
     if snapshot.unasked:
         facts.append(f"{counted(snapshot.unasked, 'row')} not asked")
     if snapshot.failed or snapshot.unasked:
-        facts.append("`claude.errors` says why")
+        facts.append(f"`claude.errors({result})` says why")
     if snapshot.answered:
         facts.append(f"{snapshot.tokens_in:,} tokens in, {snapshot.tokens_out:,} out")
     simulated = " (simulated)" if snapshot.is_simulated else ""

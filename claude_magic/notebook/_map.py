@@ -55,6 +55,7 @@ async def map_rows(line: Line, cell: Cell) -> Any:
                 stop=run.cancel if can_stop else None,
                 keeps=run.again == "",
                 hint="" if options.out else _IN_UNDERSCORE,
+                result=options.out or "_",
             )
 
         run, is_interrupted = await follow_to_end(plan.start, surface_for, cell)
@@ -101,6 +102,7 @@ def _map_in_background(line: Line, plan: MapPlan, cell: Cell) -> MapRun:
         front_end,
         is_quiet=line.options.quiet or line.is_silenced,
         remark=f"in the background · %claude stop {job.number} ends it",
+        result=f"{line.options.out or '_'}.so_far()",
     )
     draw_in_background(run, surface.draw, surface.finish)
     return run

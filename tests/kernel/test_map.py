@@ -84,6 +84,27 @@ def test_without_a_variable_the_line_says_where_the_result_is(kernel, sim):
     assert "-o NAME" not in str(texts(kernel.run(cell.replace("Say", "Name"))))
 
 
+@pytest.mark.parametrize(
+    ("option", "call"),
+    [
+        ("-o labelled", "claude.errors(labelled)"),
+        ("", "claude.errors(_)"),
+        ("--bg -o job", "claude.errors(job.so_far())"),
+    ],
+)
+def test_the_line_names_the_call_that_returns_the_errors(kernel, sim, in_notebook, option, call):
+    """With the name of the result, so that it can be copied."""
+    kernel.run("df = __import__('pandas').DataFrame({'text': ['one', None]})")
+    cell = CELL.replace("-o out", option)
+
+    run = (in_notebook(cell) if "--bg" in option else kernel.start(cell)).finish()
+    if "--bg" in option:
+        run.until(lambda each: any("says why" in frame for frame in each.frames))
+
+    assert f"<code>{call}</code>" in run.frames[-1]
+    assert kernel.value(f"{call}['error'].notna().sum()") in ("1", "np.int64(1)")
+
+
 @pytest.mark.parametrize("again", [CELL, CELL.replace("-o", "--bg -o"), "%%claude\nName a tree."])
 def test_a_cell_that_asks_again_ends_its_map_in_the_background(kernel, sim, in_notebook, again):
     """Nobody sees or stops it otherwise: its output is gone, and its variable may be bound again."""

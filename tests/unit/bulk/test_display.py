@@ -91,8 +91,9 @@ def test_summary_counts_missing_answers_and_points_to_the_reasons():
 
     line = describe_end(replace(ended, failed=2, unasked=1))
 
-    assert " · 2 failed · 1 row not asked · `claude.errors` says why · " in line
-    assert " · 1 row not asked · `claude.errors` says why · " in describe_end(replace(ended, unasked=1))
+    assert " · 2 failed · 1 row not asked · `claude.errors(RESULT)` says why · " in line
+    named = describe_end(replace(ended, unasked=1), "out")
+    assert " · 1 row not asked · `claude.errors(out)` says why · " in named
     assert "claude.errors" not in describe_end(ended)
 
 

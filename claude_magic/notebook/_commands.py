@@ -37,6 +37,7 @@ class Argument(NamedTuple):
         read: Converts the typed text to the argument; returns `None` if the text is not valid.
         guess: Returns the argument that an invalid text was probably meant to be, or `None`.
         choices: The valid words, if they are few and fixed.
+        wrong: What is wrong with a text that is not valid, as a sentence.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Argument(NamedTuple):
     read: Callable[[str, Scope], str | None]
     guess: Callable[[str, Scope], str | None] = lambda _text, _scope: None
     choices: tuple[str, ...] = ()
+    wrong: str = "{text} is not an argument of this subcommand."
 
     @property
     def is_optional(self) -> bool:
@@ -137,18 +139,59 @@ def _one_of(key: str, usage: str, *choices: str) -> Argument:
     return Argument(key=key, usage=usage, read=spelled, guess=_likely_choice(*choices), choices=choices)
 
 
-EXISTING_NAME = Argument(key="name", usage="NAME", read=_existing_name, guess=_likely_name)
-EXISTING_THREAD = Argument(key="thread", usage="[THREAD]", read=_existing_thread, guess=_likely_thread)
-ANY_THREAD = Argument(key="thread", usage="[THREAD]", read=_new_thread)
-NEW_THREAD = Argument(key="name", usage="NAME", read=_new_thread)
-TURN = Argument(key="n", usage="N", read=_matching(_COUNT), guess=_likely_number)
-COUNT = Argument(key="n", usage="[N]", read=_matching(_COUNT), guess=_likely_number)
-JSON_FILE = Argument(key="file", usage="FILE.json", read=_file, guess=_likely_file)
+_NO_THREAD_NAME = "{text} cannot be the name of a thread."
+EXISTING_NAME = Argument(
+    key="name",
+    usage="NAME",
+    read=_existing_name,
+    guess=_likely_name,
+    wrong="There is no variable, function, class or module {text}.",
+)
+EXISTING_THREAD = Argument(
+    key="thread",
+    usage="[THREAD]",
+    read=_existing_thread,
+    guess=_likely_thread,
+    wrong="There is no thread {text}.",
+)
+ANY_THREAD = Argument(key="thread", usage="[THREAD]", read=_new_thread, wrong=_NO_THREAD_NAME)
+NEW_THREAD = Argument(key="name", usage="NAME", read=_new_thread, wrong=_NO_THREAD_NAME)
+TURN = Argument(
+    key="n",
+    usage="N",
+    read=_matching(_COUNT),
+    guess=_likely_number,
+    wrong="{text} is not the number of a turn.",
+)
+COUNT = Argument(
+    key="n",
+    usage="[N]",
+    read=_matching(_COUNT),
+    guess=_likely_number,
+    wrong="{text} is not a number of turns.",
+)
+JSON_FILE = Argument(
+    key="file",
+    usage="FILE.json",
+    read=_file,
+    guess=_likely_file,
+    wrong="{text} is not the name of a .json file.",
+)
 SAVED = Argument(
-    key="file", usage="FILE|notebook", read=_saved, guess=_likely_saved, choices=(THIS_NOTEBOOK,)
+    key="file",
+    usage="FILE|notebook",
+    read=_saved,
+    guess=_likely_saved,
+    choices=(THIS_NOTEBOOK,),
+    wrong="{text} is not the name of a .json or .ipynb file.",
 )
 AMOUNT = Argument(
-    key="amount", usage="[AMOUNT|off]", read=_matching(_AMOUNT), guess=_likely_amount, choices=("off",)
+    key="amount",
+    usage="[AMOUNT|off]",
+    read=_matching(_AMOUNT),
+    guess=_likely_amount,
+    choices=("off",),
+    wrong="{text} is not an amount.",
 )
 JOB = Argument(
     key="job",
@@ -156,6 +199,7 @@ JOB = Argument(
     read=_matching(rf"{_COUNT}|all"),
     guess=_likely_job,
     choices=("all",),
+    wrong="{text} is not the number of an answer.",
 )
 LIVE = _one_of("live", "[--live]", "--live")
 RUNS = Argument(
@@ -178,7 +222,7 @@ METHODS = Argument(
     guess=_likely_choice("--cassette", "--appendix"),
     choices=("--cassette", "--appendix", "--manifest"),
 )
-SWITCH = _one_of("state", "on|off", "on", "off")
+SWITCH = _one_of("state", "on|off", "on", "off")._replace(wrong="{text} is neither on nor off.")
 
 
 class Command(NamedTuple):

@@ -59,7 +59,6 @@ _MEANT_TO_STOP = re.compile(r"(?:all|any\w*|every\w*|it|jobs?|my|th(?:at|e|ese|i
 _HINTS = {
     EXISTING_THREAD: "%claude threads lists them.",
     JOB: "%claude jobs lists the answers with their numbers.",
-    EXISTING_NAME: "NAME is a variable, function, class or module of yours.",
 }
 _MOST_SHOWN = 60
 
@@ -113,9 +112,22 @@ def refuse_typo(
         if words == command.usage and command.argument in _HINTS and rest
         else ""
     )
+    wrong = _describe_wrong(command, rest, scope) if word == name and match["end"] == "" else ""
+    is_guess = not wrong or not rest or command.argument is None or words != command.usage
+    form = f"Did you mean {meant}?" if is_guess else f"The form is {meant}."
     raise UsageError(
-        f"{typed} is not a subcommand. Did you mean {meant}? {hint}To send it as a prompt: {with_full_stop(escaped)} Nothing was sent."
+        f"{wrong or f'{typed} is not a subcommand.'} {form} {hint}To send it as a prompt: {with_full_stop(escaped)} Nothing was sent."
     )
+
+
+def _describe_wrong(command: Command, rest: str, scope: Scope) -> str:
+    """Return what is wrong with the rest of a line that begins with a subcommand's name, as a sentence; "" if nothing is."""
+    argument = command.argument
+    if argument is None:
+        return f"%claude {command.name} takes nothing after it." if rest else ""
+    if not rest:
+        return f"%claude {command.name} needs an argument."
+    return "" if argument.read(rest, scope) is not None else argument.wrong.format(text=_excerpt(rest))
 
 
 def _similar_command(word: str) -> str | None:
@@ -251,9 +263,12 @@ def _is_sentence(text: str) -> bool:
 
 def as_shown(text: str, command: Command) -> str:
     """Return typed text for an error message, shortened; after `login` it may be a secret, and errors are saved."""
+    line = _excerpt(text)
+    return f"{line.partition(' ')[0]} …" if command.name == "login" and " " in line else line
+
+
+def _excerpt(text: str) -> str:
     line = " ".join(text.split())
-    if command.name == "login" and " " in line:
-        return f"{line.partition(' ')[0]} …"
     return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}…"
 
 

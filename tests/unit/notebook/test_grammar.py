@@ -440,9 +440,54 @@ def test_a_line_that_begins_like_a_subcommand_but_does_not_fit_it_is_not_sent(li
         read_line(line, HERE)
 
     message = str(caught.value)
-    assert f"Did you mean %claude {meant}?" in message
+    assert f"Did you mean %claude {meant}? " in message or f"The form is %claude {meant}. " in message
     assert "To send it as a prompt: %claude" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("budget -3", "-3 is not an amount. The form is %claude budget [AMOUNT|off]. "),
+        ("budget abc", "abc is not an amount. The form is %claude budget [AMOUNT|off]. "),
+        ("budget 2 USD", "2 USD is not an amount. Did you mean %claude budget 2? "),
+        ("switch x", "x is not the number of a turn. The form is %claude switch N. "),
+        ("switch", "%claude switch needs an argument. Did you mean %claude switch N? "),
+        ("undo 0", "0 is not a number of turns. The form is %claude undo [N]. "),
+        (
+            "clear nope",
+            "There is no thread nope. The form is %claude clear [THREAD]. %claude threads lists them. ",
+        ),
+        ("clear sid", "There is no thread sid. Did you mean %claude clear side? "),
+        ("fork two words", "two words cannot be the name of a thread. The form is %claude fork NAME. "),
+        ("save talk.txt", "talk.txt is not the name of a .json file. The form is %claude save FILE.json. "),
+        (
+            "load talk.txt",
+            "talk.txt is not the name of a .json or .ipynb file. The form is %claude load FILE|",
+        ),
+        (
+            "stop foo",
+            "foo is not the number of an answer. The form is %claude stop [N|all]. %claude jobs lists ",
+        ),
+        ("demo maybe", "maybe is neither on nor off. The form is %claude demo on|off. "),
+        ("limits now", "now is not an argument of this subcommand. The form is %claude limits [--live]. "),
+        (
+            "explain my_df",
+            "There is no variable, function, class or module my_df. The form is %claude explain NAME. ",
+        ),
+        ("status -v", "%claude status takes nothing after it. Did you mean %claude status? "),
+        ("login hunter2", "%claude login takes nothing after it. Did you mean %claude login? "),
+        # Here the name itself is wrong, or is right.
+        ("budgt abc", "%claude budgt abc is not a subcommand. Did you mean "),
+        ("budget=2", "%claude budget=2 is not a subcommand. Did you mean %claude budget 2? "),
+    ],
+)
+def test_a_wrong_argument_is_not_called_a_wrong_subcommand(line, wrong):
+    """The error says what is wrong with the argument."""
+    with pytest.raises(UsageError) as caught:
+        read_line(line, HERE)
+
+    assert str(caught.value).startswith(wrong)
 
 
 @pytest.mark.parametrize(
@@ -450,14 +495,13 @@ def test_a_line_that_begins_like_a_subcommand_but_does_not_fit_it_is_not_sent(li
     [
         ("stop everything", "%claude jobs lists the answers with their numbers."),
         ("history nope", "%claude threads lists them."),
-        ("explain my_table", "NAME is a variable, function, class or module of yours."),
     ],
 )
 def test_the_error_says_what_the_argument_is(line, hint):
     with pytest.raises(UsageError) as caught:
         read_line(line, HERE)
 
-    assert f"? {hint} To send it as a prompt: %claude ask … Nothing was sent." in str(caught.value)
+    assert f". {hint} To send it as a prompt: %claude ask … Nothing was sent." in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -383,7 +383,7 @@ def restore(
         written = prompt_of(answer.source)
         prompt = _prompt(answer, written)
         if prompt is None:
-            edited_questions.append(excerpt(written or answer.source, _EXCERPT_CHARS))
+            edited_questions.append(_quoted(written or answer.source))
             continue
         if not answer.text.strip():
             continue
@@ -399,19 +399,17 @@ def restore(
             thread.head = turn.id
             if turn.cell is not None:
                 thread.cells[turn.cell] = turn.id
-    unanswered = sum(_is_unanswered(cell, prompt_of) for cell in document["cells"])
+    unanswered = [name for cell in document["cells"] if (name := _unanswered(cell, prompt_of))]
     notes = _notes_on_restored(edited_questions, edited=edited, more=more, unanswered=unanswered)
     forest = with_thread_names(Forest(turns=turns, threads=threads))
     return Restored(forest=forest, notes=tuple(notes))
 
 
 def _notes_on_restored(
-    edited_questions: list[str], *, edited: int, more: int, unanswered: int
+    edited_questions: list[str], *, edited: int, more: int, unanswered: list[str]
 ) -> Iterator[str]:
     if edited_questions:
-        named = ", ".join(f"“{each}”" for each in edited_questions[:3])
-        rest = f" and {len(edited_questions) - 3} more" if len(edited_questions) > 3 else ""
-        yield f"Left out, because their questions were edited since they were answered: {named}{rest}. Run them again."
+        yield f"Left out, because their questions were edited since they were answered: {_listed(edited_questions)}. Run them again."
     if edited:
         are = (
             "answer was edited in the file and is used as it is"
@@ -422,8 +420,16 @@ def _notes_on_restored(
     if more:
         yield f"{counted(more, 'question')} contained more than text (attachments, variables, tool calls), which a notebook does not store: only the text is sent."
     if unanswered:
-        cells = "cell that asks has" if unanswered == 1 else "cells that ask have"
-        yield f"{unanswered} {cells} no saved answer."
+        cells = "cell that asks has" if len(unanswered) == 1 else "cells that ask have"
+        yield f"{len(unanswered)} {cells} no saved answer: {_listed(unanswered)}."
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _quoted(text: str) -> str:
+    return f"“{excerpt(text, _EXCERPT_CHARS)}”"
 
 
 def _answers_of(cell: Any, index: int) -> Iterator[SavedAnswer]:
@@ -472,10 +478,26 @@ def _shown_in_pieces(cell: Mapping[str, Any], turn: Mapping[str, Any]) -> str:
     return "".join(pieces)[turn["start"] :]
 
 
-def _is_unanswered(cell: Any, prompt_of: Callable[[str], str | None]) -> bool:
+def _unanswered(cell: Any, prompt_of: Callable[[str], str | None]) -> str:
+    """Return the number or the first words of a cell that asks and has no answer; "" for other cells, and if nothing was sent."""
     if not isinstance(cell, dict) or cell.get("cell_type") != "code" or any(_outputs_of(cell)):
-        return False
-    return prompt_of(_joined(cell.get("source"))) is not None
+        return ""
+    prompt = prompt_of(_joined(cell.get("source")))
+    if prompt is None or _was_refused(cell):
+        return ""
+    number = cell.get("execution_count")
+    return f"In[{number}]" if isinstance(number, int) else _quoted(prompt)
+
+
+def _was_refused(cell: Mapping[str, Any]) -> bool:
+    """Return whether the outputs of a cell say that nothing was sent, in an error or, as UsageErrors are saved, on stderr."""
+    outputs = [each for each in cell.get("outputs") or () if isinstance(each, dict)]
+    texts = (
+        _text_in(each, "evalue") if each.get("output_type") == "error" else _joined(each.get("text"))
+        for each in outputs
+        if each.get("output_type") == "error" or each.get("name") == "stderr"
+    )
+    return any("Nothing was sent." in " ".join(text.split()) for text in texts)
 
 
 def _prompt(answer: SavedAnswer, written: str | None) -> str | None:

@@ -482,6 +482,8 @@ def prompt_of(source: str) -> str | None:
         parsed = parse_option_line(words)
     except UsageError:
         return None
+    if parsed.options.map is not None or parsed.options.dry_run:
+        return None
     if match["percents"] == "%%":
         prompt = _assemble_prompt(parsed.rest, body)
         return prompt if prompt.strip() else None

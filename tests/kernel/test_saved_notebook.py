@@ -182,7 +182,7 @@ def test_what_the_user_has_changed_is_taken_as_it_stands_or_left_out(notebook, s
     assert loaded[1:] == [
         "Left out, because their questions were edited since they were answered: “Question b, edited”. Run them again.",
         "1 answer was edited in the file and is used as it is there.",
-        "1 cell that asks has no saved answer.",
+        "1 cell that asks has no saved answer: “Question c”.",
     ]
 
 

@@ -107,11 +107,37 @@ def test_a_prompt_is_read_from_its_cell_and_a_long_one_in_code_is_not_saved() ->
     assert said(after_a_restart(answered(turn, source="claude.ask(long, thread='main')"))) == []
 
 
+REFUSED = "--modle: did you mean --model? Nothing\nwas sent."
+
+
+@pytest.mark.parametrize(
+    ("outputs", "is_named"),
+    [
+        ([], True),
+        ([{"output_type": "error", "ename": "OverloadedError", "evalue": "529"}], True),
+        ([{"output_type": "stream", "name": "stdout", "text": REFUSED}], True),
+        ([{"output_type": "stream", "name": "stderr", "text": ["UsageError: ", REFUSED]}], False),
+        ([{"output_type": "error", "ename": "ConfigurationError", "evalue": REFUSED}], False),
+    ],
+)
+def test_cells_without_an_answer_are_named_unless_they_were_refused(
+    outputs: list[Cell], *, is_named: bool
+) -> None:
+    """By their number, or their first words if they have none."""
+    cell = {"cell_type": "code", "source": "%%claude\nWhy?", "outputs": outputs}
+    turn = ask(Conversations(), "a", "a")
+
+    notes = notes_on(answered(turn), {**cell, "execution_count": 3}, {**cell, "execution_count": None})
+
+    named = ("2 cells that ask have no saved answer: In[3], “Why?”.",)
+    assert notes == (named if is_named else ())
+
+
 @pytest.mark.parametrize(
     ("change", "prompts", "note"),
     [
         (lambda cell: cell.update(source="%%claude\nb, edited"), ["a"], "Left out, because"),
-        (lambda cell: cell.update(outputs=[]), ["a"], "1 cell that asks has no saved answer."),
+        (lambda cell: cell.update(outputs=[]), ["a"], "1 cell that asks has no saved answer: “b”."),
         (
             lambda cell: cell["outputs"][0]["data"].update({"text/plain": "mine"}),
             ["a", "b"],

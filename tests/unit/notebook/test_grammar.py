@@ -603,6 +603,8 @@ def test_text_below_the_first_line_is_always_a_prompt(line, body):
         ("%claude", None),
         ("%%claude\n\n", None),
         ("%%claude --nonsense\nWhy?", None),
+        ("%%claude --map df\nWhy?", None),
+        ("%claude --dry-run why?", None),
         ("x = 1\n%claude why?", None),
         ("%claude why?\nx = 1", None),
         ("print('%claude why?')", None),

@@ -135,10 +135,11 @@ class ClaudeMagics(ClaudeTraits, Magics):
         Raises:
             UsageError: Always.
         """
-        raise UsageError(
-            "%%claude must be the first thing in its cell: no comment, code or space may come before it. Put "
-            "that into a cell of its own. Nothing was run or sent."
-        )
+        with _short_tracebacks(self.shell):
+            raise UsageError(
+                "%%claude must be the first thing in its cell: no comment, code or space may come before it. Put "
+                "that into a cell of its own. Nothing was run or sent."
+            )
 
     def _read(self, line: str, body: str | None, cell: Cell) -> Line | None:
         """Parse a line or cell; for an empty one, print the short help and return None.
@@ -146,13 +147,14 @@ class ClaudeMagics(ClaudeTraits, Magics):
         Raises:
             UsageError: An option is not valid, or there are options but no prompt.
         """
-        parsed = read_line(line, cell.scope) if body is None else read_cell(line, body, cell.scope)
-        if not parsed.is_empty:
-            return parsed
-        if parsed.options != Options():
-            raise UsageError(
-                "There is no prompt, only options. Write it after them, or in the cell below %%claude. Nothing was sent."
-            )
+        with _short_tracebacks(self.shell):
+            parsed = read_line(line, cell.scope) if body is None else read_cell(line, body, cell.scope)
+            if not parsed.is_empty:
+                return parsed
+            if parsed.options != Options():
+                raise UsageError(
+                    "There is no prompt, only options. Write it after them, or in the cell below %%claude. Nothing was sent."
+                )
         show_short_help()
         return None
 
@@ -207,9 +209,18 @@ async def _ask(line: Line, cell: Cell) -> Any:
 
 @contextlib.contextmanager
 def _short_tracebacks(shell: Any) -> Iterator[None]:
-    """Make IPython show an interrupt or ClaudeError that leaves the block without frames: what happened and what to do."""
+    """Make IPython show an interrupt or ClaudeError that leaves the block without frames: what happened and what to do.
+
+    IPython shows a UsageError so by itself, but does not wrap it.
+    """
     try:
         yield
+    except UsageError as error:
+        from ..render import wrap_error
+
+        name = f"{UsageError.__name__}: "
+        error.args = ("\n".join(wrap_error(f"{name}{error}")).removeprefix(name),)
+        raise
     except (Exception, KeyboardInterrupt) as error:
         from ..client import ClaudeError
 

@@ -38,4 +38,5 @@ from ._tables import (
     render_rows,
     short_traceback,
     with_folded_code,
+    wrap_error,
 )

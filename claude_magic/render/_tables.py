@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -244,15 +245,21 @@ def short_traceback(error: BaseException, *, colors: bool) -> list[str]:
     name, message = type(error).__name__, str(error)
     if isinstance(error, KeyboardInterrupt):
         name, message = "KeyboardInterrupt", message or "interrupted"
-    first, *rest = _wrap(f"{name}: {message}")
+    first, *rest = wrap_error(f"{name}: {message}")
     if not colors:
         return [first, *rest]
     return [f"{_RED}{name}{_PLAIN}{first[len(name) :]}", *rest]
 
 
-def _wrap(text: str) -> list[str]:
+_UNBROKEN = re.compile(r"\{\{.{1,60}?\}\}|`[^`\n]{1,60}`")
+_SPACE_IN_CODE = "\ue000"
+
+
+def wrap_error(text: str) -> list[str]:
+    """Wrap an error message between words, but not within `{{ name }}` or backticks."""
+    text = _UNBROKEN.sub(lambda match: match[0].replace(" ", _SPACE_IN_CODE), text)
     return [
-        line
+        line.replace(_SPACE_IN_CODE, " ")
         for paragraph in text.splitlines()
         for line in textwrap.wrap(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False) or [""]
     ]

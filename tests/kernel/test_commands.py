@@ -97,13 +97,26 @@ def test_the_same_words_are_a_subcommand_once_the_name_exists(kernel, sim):
 
 @pytest.mark.parametrize("cell", ["%claude statsu", "%claude demo", "x = %claude hlep", "%%claude\tfix\n"])
 def test_a_slip_is_reported_and_not_sent(kernel, sim, cell):
-    """A prompt of one word that is close to a subcommand."""
+    """A prompt of one word that is close to a subcommand. The error is wrapped between words, because JupyterLab breaks long lines within them."""
     run = kernel.run(cell)
 
     assert run.status == "error"
-    assert "Did you mean %claude" in run.stderr
-    assert "To send it as a prompt: %claude ask" in run.stderr
-    assert run.stderr.count("\n") == 1
+    told = " ".join(run.stderr.split())
+    assert "Did you mean %claude" in told
+    assert "To send it as a prompt: %claude ask" in told
+    assert run.stderr.endswith(" Nothing was sent.\n")
+    assert 70 < max(map(len, run.stderr.splitlines())) <= 88
+    assert sim.requests == []
+
+
+def test_a_cell_with_something_above_its_magic_is_told_in_lines_of_words(kernel, sim):
+    """Like other usage errors."""
+    run = kernel.run("# About tides\n%%claude\nWhy?")
+
+    first, second = run.stderr.splitlines()
+    assert first.startswith("UsageError: %%claude must be the first thing in its cell")
+    assert len(first) <= 88
+    assert second.endswith("Nothing was run or sent.")
     assert sim.requests == []
 
 

@@ -27,6 +27,7 @@ from claude_magic.render import (
     render_reply,
     render_rows,
     short_traceback,
+    wrap_error,
 )
 from claude_magic.render._answer import render_thinking
 from claude_magic.render._frame import render_status_line
@@ -496,6 +497,15 @@ def test_an_error_is_a_few_lines_coloured_like_ipythons() -> None:
     assert lines[0].startswith("\x1b[0;31mOverloadedError\x1b[0m: Claude is overloaded.")
     assert len(lines) <= 4
     assert "\x1b" not in "".join(short_traceback(error, colors=False))
+
+
+@pytest.mark.parametrize("code", ["{{ opened }}", "`claude.errors(my result)`"])
+def test_the_lines_of_an_error_do_not_break_within_code(code: str) -> None:
+    """Words of prose are moved to the next line, and so is the code as a whole."""
+    for words in range(20):
+        lines = wrap_error(f"{'word ' * words}{code}: no such name. Nothing was sent.")
+        assert max(map(len, lines)) <= 88
+        assert sum(code in line for line in lines) == 1
 
 
 def test_an_interrupt_is_one_line() -> None:

@@ -308,7 +308,7 @@ class _FrameRows:
         native = frame.to_native()
         pandas = sys.modules.get("pandas")
         if pandas is not None and isinstance(native, pandas.DataFrame):
-            return _with_pandas_columns(pandas, native, made)
+            return _with_pandas_columns(pandas, native, made, error_name)
         return _with_columns(frame, made)
 
 
@@ -345,13 +345,15 @@ def _values_of(column: Any) -> list[Any]:
     return values
 
 
-def _with_pandas_columns(pandas: Any, frame: Any, made: Columns) -> Any:
+def _with_pandas_columns(pandas: Any, frame: Any, made: Columns, error_name: str) -> Any:
     # Align by position, because an index may contain duplicates.
     added = {}
     for name, values in made.items():
         kinds = {type(value) for value in values if value is not None}
         dtype: Any = "Int64" if kinds == {int} else "boolean" if kinds == {bool} else None
         dtype = dtype if None in values else (object if not kinds else None)
+        if name == error_name:  # one dtype, whether a row has failed or not
+            dtype = pandas.Series(["text"]).dtype
         try:
             added[name] = pandas.Series(values, index=frame.index, dtype=dtype)
         except (OverflowError, ValueError, TypeError):  # an integer beyond 64 bits

@@ -999,6 +999,15 @@ def test_each_kind_of_null_is_null(sim: Simulator) -> None:
     )
 
 
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+def test_the_errors_have_one_type_with_and_without_a_failed_row(sim: Simulator, make: Any) -> None:
+    """That of a column of texts, so that results can be concatenated."""
+    results = [claude.map("Say {{ t }}", make({"t": texts})) for texts in (["a", "b"], ["a", None])]
+
+    types = {str(out["error"].dtype) for out in results}
+    assert types == {str(make({"t": ["text", None]})["t"].dtype)}
+
+
 def test_columns_in_levels_get_the_answers_as_a_column_of_their_own() -> None:
     table = pd.DataFrame([["one", 1]], columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")]))
 

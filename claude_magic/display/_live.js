@@ -18,16 +18,24 @@ export default {
   initialize({ model }) {
     let isReady = false;
     const listen = () => (isReady = true);
-    const announce = () => !isReady && model.send({ do: "listen" });
+    const announce = () => !isReady && !model.get("has_ended") && model.send({ do: "listen" });
     // Repeated, because the kernel may not be ready yet.
-    const announcing = setInterval(() => (isReady ? clearInterval(announcing) : announce()), RETRY_INTERVAL);
+    const announcing = setInterval(() => (isReady || model.get("has_ended") ? clearInterval(announcing) : announce()), RETRY_INTERVAL);
     const forgetKernel = watchKernel(model, (reason) => keep(model, reason));
-    model.on("msg:custom", listen);
+    const end = () => model.get("has_ended") && askForFinal(model);
+    const act = (message) => {
+      listen();
+      if (message.do === "finish") finish(model, message);
+    };
+    model.on("msg:custom", act);
+    model.on("change:has_ended", end);
     announce();
+    end();
     return () => {
       clearInterval(announcing);
       forgetKernel();
-      model.off("msg:custom", listen);
+      model.off("msg:custom", act);
+      model.off("change:has_ended", end);
     };
   },
 
@@ -52,10 +60,20 @@ export default {
       setter.work();
     });
     const forgetKernel = watchKernel(model, (reason) => lose(el, reason));
+    // Front ends that hide the notebook show the final output here.
+    const showFinal = ({ do: what, data }) => {
+      if (what === "finish" && !notebookOf(model)) Object.assign(el, { innerHTML: data["text/html"], className: "jp-RenderedHTMLCommon" });
+    };
+    const end = () => model.get("has_ended") && !notebookOf(model) && model.send({ do: "finish" });
+    model.on("msg:custom", showFinal);
+    model.on("change:has_ended", end);
+    end();
     model.on("change", drawing.ask);
     attached.observe(el);
     draw();
     return () => {
+      model.off("msg:custom", showFinal);
+      model.off("change:has_ended", end);
       model.off("change", drawing.ask);
       drawing.stop();
       attached.disconnect();
@@ -268,6 +286,29 @@ function inSmallParts(element) {
 
 // The end
 
+// The page that was there all the time has the final output already. Others have a notebook that contains the view: they
+// put the final output in its place, so that it is saved.
+async function askForFinal(model) {
+  if (!notebookOf(model)) return;
+  await model.widget_manager.context.ready;
+  if (isInNotebook(model)) model.send({ do: "finish" });
+  else forget(model);
+}
+
+function finish(model, { data, metadata }) {
+  replaceView(model, { output_type: "display_data", data, metadata });
+  if (notebookOf(model)) forget(model);
+}
+
+// Closes the model in this page only.
+async function forget(model) {
+  const own = await model.widget_manager.get_model(model.get("view_id")).catch(() => null);
+  if (!own?.comm) return;
+  own.comm.jsServicesComm?.dispose?.();
+  own.trigger("comm:close", own);
+  own.close(true);
+}
+
 // Replaces the view by an output with the received text when the kernel is gone.
 function keep(model, reason) {
   const parts = [];
@@ -277,11 +318,18 @@ function keep(model, reason) {
   }
   if (!model.get("has_ended")) parts.push(`<p><em>${reason} before the answer was complete.</em></p>`);
   const html = parts.join("");
+  if (!html) return;
   const { textContent: text } = Object.assign(document.createElement("template"), { innerHTML: html }).content;
-  const output = { output_type: "display_data", data: { "text/html": html, "text/plain": text }, metadata: {} };
-  for (const { outputs } of notebookOf(model)?.cells ?? [])
-    for (let index = 0; index < (outputs?.length ?? 0); index += 1)
-      if (outputs.get(index).data?.[VIEW_MIME]?.model_id === model.get("view_id")) outputs.set(index, output);
+  replaceView(model, { output_type: "display_data", data: { "text/html": html, "text/plain": text }, metadata: {} });
+}
+
+const shows = (model, output) => output.data?.[VIEW_MIME]?.model_id === model.get("view_id");
+const allOutputs = (model) => [...(notebookOf(model)?.cells ?? [])].map(({ outputs }) => outputs).filter(Boolean);
+const indicesOf = (model, outputs) => [...Array(outputs.length).keys()].filter((index) => shows(model, outputs.get(index)));
+const isInNotebook = (model) => allOutputs(model).some((outputs) => indicesOf(model, outputs).length);
+
+function replaceView(model, output) {
+  for (const outputs of allOutputs(model)) for (const index of indicesOf(model, outputs)) outputs.set(index, output);
 }
 
 // Watches the outputs of the cell for the one that replaces this view. Lab's typesetter, which runs afterwards, would typeset all

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import threading
 import time
@@ -442,7 +443,7 @@ class OutputSurface:
                     self.has_cleared = True
                 publish_final(self._publisher, self._content, snapshot)
             if self._widgets is not None:
-                self._widgets.end(snapshot)
+                self._widgets.end(functools.partial(self._content.final, snapshot))
             # No later frame may replace the final output.
             self._in_widgets = None
 

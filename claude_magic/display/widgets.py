@@ -12,6 +12,7 @@ and close them with `close_all`.
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
 import functools
@@ -20,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 import anywidget
 import ipywidgets
@@ -33,6 +34,7 @@ from ..render import (
     COLUMN_BODY,
     COLUMNS,
     WIDGET_CLASSES,
+    Bundle,
     Column,
     LiveFrames,
     has_formulas,
@@ -97,25 +99,7 @@ Widget.open = _locked(Widget.open)
 Widget.close = _locked(Widget.close)
 Widget.__del__ = _close_only_once(Widget.__del__)
 
-_state_requests: int = 0
-
-
-def _counted(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def count(*args: Any, **kwargs: Any) -> Any:
-        global _state_requests
-        _state_requests += 1
-        return method(*args, **kwargs)
-
-    return count
-
-
-def _count_state_requests() -> int:
-    """Return how many times a page has requested the state of all widgets, as pages do when they open."""
-    return _state_requests
-
-
-Widget._handle_control_comm_msg = classmethod(_locked(_counted(Widget._handle_control_comm_msg.__func__)))
+Widget._handle_control_comm_msg = classmethod(_locked(Widget._handle_control_comm_msg.__func__))
 
 
 # Unlike displays of a cell, front ends do not limit widgets. But the list of all blocks is sent with each new one.
@@ -277,6 +261,10 @@ PAGE_TIMEOUT: Final = 2.0
 """Seconds to wait until a page reports that it has a widget, before a question is shown elsewhere."""
 
 
+_MOST_KEPT: Final = 50
+"""Views of finished answers that are kept. Each costs a page that opens the state of two small widgets."""
+
+
 class LiveView(anywidget.AnyWidget):
     """Growing answers with a Stop button and approval questions. The final output replaces the view.
 
@@ -284,8 +272,9 @@ class LiveView(anywidget.AnyWidget):
     attribute of the widget's state, "0.7" for the eighth block of the first answer, so that an update contains only changed
     blocks, and a page that requests the state receives all of them.
 
-    A page that is opened meanwhile also shows the view, but does not receive the display update that replaces it. In this
-    case the view stays open, with the final answers.
+    A notebook that is saved meanwhile contains the view, and a page that is opened meanwhile or later does not receive the
+    display update that replaces it. Therefore a finished view is kept, without its blocks. A page whose notebook contains the
+    view requests the final output and puts it in its place. The kernel keeps the last `_MOST_KEPT` views.
 
     Args:
         columns: Returns the answers of a snapshot.
@@ -306,6 +295,7 @@ class LiveView(anywidget.AnyWidget):
     has_ended = traitlets.Bool().tag(sync=True)
     count = traitlets.Int(1).tag(sync=True)
     view_id = traitlets.Unicode().tag(sync=True)
+    _kept: ClassVar[collections.deque[LiveView]] = collections.deque()
     question = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -328,7 +318,7 @@ class LiveView(anywidget.AnyWidget):
         self._stop = stop
         self._answers: list[LiveFrames] = []
         self._blocks: dict[str, str] = {}
-        self._requests_when_shown = 0
+        self._final: Callable[[], Bundle] | None = None
         super().__init__(can_stop=stop is not None)
         # The page finds the output that shows the view by this id.
         self.view_id = self.model_id
@@ -388,20 +378,24 @@ class LiveView(anywidget.AnyWidget):
     def show(self) -> dict[str, Any]:
         """Return the data of a display that shows the view."""
         self.is_shown = True
-        self._requests_when_shown = _count_state_requests()
         return in_words(self, "The answer is being written.")
 
-    def end(self, snapshot: Any) -> None:
-        """Close the view, unless a page was opened meanwhile and shows it. No other display may contain it."""
-        if not self.is_shown or _count_state_requests() == self._requests_when_shown:
+    def end(self, final: Callable[[], Bundle]) -> None:
+        """Keep the view for pages whose notebook contains it; close it if no display has shown it.
+
+        Args:
+            final: Returns the final output. Called for each page that requests it.
+        """
+        if not self.is_shown:
             close_all((self,))
             return
-        columns = self._columns(snapshot)
-        rows = [
-            frames.last_slots(column.answer) for frames, column in zip(self._answers, columns, strict=True)
-        ]
-        self._update(columns, rows)
-        self.has_ended = True
+        with _lock:
+            self._final, self._stop = final, None
+            self._answers, self._blocks = [], {}
+            self.has_ended = True
+            self._kept.append(self)
+            if len(self._kept) > _MOST_KEPT:
+                close_all((self._kept.popleft(),))
 
     def _update(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
         """Send the changed blocks."""
@@ -422,14 +416,17 @@ class LiveView(anywidget.AnyWidget):
             self._stop()
         elif content.get("do") == "press":
             self._press(content.get("number"), str(content.get("label")))
+        elif content.get("do") == "finish" and self._final is not None:
+            final = self._final()
+            self.send({"do": "finish", "data": final.data, "metadata": final.metadata})
         elif content.get("do") == "listen":
             with _lock:
                 if not self._page_found.done():
                     self._page_found.set_result(None)
                 self.send({"do": "listen"})
                 # The page may have missed updates.
-                if self._blocks:
-                    self.send_state({"question", *self._blocks})
+                if self._blocks or self.has_ended:
+                    self.send_state({"question", "has_ended", *self._blocks})
 
     def _press(self, number: object, label: str) -> None:
         with _lock:

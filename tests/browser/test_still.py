@@ -353,8 +353,7 @@ def test_formulas_that_are_set_late_move_nothing(
 def test_a_page_that_is_loaded_again_goes_on_and_keeps_what_has_come(
     notebook: Callable[..., NotebookPage], sim: Simulator, ending: str
 ) -> None:
-    """It does not receive the final output: the answer stays in the widget, or, if the kernel is gone, as HTML in
-    the file."""
+    """It receives no display update: the widget gives it the final output or, if the kernel is gone, what has come."""
     gate = Gate()
     sim.script(mostly_sent(gate))
     page = notebook("%%claude --bg\nExplain the mean.")
@@ -370,7 +369,11 @@ def test_a_page_that_is_loaded_again_goes_on_and_keeps_what_has_come(
     if ending == "end":
         gate.open()
         expect(page.output(1)).to_contain_text("That was the last one.")
-        expect(stop_of(page)).to_be_hidden()
+        expect(page.output(1)).to_contain_text("tokens in")
+        expect(page.output(1).locator("mjx-container")).to_have_count(FORMULAS)
+        expect(stop_of(page)).to_have_count(0)
+        (output,) = page.saved().cells[1].outputs
+        assert set(output.data) == {"text/html", "text/markdown", "text/plain"}
         return
     page.page.evaluate(RESTART)
     expect(page.output(1)).to_contain_text("The kernel was restarted before the answer was complete.")

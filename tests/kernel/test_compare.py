@@ -298,7 +298,7 @@ def test_a_front_end_with_widgets_sees_them_grow_in_widgets(kernel, sim, answers
 
     sent = [str(each) for each in run.contents("comm_open", "comm_msg") if each["comm_id"] == run.view]
     assert sum(map(len, sent)) < 24 * len("".join(long))
-    assert run.view in {each["comm_id"] for each in run.contents("comm_close")}
+    assert run.view in run.ended_views
     (output,) = run.outputs
     assert set(output["data"]) == {"text/html", "text/markdown", "text/plain"}
 

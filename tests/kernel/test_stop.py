@@ -31,8 +31,7 @@ def test_stop_ends_the_answer_while_its_cell_runs(kernel, sim):
     assert TEXT.startswith(output["data"]["text/plain"])
     assert output["data"]["text/plain"]
     assert "widget" not in str(output["data"])
-    closed = {content["comm_id"] for content in run.contents("comm_close")}
-    assert run.view in closed
+    assert run.view in run.ended_views
     assert kernel.value("answer.phase.value") == "'cancelled'"
 
 
@@ -48,7 +47,7 @@ def test_the_button_goes_away_with_the_end_of_the_answer(kernel, sim):
 
     (output,) = run.outputs
     assert output["data"]["text/plain"] == TEXT
-    assert run.view in {content["comm_id"] for content in run.contents("comm_close")}
+    assert run.view in run.ended_views
 
 
 @runs_clicks

@@ -322,7 +322,7 @@ def test_a_button_decides_while_the_cell_runs(kernel, label, is_run):
     (answer,) = [output for output in run.outputs if "data" in output]
     assert set(answer["data"]) == {"text/html", "text/markdown", "text/plain"}
     assert run.contents("clear_output") == []
-    assert run.view in {content["comm_id"] for content in run.contents("comm_close")}
+    assert run.view in run.ended_views
 
 
 @runs_clicks
@@ -376,7 +376,7 @@ def test_an_answer_in_the_background_asks_in_its_cell_too(kernel, sim):
     )
     press(kernel, run, "Allow")
     run.until(lambda each: "and ends." in str(each.outputs))
-    run.until(lambda each: each.contents("comm_close")).finish()
+    run.until(lambda each: each.ended_views).finish()
 
     (answer,) = [output["data"] for output in run.outputs if "data" in output]
     assert "It begins and ends." in answer["text/plain"]

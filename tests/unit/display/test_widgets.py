@@ -9,6 +9,7 @@ import gc
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from ipywidgets import HTML, Button, GridBox, HBox, VBox, Widget
 import claude_magic
 from claude_magic.display import AnswerContent, ComparisonContent, widgets
 from claude_magic.display.widgets import ALLOW, DENY, ApprovalBar, LiveView, close_all
-from claude_magic.render import Column
+from claude_magic.render import Bundle, Column
 from claude_magic.runtime import BlockSnapshot, Phase, ReplySnapshot
 from claude_magic.tools import ToolCall
 
@@ -310,26 +311,64 @@ def test_a_page_that_has_the_widget_is_sent_all_that_it_may_have_missed(recorded
     recorded.say(do="listen")
 
     (update,) = recorded.updates()
-    assert sorted(update) == ["0.0", "0.1", "question"]
+    assert sorted(update) == ["0.0", "0.1", "has_ended", "question"]
 
 
-@pytest.mark.parametrize("is_opened_meanwhile", [False, True])
-def test_at_its_end_it_is_closed_unless_a_page_was_opened_meanwhile(
-    recorded: RecordedView, is_opened_meanwhile: bool
+FINAL = Bundle({"text/html": "<p>All</p>", "text/plain": "All"}, {"a": 1})
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> deque[LiveView]:
+    """The views that are kept, at first none."""
+    monkeypatch.setattr(LiveView, "_kept", views := deque[LiveView]())
+    return views
+
+
+def test_at_its_end_it_becomes_small_and_gives_its_final_output_to_pages_that_ask(
+    recorded: RecordedView, kept: deque[LiveView]
 ) -> None:
-    """That page does not receive the final output, so the view shows the whole answer."""
+    """A notebook that was saved meanwhile contains the view. One short message reports the end."""
     recorded.view.draw(growing(BEGUN))
     recorded.view.show()
-    if is_opened_meanwhile:
-        Widget._handle_control_comm_msg(ASK)
+    recorded.say(do="finish")  # too early
+    recorded.messages.clear()
 
-    recorded.view.end(dataclasses.replace(growing(f"{BEGUN}and $y$."), phase=Phase.COMPLETE))
+    recorded.view.end(lambda: FINAL)
 
-    assert (recorded.view.comm is not None) is is_opened_meanwhile
-    if is_opened_meanwhile:
-        state = recorded.view.get_state()
-        assert state["0.1"].count("mathjax_process") == 2
-        assert state["has_ended"]
+    assert recorded.updates() == [{"has_ended": True}]
+    assert not [name for name in recorded.view.get_state() if name.startswith("0.")]
+    recorded.say(do="finish")
+    recorded.say(do="stop")
+    answer = {"do": "finish", "data": FINAL.data, "metadata": FINAL.metadata}
+    assert [message["content"] for message in recorded.messages] == [answer]
+    assert recorded.stops == 0
+
+
+def test_a_page_that_misses_the_end_learns_of_it(recorded: RecordedView, kept: deque[LiveView]) -> None:
+    """It has requested the state before the end, and announces itself after it."""
+    recorded.view.show()
+    recorded.view.end(lambda: FINAL)
+    recorded.updates()
+
+    recorded.say(do="listen")
+
+    assert recorded.updates() == [{"has_ended": True, "question": {}}]
+
+
+def test_only_views_that_a_display_has_shown_are_kept_and_only_the_last_of_them(
+    page: Page, monkeypatch: pytest.MonkeyPatch, kept: deque[LiveView]
+) -> None:
+    """Without a limit, each page that opens would receive all of a long session."""
+    monkeypatch.setattr(widgets, "_MOST_KEPT", 2)
+    views = [RecordedView(monkeypatch).view for _ in range(4)]
+    for view in views[1:]:
+        view.show()
+
+    for view in views:
+        view.end(lambda: FINAL)
+
+    assert [view.comm is not None for view in views] == [False, False, True, True]
+    assert [*kept] == views[2:]
 
 
 def test_answers_side_by_side_have_headings_in_one_widget(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
+import anywidget
 from ipywidgets import HTML, VBox
 
 from ..client import ConfigurationError
 from ..display import Timer
-from ..display.widgets import close_all, in_words
+from ..display.widgets import close_all, in_words, page_source
 from ..render import GAUGE_LABEL, render_gauge, render_no_gauge
 from ..runtime import get_runtime
 
@@ -16,6 +18,16 @@ _INTERVAL: Final = 0.5
 """Seconds between frames while a reply is in flight."""
 _REFILLING_INTERVAL: Final = 1.0
 """Seconds between frames while limits only refill."""
+
+
+_HERE = Path(__file__).parent
+
+
+class _BrowserSide(anywidget.AnyWidget):
+    """The invisible widget that replaces the numbers with a line when the kernel is gone."""
+
+    _esm = page_source("js", _HERE / "_gauge.js")
+    _css = page_source("css", _HERE / "_gauge.css")
 
 
 class LimitsGauge(VBox):
@@ -34,7 +46,8 @@ class LimitsGauge(VBox):
 
     def __init__(self) -> None:
         self._html = HTML(_dom_classes=["claude-magic-gauge-picture"])
-        super().__init__([self._html], _dom_classes=["claude-magic-gauge"])
+        self._browser = _BrowserSide(_dom_classes=["claude-magic-gauge-side"])
+        super().__init__([self._html, self._browser], _dom_classes=["claude-magic-gauge"])
         self._timer = Timer(self._draw, name="claude-magic-gauge")
         self._unwatch = get_runtime().watch(self._timer.wake)
         if self._draw() is not None:
@@ -63,7 +76,7 @@ class LimitsGauge(VBox):
         if self.comm is None:  # closed before
             return
         super().close()
-        close_all((self._html, self.layout))
+        close_all((self._html, self._browser, self.layout))
 
     def _draw(self) -> float | None:
         """Draw a frame. Return the seconds until the next one; None if nothing will change."""

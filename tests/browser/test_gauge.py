@@ -10,6 +10,7 @@ from endless import COMPUTE_UNTIL_FILE
 from lab_server import NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import Locator, expect
+from test_panels import DISCONNECTED_ICONS, RESTART
 from test_rendering import CONTRAST
 
 from claude_magic.simulator import Simulator
@@ -93,3 +94,19 @@ def test_the_gauge_moves_while_the_kernel_computes_and_rests_afterwards(
     page.wait_for_cell(2)
     page.run_cell(3)
     expect(gauge).not_to_contain_text("Waiting")
+
+
+def test_without_its_kernel_a_gauge_is_a_line_that_says_what_to_do(
+    gauge_page: Callable[..., tuple[NotebookPage, Locator]],
+) -> None:
+    """Its numbers would be out of date."""
+    page, gauge = gauge_page("Light", 1000)
+    expect(gauge).to_be_visible()
+    page.page.evaluate(RESTART)
+
+    expect(page.output(1).locator(".claude-magic-lost-line")).to_have_text(
+        "The kernel was restarted: run this cell again."
+    )
+    expect(gauge).to_be_hidden()
+    page.screenshot("gauge-restarted", page.cell(1))
+    assert page.output(1).locator(".claude-magic-gauge").evaluate(DISCONNECTED_ICONS) == 0

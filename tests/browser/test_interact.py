@@ -124,6 +124,17 @@ def test_controls_have_names_and_line_up(notebook: Callable[..., NotebookPage]) 
     assert max(edges) - min(edges) <= 8
 
 
+ARROW = "select => getComputedStyle(select).backgroundImage"
+
+
+def test_the_arrow_of_a_menu_is_visible_in_the_dark_theme(notebook: Callable[..., NotebookPage]) -> None:
+    """The stylesheet of panels contains the same rule."""
+    page = notebook("interact-arrow", theme="Dark")
+    page.screenshot("interact-arrow", page.cell(1))
+
+    assert "fill='%23808080'" in page.output(1).get_by_role("combobox").first.evaluate(ARROW)
+
+
 def test_controls_without_their_kernel_say_what_to_do(notebook: Callable[..., NotebookPage]) -> None:
     """The answer stays, and controls without effect are hidden."""
     page = notebook("interact-restarted")

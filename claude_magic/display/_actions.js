@@ -22,7 +22,10 @@ export default {
         const isBelow = insertCell(model, text, kind, (each) => each.id === cell);
         page.bars.get(cell)?.say(isBelow ? remark || "Inserted below." : "This front end cannot insert cells.");
       },
-      tell: ({ cell, text }) => page.bars.get(cell)?.say(text),
+      tell: ({ cell, text, is_kept: isKept }) => {
+        page.bars.get(cell)?.say(text);
+        if (isKept) page.bars.get(cell)?.hideName();
+      },
     };
     let isReady = false;
     const act = (message) => {
@@ -66,6 +69,7 @@ async function offer(page, { number, cell: id, mark, has_text: hasText, can_retr
   outputs.changed.connect(watch);
   page.bars.set(id, {
     say: bar.say,
+    hideName: bar.hideName,
     remove: () => {
       outputs.changed.disconnect(watch);
       bar.element.remove();
@@ -99,7 +103,7 @@ function makeBar(page, cell, { hasText, canRetry }) {
   name.setAttribute("aria-label", "Name of the variable");
   name.onkeydown = (event) => {
     if (event.key === "Enter" && name.value.trim()) send("keep", name.value.trim());
-    if (["Enter", "Escape"].includes(event.key)) name.hidden = true;
+    if (event.key === "Escape") name.hidden = true;
   };
   const status = make("span", {});
   status.setAttribute("role", "status");
@@ -114,5 +118,6 @@ function makeBar(page, cell, { hasText, canRetry }) {
   }
   if (canRetry) button("Retry", "Ask the same question again", () => send("retry"));
   element.append(status);
-  return { element, say: (text) => (status.textContent = text) };
+  // A name that was refused stays, to be corrected.
+  return { element, say: (text) => (status.textContent = text), hideName: () => (name.hidden = true) };
 }

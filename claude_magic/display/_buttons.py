@@ -147,7 +147,7 @@ class AnswerActions:
             elif action == "insert":
                 self._page.insert(cell_id, *new_cell(reply.text))
             elif action == "keep":
-                self._page.tell(cell_id, keep_answer(self._shell, name, reply))
+                self._page.tell(cell_id, keep_answer(self._shell, name, reply), is_kept=True)
             elif action == "retry" and retry is not None:
                 retry()
         except ClaudeError as error:

@@ -552,9 +552,9 @@ class CellActions(anywidget.AnyWidget):
         """Insert a new cell ("code" or "markdown") below a cell, and show the remark, if any."""
         self.send({"do": "insert", "cell": cell, "text": source, "kind": kind, "remark": remark})
 
-    def tell(self, cell: str, sentence: str) -> None:
-        """Show a sentence next to the buttons of a cell."""
-        self.send({"do": "tell", "cell": cell, "text": sentence})
+    def tell(self, cell: str, sentence: str, *, is_kept: bool = False) -> None:
+        """Show a sentence next to the buttons of a cell; if the answer `is_kept`, close the field for its name."""
+        self.send({"do": "tell", "cell": cell, "text": sentence, "is_kept": is_kept})
 
     def _on_message(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
         if "act" in content:

@@ -57,7 +57,7 @@ export default {
     let isShown = true;
     const loseKernel = (reason) => {
       panel()?.querySelector(".claude-magic-conversation")?.setAttribute("aria-busy", false);
-      lose(panel(), reason, wayBack(panel(), reason));
+      lose(panel(), reason, wayBack(model, panel(), reason));
     };
     const forgetKernel = watchKernel(model, loseKernel);
     whenAttached(el, () => isShown).then((isAttached) => {
@@ -78,12 +78,15 @@ export default {
   },
 };
 
-// What to do about a lost kernel. A panel that is opened again is empty, so its conversation has to be loaded first.
-function wayBack(panel, reason) {
+// What to do about a lost kernel. A panel that is opened again is empty, so its conversation has to be loaded first. A cell that
+// names no thread opens a new one.
+function wayBack(model, panel, reason) {
   if (!panel?.querySelector(".claude-magic-exchange, .claude-magic-earlier details")) return;
   const [thread] = panel.querySelector(".claude-magic-heading").textContent.trim().split(" · ");
-  const load = `run %claude load notebook, then %claude panel ${thread}`;
-  return `${reason}. To continue this conversation, save the notebook and ${load}. Running this cell again starts a new one.`;
+  const load = `${reason}. To go on with this conversation, save the notebook, run \`%claude load notebook\``;
+  if (thread === model.get("named_thread"))
+    return `${load} in a new cell, and then run this cell again. Without it, this cell starts a new one.`;
+  return `${load} and then \`%claude panel ${thread}\` in new cells. Running this cell again starts a new one.`;
 }
 
 // Keys. Keys with a meaning in the panel must not reach the notebook, which would run the cell or leave the panel.

@@ -27,6 +27,7 @@ class BrowserSide(anywidget.AnyWidget):
 
     Attributes:
         panel_id: The model id of the panel, by which its cell is found in the notebook.
+        named_thread: The thread that the panel's cell opens again; "" if it starts a new one.
         is_busy: Whether an answer is in flight. Screen readers wait until it is complete.
         announcement: Text that screen readers read out immediately.
     """
@@ -35,6 +36,7 @@ class BrowserSide(anywidget.AnyWidget):
     _css = page_source("css", _HERE / "_browser_side.css")
 
     panel_id = Unicode().tag(sync=True)
+    named_thread = Unicode().tag(sync=True)
     is_busy = Bool(False).tag(sync=True)
     announcement = Unicode().tag(sync=True)
 

@@ -97,7 +97,7 @@ class PromptPanel(VBox):
         self._limiter = HTML(_dom_classes=["claude-magic-block", "claude-magic-limiter"])
         self._attachments = Attachments()
         self._composer = self._make_composer()
-        self._browser = BrowserSide(_dom_classes=["claude-magic-browser-side"])
+        self._browser = BrowserSide(named_thread=thread or "", _dom_classes=["claude-magic-browser-side"])
         self._transcript = Transcript(self._browser, remote_images=values.remote_images)
         self._browser.listen(
             on_outcome=self._note.show,

@@ -766,6 +766,34 @@ RESTART = (
 )
 
 
+ADVICE = "The kernel was restarted. To go on with this conversation, save the notebook, run `%claude load notebook` "
+NAMED = "in a new cell, and then run this cell again. Without it, this cell starts a new one."
+UNNAMED = "and then `%claude panel panel-1` in new cells. Running this cell again starts a new one."
+
+
+def test_the_advice_after_a_restart_leads_back_to_the_conversation(open_with: OpenWith) -> None:
+    """The cell names its thread, so running it again opens the thread that was loaded."""
+    notebook = open_with("%claude panel ideas", "%claude load notebook", "%load_ext claude_magic")
+    notebook.run_cell(2)
+    notebook.run_cell(0)
+    panel = shown_panel(notebook)
+    panel.ask("Say exactly: before the end")
+    panel.expect_answers(1)
+    expect(notebook.output(0).locator(".claude-magic-transcript")).to_have_count(1)
+
+    notebook.page.evaluate(RESTART)
+    expect(panel.root.locator(".claude-magic-lost-line")).to_have_text(ADVICE + NAMED)
+    notebook.saved()
+    notebook.wait_until_idle()
+    # Execution numbers start again, so `run_cell` would wait for a change in vain.
+    notebook.start_cell(2)
+    notebook.start_cell(1)
+    expect(notebook.output(1)).to_contain_text("Loaded from")
+    notebook.start_cell(0)
+
+    expect(shown_panel(notebook).root.locator(".claude-magic-earlier")).to_contain_text("before the end")
+
+
 @pytest.mark.parametrize("how", ["restart", "crash"])
 def test_a_panel_without_its_kernel_can_be_read_and_says_what_to_do(
     open_with: OpenWith, sim: Simulator, how: str
@@ -782,10 +810,7 @@ def test_a_panel_without_its_kernel_can_be_read_and_says_what_to_do(
         notebook.page.evaluate(RESTART)
     else:
         notebook.start_cell(1)
-    expect(panel.root.locator(".claude-magic-lost-line")).to_have_text(
-        "The kernel was restarted. To continue this conversation, save the notebook and run %claude load notebook, then %claude panel "
-        "panel-1. Running this cell again starts a new one."
-    )
+    expect(panel.root.locator(".claude-magic-lost-line")).to_have_text(ADVICE + UNNAMED)
     if how == "crash":
         notebook.page.get_by_role("button", name="Ok", exact=True).click()
     notebook.wait_until_still()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import sys
@@ -276,9 +277,9 @@ class MapSurface:
                 self._bar.close()
             self._bar = None
         if self._box is not None:
-            from ..display.widgets import close_all
+            from ..display.widgets import end_box
 
-            close_all((self._box,))
+            end_box(self._box, functools.partial(render_notice, line))
             self._box = None
         if handle is None and not self._is_quiet:
             self._say(line)

@@ -300,13 +300,14 @@ function finish(model, { data, metadata }) {
   if (notebookOf(model)) forget(model);
 }
 
-// Closes the model in this page only.
+// Closes the model, or the box that contains it, in this page only.
 async function forget(model) {
-  const own = await model.widget_manager.get_model(model.get("view_id")).catch(() => null);
-  if (!own?.comm) return;
-  own.comm.jsServicesComm?.dispose?.();
-  own.trigger("comm:close", own);
-  own.close(true);
+  const shown = await model.widget_manager.get_model(model.get("view_id")).catch(() => null);
+  for (const each of [shown, ...(shown?.get("children") ?? [])].filter((each) => each?.comm)) {
+    each.comm.jsServicesComm?.dispose?.();
+    each.trigger("comm:close", each);
+    each.close(true);
+  }
 }
 
 // Replaces the view by an output with the received text when the kernel is gone.

@@ -295,7 +295,7 @@ class LiveView(anywidget.AnyWidget):
     has_ended = traitlets.Bool().tag(sync=True)
     count = traitlets.Int(1).tag(sync=True)
     view_id = traitlets.Unicode().tag(sync=True)
-    _kept: ClassVar[collections.deque[LiveView]] = collections.deque()
+    _kept: ClassVar[collections.deque[Widget]] = collections.deque()
     question = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -380,11 +380,12 @@ class LiveView(anywidget.AnyWidget):
         self.is_shown = True
         return in_words(self, "The answer is being written.")
 
-    def end(self, final: Callable[[], Bundle]) -> None:
+    def end(self, final: Callable[[], Bundle], *, box: Widget | None = None) -> None:
         """Keep the view for pages whose notebook contains it; close it if no display has shown it.
 
         Args:
             final: Returns the final output. Called for each page that requests it.
+            box: The box that is shown, if it contains the view.
         """
         if not self.is_shown:
             close_all((self,))
@@ -393,7 +394,7 @@ class LiveView(anywidget.AnyWidget):
             self._final, self._stop = final, None
             self._answers, self._blocks = [], {}
             self.has_ended = True
-            self._kept.append(self)
+            self._kept.append(box or self)
             if len(self._kept) > _MOST_KEPT:
                 close_all((self._kept.popleft(),))
 
@@ -434,6 +435,15 @@ class LiveView(anywidget.AnyWidget):
             if self._asked is not None and number == self.question["number"]:
                 self._asked.press(label)
                 self._send_question(self._asked, self.question["number"])
+
+
+def end_box(box: ipywidgets.Box, final: Callable[[], Bundle]) -> None:
+    """Close the content of a box, and keep the box as `LiveView.end` keeps a view."""
+    view = LiveView(lambda _snapshot: (), remote_images=False, remark="", stop=None)
+    view.view_id, view.is_shown = box.model_id, True
+    content, box.children = box.children, (view,)
+    close_all(content)
+    view.end(final, box=box)
 
 
 def stop_button(stop: Callable[[], None], *, hint: str) -> ipywidgets.HBox:

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from test_still import FORMULAS, SHOWN_LATE, mostly_sent, stop_of
 from until_told import wait_until
 
-from claude_magic.simulator import Gate, Simulator
+from claude_magic.simulator import Gate, Simulator, hold
 
 HAS_DROPPED = """view =>
     !window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.hasComm(view)"""
@@ -71,3 +71,27 @@ def test_a_page_that_was_there_all_the_time_keeps_no_model(
     page.wait_for(HAS_DROPPED, view)
     (output,) = page.saved().cells[1].outputs
     assert set(output.data) == {"text/html", "text/markdown", "text/plain"}
+
+
+def test_a_map_that_ended_without_a_page_is_a_line(
+    notebook: Callable[..., NotebookPage], sim: Simulator, folder: NotebookFolder
+) -> None:
+    """As in the page that was there."""
+    gate = Gate()
+    sim.script(hold(gate))
+    setup = "import pandas as pd\ndf = pd.DataFrame({'word': ['alpha']})"
+    page = notebook("%%claude --map df -o out\nSay {{ word }}", "open('mapped', 'w').close()", setup)
+    page.run_cell(3)
+    page.start_cell(1)
+    page.start_cell(2)
+    box = saved_view(page)
+    page.page.goto("about:blank")
+    gate.open()
+    wait_until((folder.root / "mapped").exists)
+
+    page.open()
+
+    expect(page.output(1)).to_contain_text("1 row, 1 of 1 requests answered")
+    expect(page.output(1).locator(".jupyter-widgets")).to_have_count(0)
+    page.wait_for(HAS_DROPPED, box)
+    assert "widget" not in str(page.saved().cells[1].outputs)

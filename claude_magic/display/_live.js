@@ -62,7 +62,10 @@ export default {
     const forgetKernel = watchKernel(model, (reason) => lose(el, reason));
     // Front ends that hide the notebook show the final output here.
     const showFinal = ({ do: what, data }) => {
-      if (what === "finish" && !notebookOf(model)) Object.assign(el, { innerHTML: data["text/html"], className: "jp-RenderedHTMLCommon" });
+      if (what !== "finish" || notebookOf(model)) return;
+      Object.assign(el, { innerHTML: data["text/html"], className: "jp-RenderedHTMLCommon" });
+      setter.add(el);
+      setter.work();
     };
     const end = () => model.get("has_ended") && !notebookOf(model) && model.send({ do: "finish" });
     model.on("msg:custom", showFinal);

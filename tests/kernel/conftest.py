@@ -97,8 +97,8 @@ class Run:
     @property
     def ended_views(self) -> set[str]:
         """The comms of the widgets that have reported the end of their answer."""
-        told = self.contents("comm_msg")
-        return {each["comm_id"] for each in told if each["data"].get("state", {}).get("has_ended")}
+        sent = self.contents("comm_msg")
+        return {each["comm_id"] for each in sent if each["data"].get("state", {}).get("has_ended")}
 
     def finish(self, timeout: float = TIMEOUT) -> "Run":
         """Wait until the kernel is idle again and has replied."""

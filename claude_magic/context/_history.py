@@ -356,10 +356,8 @@ def collect_cells(cells: Sequence[CellRecord], cell_range: CellRange) -> Collect
     if not chosen:
         if cell_range == NO_CELLS:
             return Collected()
-        if not cells:
-            raise ConfigurationError(
-                "--cells: no cell has been run yet; questions to Claude do not count. Run the cells to send, or leave out --cells. Nothing was sent."
-            )
+        if not cells:  # also where a tool executes the notebook, and stores no history
+            return Collected(notes=("--cells: no cell of that range has been run.",))
         raise ConfigurationError(
             f"--cells: no cell of that range has been run. Cells between {cells[0].number} and {cells[-1].number} have been; questions "
             "to Claude do not count. Nothing was sent."

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from endless import wait_until
 from lab_server import NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import expect
 from test_still import FORMULAS, SHOWN_LATE, mostly_sent, stop_of
-from until_told import wait_until
 
 from claude_magic.simulator import Gate, Simulator, hold
 
